@@ -1,0 +1,41 @@
+"""Image classifiers and their training choices, measured at accelerator speed.
+
+The names below load what they need at first use, so that `import jaxbench.metrics`
+stays as light as it is meant to be.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxbench.config import ExperimentConfig, load_config
+    from jaxbench.data import open_dataset
+    from jaxbench.engine import Evaluation, evaluate
+    from jaxbench.results import ResultStore
+    from jaxbench.sweeps import sweep
+
+_HOMES = {
+    "Evaluation": "jaxbench.engine",
+    "ExperimentConfig": "jaxbench.config",
+    "ResultStore": "jaxbench.results",
+    "evaluate": "jaxbench.engine",
+    "load_config": "jaxbench.config",
+    "open_dataset": "jaxbench.data",
+    "sweep": "jaxbench.sweeps",
+}
+
+__all__ = [
+    "Evaluation",
+    "ExperimentConfig",
+    "ResultStore",
+    "evaluate",
+    "load_config",
+    "open_dataset",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxbench' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

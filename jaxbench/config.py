@@ -1,0 +1,233 @@
+"""Experiment files: TOML in, one frozen and validated value out.
+
+An unknown key, a value out of range and a missing table are errors, and all of them
+are told at once. Names of models, datasets, optimizers and metrics are looked up
+where they are used: this module knows the shape of an experiment, not what exists.
+"""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from jaxbench.errors import UserError, unknown_name
+
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+OnError = Literal["raise", "skip"]
+
+
+class _Table(pydantic.BaseModel):
+    """A TOML table: frozen, strict about types, closed to unknown keys."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
+
+
+class GridConfig(_Table):
+    """The hyper-parameters to try for one optimizer; their product is the grid."""
+
+    learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)]
+    weight_decay: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, strict=False)
+    ] = (0.0,)
+
+
+class TrainConfig(_Table):
+    """Populations to train: every model with every optimizer of `grid`.
+
+    Attributes:
+        models: Names of the zoo, wildcards allowed.
+        dataset: Address of the training images.
+        validation: Address of the images that are scored after every epoch.
+        grid: Optimizer name to its hyper-parameters.
+        seeds: One member for each seed and point of the grid.
+        image_size: Height and width in pixels; the model's own when None.
+        epochs: Passes over the training images.
+        batch_size: Images in a step.
+        warmup_epochs: Linear warm-up before the cosine.
+        label_smoothing: Share of the target spread over all classes.
+        augmentations: Names from the augmentation table, applied in this order.
+        clip_norm: Largest global gradient norm; no clipping when None.
+        drop_rate: Dropout before the head.
+        drop_path_rate: Stochastic depth of the last block.
+        dtype: What activations are computed in.
+        strategy: How a population is compiled; "auto" chooses by backend.
+    """
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
+    dataset: Name
+    validation: Name
+    grid: Annotated[dict[str, GridConfig], Field(min_length=1)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
+    image_size: Count | None = None
+    epochs: Count = 10
+    batch_size: Count = 128
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    label_smoothing: Fraction = 0.0
+    augmentations: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    clip_norm: Rate | None = None
+    drop_rate: Fraction = 0.0
+    drop_path_rate: Fraction = 0.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    strategy: Literal["auto", "vmap", "loop"] = "auto"
+
+
+class SubjectConfig(_Table):
+    """A model that is evaluated without being trained here.
+
+    Attributes:
+        name: Zoo name, wildcards allowed.
+        weights: A `.safetensors` file, or "random:SEED" for an untrained network.
+        num_classes: Outputs of the head; the number of the clean dataset's classes
+            when None.
+        image_size: Height and width in pixels; the model's own when None.
+        dtype: What activations are computed in.
+    """
+
+    name: Name
+    weights: Name
+    num_classes: Count | None = None
+    image_size: Count | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class EvaluateConfig(_Table):
+    """What every trained and every named model is measured on.
+
+    Attributes:
+        clean: Addresses of in-distribution images; the first one is what
+            out-of-distribution images are told apart from.
+        shifted: Addresses of images of the same classes under a shift.
+        ood: Addresses of images of other classes.
+        calibration: Where the temperature is fitted: an address, or how many images
+            of the first clean dataset to set apart, the same number of every class
+            as near as can be. No temperature scaling when None.
+        models: Models to evaluate beside those that are trained.
+        batch_size: Images in a step, rounded up to a multiple of the devices.
+        num_resamples: Bootstrap resamples behind every interval; none when 0.
+    """
+
+    clean: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
+    shifted: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    ood: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    calibration: Name | Count | None = None
+    models: Annotated[tuple[SubjectConfig, ...], Field(strict=False)] = ()
+    batch_size: Count = 256
+    num_resamples: Annotated[int, Field(ge=0)] = 1000
+
+
+class ExperimentConfig(_Table):
+    """A whole experiment file.
+
+    Attributes:
+        name: What the report is headed with.
+        results: Folder of the results, relative to the working directory.
+        seed: Of everything that is drawn outside training, such as resamples.
+        limit: First images of every dataset to use, for a trial run; all when None.
+        on_error: What an unreadable image does: "raise" fails the run and names it,
+            "skip" leaves it out and counts it.
+        classes: A text file with one class name a line: line i is label i. For
+            folders that hold a part of the classes that a model knows.
+        train: Populations to train, if any.
+        evaluate: What to measure, always.
+    """
+
+    name: Name
+    results: Name
+    seed: int = 0
+    limit: Count | None = None
+    on_error: OnError = "raise"
+    classes: Name | None = None
+    train: TrainConfig | None = None
+    evaluate: EvaluateConfig
+
+    @pydantic.model_validator(mode="after")
+    def _has_work(self) -> "ExperimentConfig":
+        if self.train is None and not self.evaluate.models:
+            raise ValueError(
+                "nothing to do; give a [train] table or [[evaluate.models]] entries"
+            )
+        return self
+
+
+def load_config(path: str | Path) -> ExperimentConfig:
+    """Reads an experiment file.
+
+    Args:
+        path: A TOML file.
+
+    Raises:
+        UserError: If the file is missing, is not TOML, or holds unknown keys or
+            values out of range; every problem is named.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    return parse_config(table, origin=str(path))
+
+
+def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
+    """Validates an experiment given as nested dictionaries.
+
+    Args:
+        table: As `tomllib.load` returns it.
+        origin: What to call it in messages.
+
+    Raises:
+        UserError: As for `load_config`.
+    """
+    try:
+        return ExperimentConfig.model_validate(table)
+    except pydantic.ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+        listing = "\n".join(f"  - {problem}" for problem in problems)
+        raise UserError(f"{origin}: {len(problems)} problem(s)\n{listing}") from None
+
+
+def config_digest(config: pydantic.BaseModel) -> str:
+    """A digest of every value of a config, defaults included."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _describe(problem) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        known = _fields_at(parents)
+        where = ".".join(map(str, parents)) or "the top level"
+        return f"{where}: {unknown_name('key', str(key), known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{place}: required, not given"
+    if isinstance(problem["input"], dict):
+        return f"{place}: {message}"
+    return f"{place}: {message}, got {problem['input']!r}"
+
+
+def _fields_at(parents) -> list[str]:
+    """The keys that the table at `parents` may hold."""
+    table: Any = ExperimentConfig
+    for part in parents:
+        if isinstance(part, str) and part in _TABLES and table is ExperimentConfig:
+            table = _TABLES[part]
+        elif part == "models":
+            table = SubjectConfig
+        elif part == "grid":
+            table = GridConfig
+    return list(table.model_fields)
+
+
+_TABLES = {"train": TrainConfig, "evaluate": EvaluateConfig}

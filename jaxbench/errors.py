@@ -1,0 +1,30 @@
+"""Messages that say what came, what was wanted and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Words the refusal of a name, with the nearest names that exist.
+
+    Args:
+        kind: What was looked up, in the singular: "metric", "dataset", "key".
+        name: What came.
+        known: Every name that would have been accepted.
+
+    Returns:
+        One sentence or two, for the message of a `ValueError`.
+    """
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if nearest:
+        hint = f"did you mean {' or '.join(map(repr, nearest))}?"
+    elif len(known) <= 20:
+        hint = f"known are {', '.join(known)}"
+    else:
+        hint = f"{len(known)} are known, the first is {known[0]!r}"
+    return f"unknown {kind} {name!r}; {hint}"
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: shown as a message, without a traceback."""
