@@ -1,0 +1,70 @@
+"""Where a number comes from: code, versions, machine, weights."""
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+_PACKAGES = ("jaxbench", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+
+
+def provenance(mesh: jax.sharding.Mesh | None = None) -> dict[str, str]:
+    """Describes this run's code and machine, one short string an entry.
+
+    Args:
+        mesh: The devices in use; every device when None.
+    """
+    devices = list(mesh.devices.flat) if mesh is not None else jax.devices()
+    return {
+        **_unchanging(),
+        "platform": devices[0].platform,
+        "device": devices[0].device_kind,
+        "num_devices": str(len(devices)),
+        "num_processes": str(jax.process_count()),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def _unchanging() -> dict[str, str]:
+    versions = {f"{name}_version": _version(name) for name in _PACKAGES}
+    return {
+        "git_commit": _git_commit(),
+        "python_version": platform.python_version(),
+        "host": f"{platform.system()} {platform.machine()}",
+        **versions,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _git_commit() -> str:
+    """The commit of the working directory, "-dirty" behind it if it was changed."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def weights_digest(variables: Mapping[str, np.ndarray | jax.Array]) -> str:
+    """A digest of names, shapes, dtypes and values; the order of names is no matter."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(variables):
+        value = np.ascontiguousarray(jax.device_get(variables[name]))
+        digest.update(f"{name}|{value.shape}|{value.dtype}|".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

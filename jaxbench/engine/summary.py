@@ -1,0 +1,121 @@
+"""From per-example columns on the host to named numbers with intervals."""
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from jaxbench.engine.step import TEMPERED_COLUMNS
+from jaxbench.metrics import (
+    ExampleScores,
+    bootstrap_intervals,
+    summarize,
+    summarize_ood,
+)
+
+Columns = Mapping[str, np.ndarray]
+
+
+def summarize_columns(
+    columns: Columns,
+    metrics: tuple[str, ...],
+    *,
+    num_resamples: int,
+    key: jax.Array | None,
+) -> dict[str, float]:
+    """Every metric of one dataset, at T = 1 and at the fitted temperature if any.
+
+    Args:
+        columns: As in `Evaluation.columns`, each [n].
+        metrics: Names from `METRICS`.
+        num_resamples: Bootstrap resamples; 0 for no intervals.
+        key: Randomness of the resamples; needed unless `num_resamples` is 0.
+
+    Returns:
+        `NAME`, `NAME_low`, `NAME_high` for every metric, and the same for `NAME_ts`
+        where the columns hold scores at a fitted temperature.
+    """
+    values: dict[str, float] = {}
+    for suffix in suffixes(columns):
+        scores = to_scores(columns, suffix)
+        found = jax.device_get(_summarize(scores, metrics))
+        values |= {name + suffix: float(value) for name, value in found.items()}
+        if num_resamples and key is not None:
+            bounds = jax.device_get(_intervals(scores, metrics, key, num_resamples))
+            for name, (low, high) in bounds.items():
+                values[f"{name}{suffix}_low"] = float(low)
+                values[f"{name}{suffix}_high"] = float(high)
+    return values
+
+
+def summarize_ood_columns(clean: Columns, ood: Columns) -> dict[str, float]:
+    """How well out-of-distribution images are told from clean ones.
+
+    Args:
+        clean: Columns of the clean dataset.
+        ood: Columns of the out-of-distribution dataset, from the same model.
+
+    Returns:
+        `OOD_METRICS` by name, and with `_ts` where both hold tempered scores.
+    """
+    values: dict[str, float] = {}
+    for suffix in suffixes(ood):
+        found = jax.device_get(
+            _summarize_ood(to_scores(clean, suffix), to_scores(ood, suffix))
+        )
+        # Maximum logit and energy are taken at T = 1, whatever was fitted.
+        values |= {
+            name + suffix: float(value)
+            for name, value in found.items()
+            if not suffix or name.endswith("max_softmax")
+        }
+    return values
+
+
+def suffixes(columns: Columns) -> tuple[str, ...]:
+    """The versions of the scores that the columns hold: "" and perhaps "_ts"."""
+    return ("", "_ts") if "confidence_ts" in columns else ("",)
+
+
+def to_scores(columns: Columns, suffix: str = "") -> ExampleScores:
+    """Columns as the metrics take them, padded to a length that few datasets differ in.
+
+    Lengths are rounded up to an eighth of a power of two and the padding is masked:
+    metrics are compiled for every length they meet, and a sweep meets many.
+    """
+    rows = len(columns["label"])
+    length = padded_length(rows)
+    names = {name: name + suffix for name in TEMPERED_COLUMNS}
+    fields = {
+        name: _pad(columns[names.get(name, name)], length)
+        for name in ExampleScores._fields
+        if name != "mask"
+    }
+    mask = np.arange(length) < rows
+    return jax.device_put(ExampleScores(**fields, mask=mask))
+
+
+def padded_length(rows: int) -> int:
+    """The smallest multiple of an eighth of a power of two that holds `rows`."""
+    step = max(32, 2 ** max(0, (rows - 1).bit_length() - 3))
+    return -(-rows // step) * step
+
+
+def _pad(column: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(column, (0, length - len(column)))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _summarize(scores: ExampleScores, metrics: tuple[str, ...]):
+    return summarize(scores, metrics)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 3))
+def _intervals(scores: ExampleScores, metrics, key: jax.Array, num_resamples: int):
+    return bootstrap_intervals(scores, metrics, key=key, num_resamples=num_resamples)
+
+
+@jax.jit
+def _summarize_ood(clean: ExampleScores, ood: ExampleScores):
+    return summarize_ood(clean, ood)

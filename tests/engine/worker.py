@@ -1,0 +1,45 @@
+"""One of several processes that evaluate together; see test_processes.py."""
+
+import sys
+
+import jax
+import numpy as np
+
+
+def main(port: str, count: int, index: int, output: str) -> None:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.distributed.initialize(
+        f"127.0.0.1:{port}", num_processes=count, process_id=index
+    )
+    from jax.experimental.multihost_utils import sync_global_devices
+
+    from jaxbench.data import open_dataset
+    from jaxbench.engine import evaluate
+    from model_zoo import create_model
+
+    model = create_model("resnet_micro", num_classes=8)
+    found = evaluate(
+        model,
+        model.init(jax.random.key(3)),
+        open_dataset("digits@test"),
+        calibration=open_dataset("digits@validation"),
+        batch_size=60,
+        num_resamples=0,
+        keep_logits=True,
+    )
+    columns = {n: c.astype(str) if n == "id" else c for n, c in found.columns.items()}
+    values = {f"metric_{name}": value for name, value in found.metrics.items()}
+    np.savez(
+        output,
+        logits=found.logits,
+        devices=found.num_devices,
+        temperature=found.temperature,
+        **columns,
+        **values,
+    )
+    sync_global_devices("done")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
