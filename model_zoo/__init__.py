@@ -1,0 +1,61 @@
+"""Image classifiers in Flax NNX as pure functions of a flat dictionary of arrays.
+
+    >>> import jax, model_zoo
+    >>> classifier = model_zoo.create_model("resnet_micro", num_classes=8)
+    >>> variables = classifier.init(jax.random.key(0))
+
+The package stands alone: jax, flax, numpy and safetensors, nothing of an evaluation.
+Public names load on first use, so that `from model_zoo.input_spec import InputSpec`
+costs a data worker no Flax import.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_zoo.catalog import create_model, list_models
+    from model_zoo.classifier import (
+        Classifier,
+        Outputs,
+        Variables,
+        check_variables,
+        classifier_from_function,
+    )
+    from model_zoo.input_spec import InputSpec
+    from model_zoo.weights.files import load_variables, save_variables
+
+_HOMES = {
+    "Classifier": "model_zoo.classifier",
+    "InputSpec": "model_zoo.input_spec",
+    "Outputs": "model_zoo.classifier",
+    "Variables": "model_zoo.classifier",
+    "check_variables": "model_zoo.classifier",
+    "classifier_from_function": "model_zoo.classifier",
+    "create_model": "model_zoo.catalog",
+    "list_models": "model_zoo.catalog",
+    "load_variables": "model_zoo.weights.files",
+    "save_variables": "model_zoo.weights.files",
+}
+
+__all__ = [
+    "Classifier",
+    "InputSpec",
+    "Outputs",
+    "Variables",
+    "check_variables",
+    "classifier_from_function",
+    "create_model",
+    "list_models",
+    "load_variables",
+    "save_variables",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'model_zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,46 @@
+"""The two-layer perceptron and the classification head of several families."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from model_zoo.layers.linear import Conv, Linear
+
+
+class Mlp(nnx.Module):
+    """Linear, exact (erf) GELU, Linear.
+
+    Args:
+        num_features: Channels in and out.
+        num_hidden: Channels between.
+        use_conv: 1x1 convolutions in place of Linear layers, where timm's weights are
+            stored so; the numbers are the same.
+        dtype: Computation's dtype.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_hidden: int,
+        *,
+        use_conv: bool = False,
+        dtype: DTypeLike,
+    ) -> None:
+        def layer(num_in: int, num_out: int) -> Linear | Conv:
+            if use_conv:
+                return Conv(num_in, num_out, 1, dtype=dtype)
+            return Linear(num_in, num_out, dtype=dtype)
+
+        self.fc1 = layer(num_features, num_hidden)
+        self.fc2 = layer(num_hidden, num_features)
+
+    def __call__(self, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
+        """Maps the last axis."""
+        return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
+
+
+def head(num_features: int, num_classes: int) -> Linear:
+    """The last layer, always in float32: bfloat16 logits would tie."""
+    return Linear(num_features, num_classes, dtype=jnp.float32)

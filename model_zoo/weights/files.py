@@ -1,0 +1,92 @@
+"""Variables in safetensors files: https://github.com/huggingface/safetensors."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import Array
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
+
+from model_zoo.classifier import Classifier, Variables, check_variables
+
+
+def save_variables(
+    path: str | os.PathLike[str],
+    variables: Mapping[str, Array | np.ndarray],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes variables to a file that is whole or absent, never half.
+
+    Args:
+        path: The file; its folder exists, and a file of that name is replaced.
+        variables: Arrays by dotted name.
+        metadata: Text to keep beside them, read by `load_metadata`.
+    """
+    path = Path(path)
+    # safetensors writes an array's memory as it lies, so it must lie in C order.
+    arrays = {
+        name: np.ascontiguousarray(leaf).reshape(leaf.shape)
+        for name, leaf in jax.device_get(variables).items()
+    }
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        try:
+            file.write(save(arrays, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def load_variables(
+    path: str | os.PathLike[str], *, classifier: Classifier | None = None
+) -> Variables:
+    """Reads variables from a file.
+
+    Args:
+        path: A safetensors file.
+        classifier: Where given, the variables are checked to be this one's.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or no safetensors file, or does not hold
+            the classifier's variables; every difference is named.
+    """
+    with _readable(path):
+        variables: Variables = {**load_file(path)}
+    if classifier is not None:
+        try:
+            check_variables(classifier, variables)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
+    return variables
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Reads the text that was kept beside the variables.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged or no safetensors file.
+    """
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(
+            f"{os.fspath(path)} is no readable safetensors file ({error}); write it "
+            "again with save_variables"
+        ) from error

@@ -1,0 +1,171 @@
+"""Every model of the tables, without allocating a weight."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from model_zoo import create_model, list_models
+from model_zoo.backbones import convnext, mixer, resnet, vit
+from model_zoo.catalog import MODELS
+from model_zoo.layers.initializers import draw
+
+# timm's published counts at 1000 classes. Those of convnext_atto, the other small
+# ConvNeXts and the 32-pixel Mixers follow from timm's forward, summed by hand.
+PUBLISHED = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "vit_tiny_patch16_224": 5_717_416,
+    "vit_small_patch16_224": 22_050_664,
+    "vit_small_patch32_224": 22_878_952,
+    "vit_base_patch16_224": 86_567_656,
+    "vit_base_patch32_224": 88_224_232,
+    "vit_large_patch16_224": 304_326_632,
+    "convnext_atto": 3_695_520,
+    "convnext_tiny": 28_589_128,
+    "convnext_small": 50_223_688,
+    "convnext_base": 88_591_464,
+    "convnext_large": 197_767_336,
+    "mixer_b16_224": 59_880_472,
+}
+
+
+@functools.cache
+def model(name):
+    """The model at its defaults, built once for all tests of this file."""
+    return create_model(name)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_shapes_of_every_model(name):
+    classifier = model(name)
+    height, width = classifier.input_spec.size
+    images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+    outputs = jax.eval_shape(classifier.apply, classifier.shapes, images)
+    assert outputs.logits.shape == (2, 1000)
+    assert outputs.features.shape == (2, classifier.num_features)
+    assert outputs.logits.dtype == outputs.features.dtype == jnp.float32
+    assert all(leaf.dtype == jnp.float32 for leaf in classifier.shapes.values())
+    assert classifier.parameter_names | classifier.state_names == set(classifier.shapes)
+    assert classifier.parameter_names.isdisjoint(classifier.state_names)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_weight_decay_is_for_kernels(name):
+    classifier = model(name)
+    shapes = classifier.shapes
+    assert classifier.decay_names < classifier.parameter_names
+    assert all(len(shapes[n].shape) in (2, 4) for n in classifier.decay_names)
+    # All that is left out: vectors, and the two embeddings of a ViT.
+    rest = classifier.parameter_names - classifier.decay_names
+    assert {n for n in rest if len(shapes[n].shape) > 1} <= {"cls_token", "pos_embed"}
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_leaf_has_an_initialisation_rule(name):
+    shapes = {n: jax.ShapeDtypeStruct((1, 1), jnp.float32) for n in model(name).shapes}
+    values = draw(MODELS[name].init_rules(), shapes, [0, 1])
+    assert values.keys() == shapes.keys()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name):
+    assert model(name).num_parameters == PUBLISHED[name]
+
+
+def test_small_presets_are_small():
+    for name in list_models("*_micro"):
+        classifier = create_model(name, num_classes=8)
+        assert classifier.input_spec.size == (8, 8)
+        assert 15_000 < classifier.num_parameters < 80_000
+    for name in list_models("*_mini"):
+        classifier = create_model(name, num_classes=10)
+        assert classifier.input_spec.size == (32, 32)
+        assert 200_000 < classifier.num_parameters < 1_000_000
+
+
+def test_no_name_is_lost_in_the_joined_table():
+    families = (resnet.VARIANTS, vit.VARIANTS, convnext.VARIANTS, mixer.VARIANTS)
+    assert len(MODELS) == sum(map(len, families))
+
+
+def test_leaves_carry_timm_names():
+    def names(name):
+        return {n.rpartition(".")[0] for n in model(name).shapes}
+
+    assert {"conv1", "bn1", "layer3.5.conv2", "layer4.0.downsample.1", "fc"} <= names(
+        "resnet50"
+    )
+    assert {"patch_embed.proj", "blocks.11.attn.qkv", "blocks.0.mlp.fc2", "norm"} <= (
+        names("vit_tiny_patch16_224")
+    )
+    assert {"stem.1", "stages.1.downsample.0", "stages.2.blocks.8.conv_dw"} <= names(
+        "convnext_tiny"
+    )
+    assert {"head.norm", "head.fc", "stages.0.blocks.0.mlp.fc1"} <= names(
+        "convnext_tiny"
+    )
+    assert {"stem.proj", "blocks.7.mlp_tokens.fc1", "blocks.0.mlp_channels.fc2"} <= (
+        names("mixer_s16_224")
+    )
+    assert "stages.0.blocks.0.gamma" in model("convnext_atto").shapes
+    assert model("convnext_atto").shapes["stages.0.blocks.0.mlp.fc1.kernel"].shape == (
+        1,
+        1,
+        40,
+        160,
+    )
+
+
+def test_patterns():
+    assert list_models("resnet?*_cifar") == ("resnet18_cifar", "resnet50_cifar")
+    assert list_models("nothing*") == ()
+    assert list_models() == tuple(sorted(MODELS))
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"'resnet51'; did you mean 'resnet50'"):
+        create_model("resnet51")
+    with pytest.raises(ValueError, match=r"list_models\(\) names all"):
+        create_model("????")
+
+
+def test_wrong_arguments_are_all_reported():
+    with pytest.raises(ValueError, match="vit_micro") as error:
+        create_model(
+            "vit_micro",
+            num_classes=0,
+            image_size=9,
+            dtype=jnp.float16,
+            drop_rate=1.0,
+            drop_path_rate=-0.1,
+        )
+    message = str(error.value)
+    for part in (
+        "num_classes=0, wanted a positive integer",
+        "image_size=9, wanted height and width divisible by the patch size 2",
+        "dtype=float16, wanted float32 or bfloat16",
+        "drop_rate=1.0, wanted a number in [0, 1)",
+        "drop_path_rate=-0.1, wanted a number in [0, 1)",
+    ):
+        assert part in message
+
+
+def test_image_sizes_that_cannot_be():
+    with pytest.raises(ValueError, match=r"image_size=8, wanted .* at least 32 pixels"):
+        create_model("convnext_tiny", image_size=8)
+    with pytest.raises(ValueError, match="image_size=0, wanted a positive integer"):
+        create_model("resnet18", image_size=0)
+
+
+@pytest.mark.parametrize("name", ["resnet_micro", "vit_mini", "convnext_mini"])
+@pytest.mark.parametrize("size", [16, 64])
+def test_other_image_sizes(name, size):
+    classifier = create_model(name, image_size=size)
+    assert classifier.input_spec.size == (size, size)
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    jax.eval_shape(classifier.apply, classifier.shapes, images)
