@@ -1,0 +1,75 @@
+"""A folder for what is slow to find out: unpacked archives, indices, digests.
+
+The folder is `$JAXBENCH_CACHE`, or `~/.cache/jaxbench`. Everything in it can be deleted
+at any time. Files are written under a temporary name and renamed, so that a reader, or
+a second writer, never meets half a file.
+"""
+
+import contextlib
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxbench.data.source import digest
+
+
+def cache_folder() -> Path:
+    """Where cached files go; read from the environment at every call."""
+    chosen = os.environ.get("JAXBENCH_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "jaxbench"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives a temporary path that becomes `path` if the block ends without an error.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remembered(
+    kind: str, key: str, compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Arrays that were computed once for a key, or are computed now.
+
+    A cache that cannot be read or written costs time, never a result: the arrays are
+    then computed.
+
+    Args:
+        kind: Sub-folder of the cache.
+        key: Text that changes whenever the arrays would.
+        compute: Called where nothing is remembered.
+    """
+    path = cache_folder() / kind / f"{digest(key)}.npz"
+    try:
+        # Opened here: np.load leaves its own file open when the archive is damaged.
+        with path.open("rb") as file:
+            return dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = compute()
+    with (
+        contextlib.suppress(OSError),
+        written_whole(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.savez(file, allow_pickle=False, **arrays)
+    return arrays
+
+
+def file_stamp(path: str | Path) -> str:
+    """Path, size and time of change: what a new content of the file alters."""
+    status = os.stat(path)
+    return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"

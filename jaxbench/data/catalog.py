@@ -1,0 +1,251 @@
+"""DATASETS: what exists by name; `open_dataset`: an address becomes a source.
+
+An address is `NAME[/CONFIG][@SPLIT]` for what is in the table, or `KIND:PATH[@SPLIT]`
+for a user's own data: `digits@test`, `digits-c/gaussian_noise_3`,
+`folder:/data/pets.tar.gz@validation`, `arrays:faces.npz`,
+`tfds:imagenet_v2/topimages@test[:25%]`.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
+from jaxbench.data.source import Source, View, relabel
+from jaxbench.data.sources.arrays import open_arrays
+from jaxbench.data.sources.embedded import (
+    DIGITS_SHARES,
+    open_digits,
+    open_digits_ood,
+)
+from jaxbench.data.sources.folder import open_folder
+from jaxbench.data.sources.tfds import open_tfds, prepared_configs
+from jaxbench.data.splits import STANDARD_SHARES, stratified_parts
+from jaxbench.errors import UserError, unknown_name
+
+_DIGITS_LICENCE = "CC BY 4.0"
+_DIGITS_REFERENCE = "https://archive.ics.uci.edu/dataset/80"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of DATASETS.
+
+    Attributes:
+        open: Called with the config and the split; "" where the dataset has none.
+        description: One sentence.
+        licence: Of the images.
+        reference: Where they come from.
+        splits: Names after "@".
+        default_split: The one meant by an address without.
+        configs: Names after "/"; one of them must be given.
+    """
+
+    open: Callable[[str, str], Source]
+    description: str
+    licence: str
+    reference: str
+    splits: tuple[str, ...] = ()
+    default_split: str = ""
+    configs: tuple[str, ...] = ()
+
+
+def _open_corrupted_digits(config: str, split: str) -> Source:
+    corruption, _, severity = config.rpartition("_")
+    return CorruptedSource(
+        open_digits(split or "test"),
+        corruption,
+        int(severity),
+        name=f"digits-c/{config}",
+    )
+
+
+DATASETS: dict[str, Dataset] = {
+    "digits": Dataset(
+        lambda config, split: open_digits(split),
+        "Handwritten digits 0 to 7, 1,443 gray images of 8x8 pixels, 60/20/20.",
+        _DIGITS_LICENCE,
+        _DIGITS_REFERENCE,
+        splits=tuple(DIGITS_SHARES),
+        default_split="test",
+    ),
+    "digits-ood": Dataset(
+        lambda config, split: open_digits_ood(),
+        "Handwritten digits 8 and 9, which no class of `digits` fits: 354 images.",
+        _DIGITS_LICENCE,
+        _DIGITS_REFERENCE,
+    ),
+    "digits-c": Dataset(
+        _open_corrupted_digits,
+        "The test part of `digits` under a corruption of severity 1 to 5.",
+        _DIGITS_LICENCE,
+        "https://arxiv.org/abs/1903.12261",
+        configs=tuple(f"{name}_{s}" for name in CORRUPTIONS for s in SEVERITIES),
+    ),
+}
+
+
+def _open_arrays_part(path: str, split: str | None, name: str) -> Source:
+    source = open_arrays(path, name)
+    if split in (None, "all"):
+        return source
+    if split not in STANDARD_SHARES:
+        known = ("all", *STANDARD_SHARES)
+        raise UserError(f"{name}: {unknown_name('split', split, known)}")
+    part = stratified_parts(source.labels, source.ids, STANDARD_SHARES)[split]
+    if not len(part):
+        raise UserError(f"{name}: of {len(source)} images no part is left for {split}")
+    return View(source, part, name=name)
+
+
+# Kind -> what opens (path, split, address).
+KINDS: dict[str, Callable[[str, str | None, str], Source]] = {
+    "arrays": _open_arrays_part,
+    "folder": open_folder,
+    "tfds": open_tfds,
+}
+
+
+class Address(NamedTuple):
+    """The parts of an address; `split` is None where it names none."""
+
+    kind: str
+    path: str
+    split: str | None
+
+
+def parse_address(address: str) -> Address:
+    """Takes an address apart, without looking at what it names.
+
+    `kind` is "" for a name in DATASETS. An "@" inside a path is part of the path where
+    a "/" follows it.
+
+    Raises:
+        UserError: If the kind is unknown or something is empty.
+    """
+    kind, colon, path = address.partition(":")
+    if not colon or not re.fullmatch(r"[\w-]+", kind):
+        kind, path = "", address
+    head, at, split = path.rpartition("@")
+    if not at or "/" in split:
+        head, split = path, None
+    if kind and kind not in KINDS:
+        raise UserError(f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}")
+    if not head or split == "":
+        raise UserError(
+            f"{address!r} is no dataset address; wanted NAME[/CONFIG][@SPLIT] or "
+            f"KIND:PATH[@SPLIT] with KIND one of {', '.join(KINDS)}"
+        )
+    return Address(kind, head, split)
+
+
+def open_dataset(address: str, *, class_names: Sequence[str] | None = None) -> Source:
+    """Opens the dataset that an address names.
+
+    Args:
+        address: `NAME[/CONFIG][@SPLIT]` or `KIND:PATH[@SPLIT]`; see the module.
+        class_names: The classes in the order of a classifier's outputs. The dataset's
+            own classes are looked up in it by name and labelled with their position.
+
+    Returns:
+        A source with random access; nothing is decoded yet.
+
+    Raises:
+        UserError: If there is no such dataset, config or split, its files are wrong, or
+            it has classes that `class_names` lacks.
+    """
+    kind, path, split = parse_address(address)
+    if kind:
+        source = KINDS[kind](path, split, address)
+    else:
+        source = _open_named(path, split, address)
+    return source if class_names is None else relabel(source, class_names)
+
+
+def _open_named(path: str, split: str | None, address: str) -> Source:
+    name, _, config = path.partition("/")
+    if name not in DATASETS:
+        hint = f"; for your own images: {', '.join(f'{k}:PATH' for k in KINDS)}"
+        raise UserError(unknown_name("dataset", name, DATASETS) + hint)
+    dataset = DATASETS[name]
+    if dataset.configs and config not in dataset.configs:
+        if not config:
+            raise UserError(
+                f"{address!r} names {len(dataset.configs)} datasets; choose one, such "
+                f"as {name}/{dataset.configs[0]}, or give {name}/* where several fit"
+            )
+        raise UserError(
+            f"{address!r}: {unknown_name('config', config, dataset.configs)}"
+        )
+    if config and not dataset.configs:
+        raise UserError(f"{address!r}: {name} has no configs; leave out /{config}")
+    split = split or dataset.default_split
+    if split and split not in dataset.splits:
+        if not dataset.splits:
+            raise UserError(f"{address!r}: {name} has no splits; leave out @{split}")
+        raise UserError(f"{address!r}: {unknown_name('split', split, dataset.splits)}")
+    return dataset.open(config, split)
+
+
+def catalog_addresses() -> tuple[str, ...]:
+    """Every address that the table can open, splits and configs spelled out."""
+    return tuple(
+        name + suffix
+        for name, dataset in DATASETS.items()
+        for suffix in (
+            *(f"/{config}" for config in dataset.configs),
+            *(f"@{split}" for split in dataset.splits),
+            *([] if dataset.configs or dataset.splits else [""]),
+        )
+    )
+
+
+def expand_addresses(patterns: str | Iterable[str]) -> tuple[str, ...]:
+    """Replaces wildcards by the addresses that match.
+
+    `*`, `?` and `[...]` match within DATASETS (`digits-c/*_3`, `digits@*`) and among
+    the prepared configs of a TFDS dataset (`tfds:cifar10_corrupted/*@test`). The name
+    of a dataset with configs stands for all of them (`digits-c`). Paths of other kinds
+    are left as they are.
+
+    Returns:
+        Addresses in the order of the patterns, each once.
+
+    Raises:
+        UserError: If a pattern matches nothing; all such patterns are named.
+    """
+    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+    found: dict[str, None] = {}
+    problems = []
+    for pattern in patterns:
+        try:
+            found.update(dict.fromkeys(_expand(pattern)))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))
+    return tuple(found)
+
+
+def _expand(pattern: str) -> list[str]:
+    kind, path, split = parse_address(pattern)
+    name, slash, config = path.partition("/")
+    if kind == "tfds" and any(c in config for c in "*?["):
+        matches = fnmatch.filter(prepared_configs(name), config)
+        end = "" if split is None else f"@{split}"
+        addresses = [f"tfds:{name}/{match}{end}" for match in matches]
+    elif kind:
+        return [pattern]
+    elif any(c in pattern for c in "*?["):
+        addresses = fnmatch.filter(catalog_addresses(), pattern)
+    elif name in DATASETS and DATASETS[name].configs and not slash:
+        return [f"{name}/{config}" for config in DATASETS[name].configs]
+    else:
+        _open_named(path, split, pattern)
+        return [pattern]
+    if not addresses:
+        known = ", ".join(DATASETS) if not kind else "its prepared configs"
+        raise UserError(f"{pattern!r} matches nothing among {known}")
+    return addresses

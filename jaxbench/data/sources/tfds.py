@@ -1,0 +1,225 @@
+"""Prepared TFDS datasets, read without TensorFlow.
+
+Only reading: a dataset lies under `$TFDS_DATA_DIR` (or `~/tensorflow_datasets`) in the
+ArrayRecord format, prepared by `jaxbench.data.prepare` or, with TensorFlow installed,
+by `tfds build NAME --file_format=array_record`. Nothing is downloaded, and no dataset
+code of TFDS runs.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxbench.data.cache import file_stamp, remembered
+from jaxbench.data.source import DecodeError, Example, digest, read_only
+from jaxbench.data.sources.folder import default_split
+from jaxbench.errors import UserError, unknown_name
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_INFO_FILE = "dataset_info.json"
+# Features that name an example, in the order of preference.
+ID_FEATURES = ("id", "file_name", "filename", "image/filename")
+
+
+def data_dir() -> Path:
+    """Where prepared datasets lie; read from the environment at every call."""
+    chosen = os.environ.get("TFDS_DATA_DIR")
+    return Path(chosen) if chosen else Path.home() / "tensorflow_datasets"
+
+
+class TfdsSource:
+    """One split of a prepared dataset; images stay encoded until they are asked for.
+
+    Args:
+        name: The address.
+        records: TFDS's data source with undecoded images.
+        features: Names of the image, the label and (or None) the id feature.
+        class_names: One name a class.
+        index: Labels, ids and the digest of the contents; see `_read_index`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: Sequence[dict[str, Any]],
+        features: tuple[str, str, str | None],
+        class_names: Sequence[str],
+        index: dict[str, np.ndarray],
+    ) -> None:
+        self.name = name
+        self._records = records
+        self._image = features[0]
+        self.class_names = tuple(class_names)
+        self.labels = read_only(index["labels"])
+        self.ids: tuple[str, ...] = tuple(index["ids"].tolist())
+        self.fingerprint = digest(str(index["digest"]), self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Example:
+        try:
+            image = self._records[index][self._image]
+        except Exception as error:
+            # ArrayRecord and the record's parser raise what they like on bad bytes.
+            raise DecodeError(self.name, self.ids[index], str(error)) from error
+        return Example(image, int(self.labels[index]), self.ids[index])
+
+
+def open_tfds(path: str, split: str | None, name: str) -> TfdsSource:
+    """Opens a split of a prepared dataset.
+
+    The first call on a split reads its records once, for labels, ids and the digest of
+    the contents, and remembers these in the cache.
+
+    Args:
+        path: `NAME`, `NAME/CONFIG`, either with `:VERSION` at the end.
+        split: In TFDS's syntax, such as `test` or `train[:10%]`; if not given the only
+            one, or the only one of validation and test.
+        name: The address, for messages and results.
+
+    Raises:
+        UserError: If it is not prepared (the message says how to), lies in another
+            format, has no image with a class label, or no such split.
+    """
+    folder = _prepared_folder(path, name)
+    builder = _builder(folder, name)
+    splits = list(builder.info.splits)
+    split = split or default_split(splits, name)
+    image, label, id = _features(builder.info.features, name)
+    # Here, not above: importing it takes a second.
+    import tensorflow_datasets as tfds
+
+    try:
+        records = builder.as_data_source(
+            split=split, decoders={image: tfds.decode.SkipDecoding()}
+        )
+    except (ValueError, KeyError, AssertionError) as error:
+        known = unknown_name("split", re.split(r"[\[+]", split)[0], splits)
+        raise UserError(f"{name}: cannot read the split {split!r}: {known}") from error
+    stamps = [file_stamp(file) for file in sorted(folder.iterdir()) if file.is_file()]
+    index = remembered(
+        "tfds-index",
+        "\n".join((split, *stamps)),
+        lambda: _read_index(records, (image, label, id), split, name),
+    )
+    class_names = builder.info.features[label].names
+    return TfdsSource(name, records, (image, label, id), class_names, index)
+
+
+def prepared_configs(name: str) -> list[str]:
+    """Configs of a dataset that are prepared under the data directory."""
+    folder = data_dir() / name
+    if not folder.is_dir():
+        return []
+    return sorted(sub.name for sub in folder.iterdir() if _versions(sub))
+
+
+def _versions(folder: Path) -> list[Path]:
+    """Folders of prepared versions, the newest last."""
+    if not folder.is_dir():
+        return []
+    versions = [
+        sub
+        for sub in folder.iterdir()
+        if _VERSION.fullmatch(sub.name) and (sub / _INFO_FILE).is_file()
+    ]
+    return sorted(versions, key=lambda sub: [int(n) for n in sub.name.split(".")])
+
+
+def _prepared_folder(path: str, name: str) -> Path:
+    path, _, version = path.partition(":")
+    folder = data_dir() / path
+    versions = _versions(folder)
+    if version:
+        versions = [sub for sub in versions if sub.name == version]
+    if versions:
+        return versions[-1]
+    if configs := prepared_configs(path):
+        raise UserError(
+            f"{name}: {path} has the configs {', '.join(configs)}; say which one: "
+            f"tfds:{path}/{configs[0]}"
+        )
+    raise UserError(
+        f"{name}: no prepared dataset in {folder}{f'/{version}' if version else ''}. "
+        "Set TFDS_DATA_DIR to where yours lie; or prepare it with "
+        "jaxbench.data.prepare_dataset from a folder or tar of images, or, in an "
+        f"environment with TensorFlow, with `tfds build {path} "
+        "--file_format=array_record`"
+    )
+
+
+def _builder(folder: Path, name: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    format = builder.info.file_format
+    if format is None or format.value != "array_record":
+        raise UserError(
+            f"{name}: {folder} is prepared as {format.value if format else 'nothing'}; "
+            "random access needs array_record: convert it, with TensorFlow installed, "
+            "by `tfds convert_format --out_file_format=array_record`"
+        )
+    return builder
+
+
+def _features(features: Any, name: str) -> tuple[str, str, str | None]:
+    """Names of the image, the label and the id feature."""
+    import tensorflow_datasets as tfds
+
+    by_kind = {
+        "image": (tfds.features.Image, "Image"),
+        "label": (tfds.features.ClassLabel, "ClassLabel"),
+    }
+    chosen, problems = [], []
+    for usual, (kind, kind_name) in by_kind.items():
+        found = [key for key, feature in features.items() if type(feature) is kind]
+        if usual in found or len(found) == 1:
+            chosen.append(usual if usual in found else found[0])
+        else:
+            problems.append(f"{len(found)} features of kind {kind_name}, wanted one")
+    if problems:
+        raise UserError(
+            f"{name}: {'; '.join(problems)}. Its features: {', '.join(features)}"
+        )
+    ids = [key for key in ID_FEATURES if key in features]
+    return chosen[0], chosen[1], ids[0] if ids else None
+
+
+def _read_index(
+    records: Sequence[dict[str, Any]],
+    features: tuple[str, str, str | None],
+    split: str,
+    name: str,
+) -> dict[str, np.ndarray]:
+    image, label, id = features
+    labels, ids, contents = [], [], []
+    for position in range(len(records)):
+        try:
+            record = records[position]
+        except Exception as error:
+            # As above: anything may come out of a damaged file.
+            raise UserError(
+                f"{name}: record {position} cannot be read ({error}); prepare the "
+                "dataset again"
+            ) from error
+        labels.append(int(record[label]))
+        ids.append(_text(record[id]) if id else "")
+        contents.append(digest(record[image]))
+    if id is None or len(set(ids)) < len(ids):
+        # No ids of its own, or not one an example: the place in the split is stable.
+        ids = [f"{split}/{position:07}" for position in range(len(labels))]
+    rows = [f"{i}\0{c}\0{y}" for i, c, y in zip(ids, contents, labels, strict=True)]
+    return {
+        "labels": np.array(labels, np.int32),
+        "ids": np.array(ids, dtype=str),
+        "digest": np.array(digest(rows)),
+    }
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

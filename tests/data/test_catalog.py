@@ -1,0 +1,115 @@
+import subprocess
+import sys
+
+import pytest
+
+from jaxbench.data import CORRUPTIONS, DATASETS, expand_addresses, open_dataset
+from jaxbench.data.catalog import Address, catalog_addresses, parse_address
+from jaxbench.errors import UserError
+
+
+@pytest.mark.parametrize("address", catalog_addresses())
+def test_every_address_opens_under_its_name(address):
+    source = open_dataset(address)
+    assert source.name == address
+    assert len(source) == len(source.labels) > 0
+    assert source[0].label == source.labels[0]
+    assert source.labels.min() >= 0
+    assert source.labels.max() < len(source.class_names)
+    assert len(set(source.ids)) == len(source)
+
+
+def test_fingerprints_tell_datasets_apart():
+    prints = {open_dataset(address).fingerprint for address in catalog_addresses()}
+    assert len(prints) == len(catalog_addresses())
+    # Pinned: a change of these moves every number that was ever recorded.
+    assert open_dataset("digits@test").fingerprint == DIGITS_TEST_FINGERPRINT
+
+
+DIGITS_TEST_FINGERPRINT = "e2db35b9634be72798798b91132e4890"
+
+
+def test_the_table_is_filled_in():
+    for name, dataset in DATASETS.items():
+        assert dataset.description.endswith("."), name
+        assert dataset.reference.startswith("https://"), name
+        assert dataset.licence, name
+
+
+ADDRESSES = {
+    "digits": ("", "digits", None),
+    "digits@test": ("", "digits", "test"),
+    "digits-c/contrast_2": ("", "digits-c/contrast_2", None),
+    "folder:/data/a@b/c": ("folder", "/data/a@b/c", None),
+    "folder:/data/a@b/c@val": ("folder", "/data/a@b/c", "val"),
+    "folder:C:/x": ("folder", "C:/x", None),
+    "tfds:a/b:1.0.0@test[:25%]": ("tfds", "a/b:1.0.0", "test[:25%]"),
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_addresses_are_taken_apart(address):
+    assert parse_address(address) == Address(*ADDRESSES[address])
+
+
+BAD_ADDRESSES = {
+    "digitz": "unknown dataset 'digitz'; did you mean 'digits'.*folder:PATH",
+    "digits@tests": "unknown split 'tests'; did you mean 'test'",
+    "digits/big": "digits has no configs; leave out /big",
+    "digits-ood@test": "digits-ood has no splits; leave out @test",
+    "digits-c": r"names 35 datasets; choose one.*give digits-c/\*",
+    "digits-c/contrast_6": "unknown config 'contrast_6'; did you mean 'contrast_",
+    "foldr:x": "unknown kind of dataset 'foldr'; did you mean 'folder'",
+    "folder:": "is no dataset address; wanted NAME",
+    "digits@": "is no dataset address; wanted NAME",
+    "": "is no dataset address; wanted NAME",
+}
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+def test_bad_addresses(address):
+    with pytest.raises(UserError, match=BAD_ADDRESSES[address]):
+        open_dataset(address)
+
+
+def test_expanding():
+    assert expand_addresses("digits") == ("digits",)
+    assert expand_addresses(["digits@*", "digits@test", "folder:/x/*"]) == (
+        "digits@train",
+        "digits@validation",
+        "digits@test",
+        "folder:/x/*",
+    )
+    assert expand_addresses("digits-c") == expand_addresses("digits-c/*")
+    assert len(expand_addresses("digits-c")) == 5 * len(CORRUPTIONS)
+    third = expand_addresses("digits-c/*_3")
+    assert third == tuple(f"digits-c/{name}_3" for name in CORRUPTIONS)
+
+
+def test_patterns_that_match_nothing_are_named_together():
+    with pytest.raises(UserError) as caught:
+        expand_addresses(["digits-x/*", "digits", "digts@test", "digits-c/fog_1"])
+    for part in ("'digits-x/*' matches nothing", "mean 'digits'", "config 'fog_1'"):
+        assert part in str(caught.value)
+
+
+def test_class_names_for_catalog_datasets():
+    names = [str(9 - i) for i in range(10)]
+    assert open_dataset("digits@test", class_names=names).labels.max() == 9
+    assert set(open_dataset("digits-ood", class_names=names).labels) == {0, 1}
+    with pytest.raises(UserError, match="2 of 2 classes are not in class_names: 8, 9"):
+        open_dataset("digits-ood", class_names=names[2:])
+
+
+def test_listing_datasets_imports_no_reader_and_no_model():
+    """Grain takes seconds to import and TFDS one: only reading images pays for them."""
+    program = (
+        "import sys; from jaxbench.data import expand_addresses, open_dataset;"
+        "expand_addresses('digits*'); open_dataset('digits-c/contrast_1')[0];"
+        "slow = {'grain', 'tensorflow_datasets', 'flax'};"
+        "print(slow & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "set()"
