@@ -1,0 +1,228 @@
+"""The rows of a store, sorted into what a report shows.
+
+An entry is one model with all its evaluations. Where trials trained a model, each
+pair of model and optimizer has one entry: the trial with the best validation accuracy.
+Choosing by the test set instead would report the luckiest of many test scores.
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeGuard
+
+from jaxbench.results import Problem, ResultStore
+
+Row = dict[str, Any]
+# What tells apart two models of one name: grid points of trials, or other weights.
+_SHORT = {
+    "learning_rate": "lr",
+    "weight_decay": "wd",
+    "seed": "seed",
+    "weights": "weights",
+    "dtype": "dtype",
+}
+_CORRUPTED = re.compile(r"(?P<base>.+?)-c/(?P<name>.+)_(?P<severity>[1-5])(@.*)?")
+
+
+class Corruption(NamedTuple):
+    """A corrupted dataset's address, taken apart."""
+
+    base: str
+    name: str
+    severity: int
+
+
+@dataclass
+class Entry:
+    """One model: its label, its evaluations by dataset, the trial that trained it."""
+
+    label: str
+    model: str
+    optimizer: str | None
+    trial: Row | None = None
+    clean: dict[str, Row] = field(default_factory=dict)
+    shifted: dict[str, Row] = field(default_factory=dict)
+    ood: dict[str, Row] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report draws from.
+
+    Attributes:
+        evaluations: Rows of finished evaluations.
+        trials: Rows of finished trials.
+        failures: Rows of failed runs of both kinds.
+        entries: One per model, or per pair of model and optimizer.
+        labels: Short name of every model by `identity`.
+        dataset: The clean dataset that most entries were evaluated on; None without.
+        metric_names: Columns that are metrics.
+        problems: Parts that cannot be read.
+    """
+
+    evaluations: list[Row]
+    trials: list[Row]
+    failures: list[Row]
+    entries: list[Entry]
+    labels: dict[tuple, str]
+    dataset: str | None
+    metric_names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def ranked(self) -> list[tuple[Entry, Row]]:
+        """Entries with a clean accuracy, the best first, and their clean rows."""
+        found = [(entry, self.clean_row(entry)) for entry in self.entries]
+        found = [(e, row) for e, row in found if is_number(row.get("accuracy"))]
+        return sorted(found, key=lambda pair: -pair[1]["accuracy"])
+
+    def clean_row(self, entry: Entry) -> Row:
+        """An entry's row on the report's clean dataset; empty without one."""
+        return entry.clean.get(self.dataset or "", {})
+
+
+def load_results(store: ResultStore) -> Results:
+    """Reads the scalars of a store once and sorts them."""
+    rows = store.summary().to_pylist()
+    rows.sort(key=_order)
+    failures = [row for row in rows if row["status"] == "failed"]
+    finished = [row for row in rows if row["status"] == "ok"]
+    evaluations = [row for row in finished if row["kind"] == "evaluation"]
+    trials = [row for row in finished if row["kind"] == "trial"]
+    labels = _labels(finished)
+    counts = Counter(r["dataset"] for r in evaluations if r["role"] == "clean")
+    dataset = min(counts, key=lambda name: (-counts[name], name)) if counts else None
+    return Results(
+        evaluations=evaluations,
+        trials=trials,
+        failures=failures,
+        entries=_entries(evaluations, trials, labels, dataset),
+        labels=labels,
+        dataset=dataset,
+        metric_names=store.metric_names(),
+        problems=store.problems,
+    )
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a cell holds a number: neither missing nor NaN."""
+    return value is not None and not math.isnan(value)
+
+
+def identity(row: Row) -> tuple:
+    """What tells a model, as trained, from all others."""
+    trial = row["run_id"] if row["kind"] == "trial" else row["trial_id"]
+    # A trial says all about its weights; the type they are evaluated in does not.
+    names = list(_SHORT)[:3] if trial else _SHORT
+    details = (row[name] if name in names else None for name in _SHORT)
+    return (row["model"], row["optimizer"], *details, trial)
+
+
+def diverged(trial: Row | None) -> bool:
+    """Whether a trial's loss stopped being finite."""
+    return trial is not None and trial["diverged_step"] is not None
+
+
+def corruption_of(dataset: str) -> Corruption | None:
+    """The parts of an address such as `digits-c/gaussian_noise_3`; None for others."""
+    match = _CORRUPTED.fullmatch(dataset)
+    if match is None:
+        return None
+    return Corruption(match["base"], match["name"], int(match["severity"]))
+
+
+def clean_counterpart(entry: Entry, dataset: str, default: str | None) -> Row | None:
+    """The clean row that a shifted dataset is compared with.
+
+    The clean dataset of the same name where there is one (`digits@test` for
+    `digits-c/...`), the report's main dataset otherwise.
+    """
+    corruption = corruption_of(dataset)
+    base = corruption.base if corruption else dataset.split("@")[0]
+    same = [row for name, row in entry.clean.items() if name.split("@")[0] == base]
+    return same[0] if same else entry.clean.get(default or "")
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the numbers among the values; None where there are none."""
+    numbers = [value for value in values if value is not None and is_number(value)]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _order(row: Row) -> tuple:
+    names = ("model", "optimizer", *_SHORT, "dataset", "run_id")
+    # None sorts first and never meets a number or a string.
+    return tuple((row[name] is not None, row[name] or 0) for name in names)
+
+
+def _labels(rows: Sequence[Row]) -> dict[tuple, str]:
+    """Model and optimizer, and what else it takes to tell two identities apart."""
+    pairs: dict[tuple, set[tuple]] = defaultdict(set)
+    for row in rows:
+        pairs[(row["model"], row["optimizer"])].add(identity(row))
+    labels = {}
+    for (model, optimizer), members in pairs.items():
+        varying = [
+            (i, short)
+            for i, short in enumerate(_SHORT.values(), start=2)
+            if len({member[i] for member in members}) > 1
+        ]
+        for member in members:
+            words = [model or "(unnamed)", *([optimizer] if optimizer else [])]
+            words += [f"{short}={_shown(member[i])}" for i, short in varying]
+            labels[member] = " ".join(words)
+    twice = Counter(labels.values())
+    return {
+        member: label if twice[label] == 1 else f"{label} {(member[-1] or '')[:6]}"
+        for member, label in labels.items()
+    }
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _entries(
+    evaluations: Sequence[Row],
+    trials: Sequence[Row],
+    labels: dict[tuple, str],
+    dataset: str | None,
+) -> list[Entry]:
+    everyone: dict[tuple, Entry] = {}
+    for row in [*trials, *evaluations]:
+        key = identity(row)
+        entry = everyone.setdefault(
+            key, Entry(labels[key], row["model"] or "(unnamed)", row["optimizer"])
+        )
+        if row["kind"] == "trial":
+            entry.trial = row
+        else:
+            group = {"shifted": entry.shifted, "ood": entry.ood}
+            group.get(row["role"], entry.clean)[row["dataset"] or "(unnamed)"] = row
+    pairs: dict[tuple, list[Entry]] = defaultdict(list)
+    for key, entry in everyone.items():
+        # Without an optimizer nothing was tuned here, so nothing is chosen among.
+        pairs[key[:2] if entry.optimizer else key].append(entry)
+    chosen = [max(pair, key=lambda e: _merit(e, dataset)) for pair in pairs.values()]
+    return [_renamed(entry, chosen) for entry in chosen]
+
+
+def _merit(entry: Entry, dataset: str | None) -> tuple:
+    """Sorts the trials of a pair: validation accuracy, then clean accuracy."""
+    scores = [
+        (entry.trial or {}).get("val_accuracy"),
+        entry.clean.get(dataset or "", {}).get("accuracy"),
+    ]
+    numbers = [score if is_number(score) else -1.0 for score in scores]
+    return (not diverged(entry.trial), *numbers, entry.label)
+
+
+def _renamed(entry: Entry, chosen: Sequence[Entry]) -> Entry:
+    """The grid point is left out of a label that is unique without it."""
+    alone = [(e.model, e.optimizer) for e in chosen].count(
+        (entry.model, entry.optimizer)
+    )
+    if entry.optimizer and alone == 1:
+        entry.label = f"{entry.model} {entry.optimizer}"
+    return entry

@@ -1,0 +1,382 @@
+"""Figures of a report: pure functions of plain values, each returns a new figure.
+
+Values are fractions, shown in percent. None of them knows of a store, a run or a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Integer
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from jaxbench.reports.style import (
+    CARD,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    PALETTE,
+    grid_of_axes,
+    label_text,
+    legend_below,
+    line_style,
+    new_figure,
+    show_nothing,
+    styled,
+)
+
+_MAX_POINTS = 200
+_NOTHING = "nothing to show"
+
+
+class Reliability(NamedTuple):
+    """One model's reliability diagram; see `metrics.reliability_bins`."""
+
+    label: str
+    counts: Integer[np.ndarray, " bins"]
+    confidence: Float[np.ndarray, " bins"]
+    accuracy: Float[np.ndarray, " bins"]
+    ece: float
+
+
+class Curve(NamedTuple):
+    """A labelled line; NaN leaves a gap."""
+
+    label: str
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+
+
+class Point(NamedTuple):
+    """A labelled point: the colour tells the group, the marker the kind."""
+
+    group: str
+    kind: str
+    x: float
+    y: float
+
+
+@styled
+def reliability_diagrams(panels: Sequence[Reliability]) -> Figure:
+    """Accuracy in each bin of confidence, over the histogram of the confidences.
+
+    A calibrated model's bars end on the diagonal. Guo et al. (2017), figure 1.
+    """
+    figure, axes = grid_of_axes(max(1, len(panels)))
+    for axis, panel in zip(axes, panels, strict=False):
+        edges = np.linspace(0, 1, len(panel.counts) + 1)
+        width, left = edges[1], edges[:-1]
+        filled = panel.counts > 0
+        accuracy = np.where(filled, panel.accuracy, 0.0)
+        confidence = np.where(filled, panel.confidence, 0.0)
+        share = panel.counts / max(1, panel.counts.sum())
+        bars = {"width": width, "align": "edge", "linewidth": 0.6}
+        axis.bar(left, accuracy, color=PALETTE[0], edgecolor=CARD, **bars)
+        gap = np.abs(accuracy - confidence)
+        lowest = np.minimum(accuracy, confidence)
+        axis.bar(
+            left,
+            gap,
+            bottom=lowest,
+            facecolor="none",
+            edgecolor=PALETTE[1],
+            hatch="////",
+            **bars,
+        )
+        axis.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
+        axis.step(edges, np.r_[share, share[-1]], where="post", color=INK, linewidth=1)
+        axis.set_title(label_text(panel.label), fontsize=9)
+        note = f"ECE {100 * panel.ece:.1f}%"
+        box = {"facecolor": CARD, "edgecolor": GRID, "boxstyle": "round,pad=0.3"}
+        axis.text(0.05, 0.9, note, fontsize=9, bbox=box)
+        _percent(axis, x=True)
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="Confidence", ylabel="Accuracy")
+        axis.label_outer()
+    if not panels:
+        show_nothing(axes[0], _NOTHING)
+        return figure
+    figure.legend(
+        handles=[
+            Patch(color=PALETTE[0], label="accuracy"),
+            Patch(facecolor="none", edgecolor=PALETTE[1], hatch="////", label="gap"),
+            Line2D([], [], color=INK, linewidth=1, label="share of images"),
+        ],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+@styled
+def risk_coverage(curves: Sequence[Curve], *, left_out: int = 0) -> Figure:
+    """Error rate among the answered images, by the share of images answered.
+
+    Args:
+        curves: x is the coverage, y the selective risk, both in [0, 1].
+        left_out: How many models are not shown, for the legend.
+    """
+    figure, (axis,) = grid_of_axes(1)
+    for index, curve in enumerate(curves):
+        kept = _thinned(curve)
+        axis.plot(kept.x, kept.y, label=label_text(kept.label), **line_style(index))
+    _percent(axis, x=True)
+    axis.set(xlim=(0, 1), xlabel="Coverage", ylabel="Selective risk (error rate)")
+    axis.set_ylim(bottom=0)
+    _finish(figure, [axis], curves, left_out)
+    return figure
+
+
+@styled
+def heat_map(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    marks: Mapping[tuple[int, int], str] | None = None,
+    row_title: str = "Backbone",
+    column_title: str = "Optimizer",
+    value_title: str = "Accuracy",
+) -> Figure:
+    """A number for every pair, written in its cell and coloured by it.
+
+    Args:
+        values: Fractions; NaN where a pair has none.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        marks: Words for cells, such as "failed", in place of or under the number.
+        row_title: Title of the rows.
+        column_title: Title of the columns.
+        value_title: Title of the colour bar.
+    """
+    marks = marks or {}
+    height, width = values.shape
+    figure = new_figure(2.6 + 0.72 * max(2, width), 1.7 + 0.42 * max(2, height))
+    axis = figure.subplots()
+    if not height or not width:
+        show_nothing(axis, _NOTHING)
+        return figure
+    shades = mpl.colormaps["viridis"]
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    norm = Normalize(low, high if high > low else low + 1e-3)
+    shown = np.ma.masked_invalid(values)
+    mesh = axis.pcolormesh(shown, cmap=shades, norm=norm, edgecolors=CARD, linewidth=1)
+    for (row, column), value in np.ndenumerate(values):
+        word = marks.get((row, column), "")
+        number = f"{100 * value:.1f}" if np.isfinite(value) else ""
+        red, green, blue, _ = shades(norm(value)) if number else (1, 1, 1, 1)
+        pale = 0.3 * red + 0.59 * green + 0.11 * blue > 0.5
+        colour = MUTED if not number else "#111111" if pale else "#fafafa"
+        text = "\n".join(filter(None, (number, word))) or "-"
+        size = 7.5 if word else 9
+        place = (column + 0.5, row + 0.5)
+        axis.text(*place, text, ha="center", va="center", color=colour, fontsize=size)
+    axis.set_xticks(np.arange(width) + 0.5, [label_text(name) for name in columns])
+    axis.set_yticks(np.arange(height) + 0.5, [label_text(name) for name in rows])
+    if width > 5:
+        axis.tick_params(axis="x", labelrotation=45)
+    axis.invert_yaxis()
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.set(xlabel=column_title, ylabel=row_title)
+    if known.size:
+        bar = figure.colorbar(mesh, ax=axis, format=PercentFormatter(1.0), pad=0.02)
+        bar.set_label(value_title)
+        bar.outline.set_visible(False)
+    return figure
+
+
+@styled
+def scatter(
+    points: Sequence[Point],
+    *,
+    x_title: str = "Accuracy",
+    y_title: str = "ECE",
+    group_title: str = "Backbone",
+    kind_title: str = "Optimizer",
+) -> Figure:
+    """One point per model: colour by group, marker by kind.
+
+    Past the palette's length, groups share one grey colour, called "others".
+    """
+    figure = new_figure(7.2, 4.2)
+    axis = figure.subplots()
+    points = [p for p in points if np.isfinite([p.x, p.y]).all()]
+    groups = _numbered(point.group for point in points)
+    kinds = _numbered(point.kind for point in points)
+    for point in points:
+        colour = _group_colour(groups[point.group], len(groups))
+        marker = MARKERS[kinds[point.kind] % len(MARKERS)]
+        axis.plot(
+            [point.x],
+            [point.y],
+            linestyle="none",
+            color=colour,
+            marker=marker,
+            markersize=8,
+            markeredgecolor=CARD,
+            markeredgewidth=0.7,
+        )
+    _percent(axis, x=True)
+    axis.set(xlabel=x_title, ylabel=y_title)
+    axis.margins(0.08)
+    if not points:
+        show_nothing(axis, _NOTHING)
+    elif len(groups) > 1 or len(kinds) > 1:
+        _scatter_legend(figure, groups, kinds, (group_title, kind_title))
+    return figure
+
+
+@styled
+def severity_curves(
+    corruptions: Mapping[str, Sequence[Curve]], *, left_out: int = 0
+) -> Figure:
+    """Accuracy by severity, a panel a corruption and a line a model.
+
+    Args:
+        corruptions: x is the severity (0 is the clean dataset), y the accuracy.
+        left_out: How many models are not shown, for the legend.
+    """
+    figure, axes = grid_of_axes(max(1, len(corruptions)), columns=4, width=2.6)
+    labels = _numbered(c.label for curves in corruptions.values() for c in curves)
+    for axis, (name, curves) in zip(axes, corruptions.items(), strict=False):
+        for curve in curves:
+            style = line_style(labels[curve.label])
+            text = label_text(curve.label)
+            axis.plot(curve.x, curve.y, label=text, marker="o", markersize=3, **style)
+        _percent(axis)
+        axis.set_title(label_text(name.replace("_", " ")))
+        axis.set(xlabel="Severity", ylabel="Accuracy", ylim=(0, 1))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(axes) > 1:
+            axis.label_outer()
+    _finish(figure, axes, corruptions, left_out)
+    return figure
+
+
+@styled
+def ood_bars(
+    labels: Sequence[str],
+    scores: Mapping[str, Float[np.ndarray, " n"]],
+    *,
+    left_out: int = 0,
+) -> Figure:
+    """Detection of foreign images: bars of AUROC, a group a model, a colour a score.
+
+    Args:
+        labels: One per model.
+        scores: AUROC in [0, 1] by the name of the score.
+        left_out: How many models are not shown, for the legend.
+    """
+    figure = new_figure(7.2, 1.3 + max(2, len(labels)) * (0.16 * len(scores) + 0.14))
+    axis = figure.subplots()
+    height = 0.8 / max(1, len(scores))
+    middle = np.arange(len(labels), dtype=np.float64)
+    for index, (name, values) in enumerate(scores.items()):
+        place = middle + (index - (len(scores) - 1) / 2) * height
+        shown = np.nan_to_num(values, nan=0.0)
+        axis.barh(place, shown, height * 0.92, color=PALETTE[index], label=name)
+    axis.axvline(0.5, color=MUTED, linestyle="--", linewidth=1)
+    axis.set_yticks(middle, [label_text(label) for label in labels])
+    axis.invert_yaxis()
+    axis.grid(visible=False, axis="y")
+    axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.set(xlim=(0, 1), xlabel="AUROC (dashed: a coin)")
+    _finish(figure, [axis], labels, left_out)
+    return figure
+
+
+@styled
+def learning_curves(
+    panels: Mapping[str, Sequence[Curve]],
+    *,
+    percent: Sequence[str] = (),
+    left_out: int = 0,
+) -> Figure:
+    """Curves over epochs, a panel a quantity and a line a trial.
+
+    Args:
+        panels: x is the epoch.
+        percent: Panels whose values are fractions to show in percent.
+        left_out: How many trials are not shown, for the legend.
+    """
+    figure, axes = grid_of_axes(max(1, len(panels)), width=3.4)
+    labels = _numbered(c.label for curves in panels.values() for c in curves)
+    for axis, (name, curves) in zip(axes, panels.items(), strict=False):
+        for curve in curves:
+            kept = _thinned(curve)
+            style = line_style(labels[curve.label])
+            axis.plot(kept.x, kept.y, label=label_text(kept.label), **style)
+        axis.set_title(label_text(name.replace("_", " ").capitalize()))
+        axis.set_xlabel("Epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if name in percent:
+            _percent(axis)
+    _finish(figure, axes, panels, left_out)
+    return figure
+
+
+def _finish(figure: Figure, axes: Sequence[Axes], content: object, left_out: int):
+    if not content:
+        show_nothing(axes[0], _NOTHING)
+        return
+    note = f"{left_out} more not shown" if left_out else ""
+    legend_below(figure, axes, note)
+
+
+def _percent(axis: Axes, *, x: bool = False) -> None:
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if x:
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most 200 points, the ends among them: more than a line on a page resolves."""
+    if len(curve.x) <= _MAX_POINTS:
+        return curve
+    kept = np.linspace(0, len(curve.x) - 1, _MAX_POINTS).round().astype(int)
+    return Curve(curve.label, curve.x[kept], curve.y[kept])
+
+
+def _numbered(names) -> dict[str, int]:
+    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+
+
+def _group_colour(index: int, count: int) -> str:
+    last = len(PALETTE) - 1
+    return PALETTE[index if count <= len(PALETTE) else min(index, last)]
+
+
+def _scatter_legend(
+    figure: Figure,
+    groups: Mapping[str, int],
+    kinds: Mapping[str, int],
+    titles: tuple[str, str],
+) -> None:
+    last = len(PALETTE) - 1
+    shared = len(groups) > len(PALETTE)
+    handles = [Line2D([], [], linestyle="none", label=f"{titles[0]}:")]
+    for name, index in groups.items():
+        if shared and index > last:
+            break
+        text = "others" if shared and index == last else label_text(name)
+        colour = PALETTE[index]
+        handles.append(
+            Line2D([], [], marker="o", color=colour, linestyle="", label=text)
+        )
+    if len(kinds) > 1:
+        handles.append(Line2D([], [], linestyle="none", label=f"{titles[1]}:"))
+    for name, index in kinds.items() if len(kinds) > 1 else ():
+        marker = MARKERS[index % len(MARKERS)]
+        text = label_text(name)
+        handles.append(
+            Line2D([], [], marker=marker, color=MUTED, linestyle="", label=text)
+        )
+    figure.legend(handles=handles, loc="outside right upper")

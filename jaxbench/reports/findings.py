@@ -1,0 +1,157 @@
+"""What a reader should know first, in a sentence each, computed from the results."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from jaxbench.reports.cells import format_interval, format_value, metric_text
+from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number
+from jaxbench.reports.tables import drops
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A heading, the number, whose it is, and what to make of it."""
+
+    title: str
+    value: str
+    subject: str
+    text: str
+
+
+def find(results: Results) -> list[Finding]:
+    """The findings that the results have numbers for, the most important first."""
+    makers: tuple[Callable[[Results], Iterator[Finding]], ...] = (
+        _most_accurate,
+        _best_calibrated,
+        _knows_its_errors,
+        _largest_drop,
+        _best_detector,
+        _lost,
+    )
+    return [finding for maker in makers for finding in maker(results)]
+
+
+def _most_accurate(results: Results) -> Iterator[Finding]:
+    ranked = results.ranked()
+    if not ranked:
+        return
+    entry, row = ranked[0]
+    text = f"Highest accuracy on {results.dataset}, of {len(ranked)} models."
+    if len(ranked) == 1:
+        text = f"Accuracy on {results.dataset}, the only model."
+    elif _overlap(row, ranked[1][1]):
+        other = format_value(ranked[1][1]["accuracy"], percent=True)
+        text += (
+            f" {ranked[1][0].label} follows with {other}% and an overlapping interval: "
+            "a paired test (jaxbench compare) decides better."
+        )
+    yield Finding("Most accurate", _percent_value(row, "accuracy"), entry.label, text)
+
+
+def _best_calibrated(results: Results) -> Iterator[Finding]:
+    found = [pair for pair in results.ranked() if is_number(pair[1].get("ece"))]
+    if not found:
+        return
+    entry, row = min(found, key=lambda pair: pair[1]["ece"])
+    text = f"Smallest calibration error on {results.dataset}."
+    scaled = [pair for pair in found if is_number(pair[1].get("ece_ts"))]
+    if scaled:
+        best, after = min(scaled, key=lambda pair: pair[1]["ece_ts"])
+        number = format_value(after["ece_ts"], percent=True)
+        text += f" After temperature scaling: {best.label} with {number}%."
+    yield Finding("Best calibrated", _percent_value(row, "ece"), entry.label, text)
+
+
+def _knows_its_errors(results: Results) -> Iterator[Finding]:
+    found = [pair for pair in results.ranked() if is_number(pair[1].get("aurc"))]
+    if len(found) < 2:
+        return
+    entry, row = min(found, key=lambda pair: pair[1]["aurc"])
+    value = format_interval(row["aurc"], row.get("aurc_low"), row.get("aurc_high"))
+    text = (
+        "Smallest area under the risk-coverage curve: errs least when it may decline."
+    )
+    coverage = row.get("coverage_at_99_accuracy")
+    if is_number(coverage):
+        share = format_value(coverage, percent=True)
+        text += f" Answers {share}% of the images at 99% accuracy."
+    yield Finding("Best selective prediction", value, entry.label, text)
+
+
+def _largest_drop(results: Results) -> Iterator[Finding]:
+    found = [
+        (drop, name, entry)
+        for entry in results.entries
+        if not diverged(entry.trial)
+        for name, drop in drops(entry, results.dataset).items()
+        if is_number(drop)
+    ]
+    if not found:
+        return
+    drop, name, entry = max(found, key=lambda item: (item[0], item[1]))
+    means = [(_mean_drop(e, results), e.label) for e in results.entries if e.shifted]
+    means = [pair for pair in means if is_number(pair[0])]
+    text = f"Accuracy lost under {name.replace('_', ' ')}, mean over its severities."
+    if len(means) > 1:
+        least, label = min(means)
+        points = format_value(least, percent=True)
+        text += f" Most robust over all shifts: {label}, which loses {points} points."
+    value = f"{format_value(drop, percent=True)} points"
+    yield Finding("Largest drop under shift", value, entry.label, text)
+
+
+def _best_detector(results: Results) -> Iterator[Finding]:
+    found = [
+        (row[name], name, row, entry, dataset)
+        for entry in results.entries
+        for dataset, row in entry.ood.items()
+        for name in row
+        if name.startswith("ood_auroc_") and metric_text(name).meaning
+        if is_number(row[name])
+    ]
+    if not found:
+        return
+    _, name, row, entry, dataset = max(found, key=lambda item: item[0])
+    score = name.removeprefix("ood_auroc_").replace("_", " ")
+    text = (
+        f"Highest AUROC in telling {dataset} from known images, by the {score} score."
+    )
+    yield Finding(
+        "Best at foreign images", _percent_value(row, name), entry.label, text
+    )
+
+
+def _lost(results: Results) -> Iterator[Finding]:
+    failed = len(results.failures)
+    lost = sum(map(diverged, results.trials))
+    unreadable = len(results.problems)
+    total = failed + unreadable + len(results.trials) + len(results.evaluations)
+    parts = [
+        f"{failed} failed" if failed else "",
+        f"{lost} diverged" if lost else "",
+        f"{unreadable} unreadable" if unreadable else "",
+    ]
+    text = (
+        "Listed below with their errors; the same command again does what is missing."
+    )
+    if not failed and not unreadable:
+        text = "Training whose loss stopped being finite; marked in the figures."
+    if any(parts):
+        shown = ", ".join(filter(None, parts))
+        yield Finding("Runs to look at", shown, f"of {total:,} runs", text)
+
+
+def _percent_value(row: Row, name: str) -> str:
+    ends = (row.get(f"{name}_low"), row.get(f"{name}_high"))
+    value, *interval = format_interval(row[name], *ends, percent=True).split(" ", 1)
+    return f"{value}%" + "".join(f" {rest}" for rest in interval)
+
+
+def _overlap(a: Row, b: Row) -> bool:
+    low, high = a.get("accuracy_low"), b.get("accuracy_high")
+    return is_number(low) and is_number(high) and low <= high
+
+
+def _mean_drop(entry: Entry, results: Results) -> float | None:
+    values = [v for v in drops(entry, results.dataset).values() if is_number(v)]
+    return sum(values) / len(values) if values else None

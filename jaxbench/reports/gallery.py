@@ -1,0 +1,291 @@
+"""Which figures a report holds, drawn from a store's results.
+
+A figure shows the best few of many models and says how many it leaves out. Reading the
+per-example columns is left to the two figures that need them, for the models shown.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxbench.errors import UserError
+from jaxbench.metrics import reliability_bins, risk_coverage_curve
+from jaxbench.reports import figures
+from jaxbench.reports.cells import METRIC_TEXTS
+from jaxbench.reports.entries import (
+    Entry,
+    Results,
+    Row,
+    clean_counterpart,
+    corruption_of,
+    diverged,
+    identity,
+    is_number,
+    mean,
+)
+from jaxbench.reports.figures import Curve, Point, Reliability
+from jaxbench.reports.tables import shifted_accuracy
+from jaxbench.results import ResultStore
+
+MAX_CURVES, MAX_PANELS, MAX_BARS, MAX_CORRUPTIONS = 8, 6, 15, 20
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A figure, its name in a file, and how to read it."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def build_exhibits(store: ResultStore, results: Results) -> list[Exhibit]:
+    """Every figure that the results have something to show in."""
+    makers: tuple[Callable[[ResultStore, Results], Exhibit | None], ...] = (
+        _heat_map,
+        _scatter,
+        _reliability,
+        _risk_coverage,
+        _severity,
+        _ood,
+        _learning,
+    )
+    exhibits = (maker(store, results) for maker in makers)
+    return [exhibit for exhibit in exhibits if exhibit is not None]
+
+
+def _heat_map(_: ResultStore, results: Results) -> Exhibit | None:
+    pairs = [e for e in results.entries if e.optimizer is not None]
+    lost = {(r["model"], r["optimizer"]) for r in results.failures if r["optimizer"]}
+    rows = list(dict.fromkeys([e.model for e in pairs] + sorted(m for m, _ in lost)))
+    columns = list(
+        dict.fromkeys([e.optimizer or "" for e in pairs] + sorted(o for _, o in lost))
+    )
+    if len(rows) * len(columns) < 2:
+        return None
+    name, shown = _heat_metric(results, pairs)
+    values = np.full((len(rows), len(columns)), np.nan)
+    marks = {(rows.index(m), columns.index(o)): "failed" for m, o in lost}
+    for entry in pairs:
+        cell = rows.index(entry.model), columns.index(entry.optimizer or "")
+        value = _heat_value(results, entry, name)
+        values[cell] = value if is_number(value) else np.nan
+        marks.pop(cell, None)
+        if diverged(entry.trial):
+            marks[cell] = "diverged"
+    return Exhibit(
+        "optimizer_backbone",
+        "Optimizer and backbone",
+        f"{shown} of every pair, in percent. Each cell is the grid point with the best "
+        "validation accuracy, so the test images chose nothing. Diverged: the loss of "
+        "every trial of the pair stopped being finite. Failed: no trial finished.",
+        figures.heat_map(values, rows, columns, marks=marks, value_title=shown),
+    )
+
+
+def _heat_metric(results: Results, pairs: Sequence[Entry]) -> tuple[str, str]:
+    if any(is_number(results.clean_row(e).get("accuracy")) for e in pairs):
+        return "accuracy", f"Accuracy on {results.dataset}"
+    return "val_accuracy", "Validation accuracy"
+
+
+def _heat_value(results: Results, entry: Entry, name: str) -> float | None:
+    row = results.clean_row(entry) if name == "accuracy" else entry.trial or {}
+    return row.get(name)
+
+
+def _scatter(_: ResultStore, results: Results) -> Exhibit | None:
+    points = [
+        Point(entry.model, entry.optimizer or "", row["accuracy"], row["ece"])
+        for entry, row in results.ranked()
+        if is_number(row.get("ece"))
+    ]
+    if len(points) < 2:
+        return None
+    return Exhibit(
+        "accuracy_calibration",
+        "Accuracy and calibration",
+        f"Each point is a model on {results.dataset}. Best is the lower right: right "
+        "often, and as confident as it is right.",
+        figures.scatter(points),
+    )
+
+
+def _reliability(store: ResultStore, results: Results) -> Exhibit | None:
+    panels = []
+    for entry, row, columns in _samples(store, results, "confidence", MAX_PANELS):
+        counts, confidence, accuracy = (
+            np.asarray(x) for x in _bins(columns["confidence"], columns["correct"])
+        )
+        ece = row["ece"] if is_number(row.get("ece")) else np.nan
+        panel = Reliability(entry.label, counts, confidence, accuracy, ece)
+        panels.append(panel)
+    if not panels:
+        return None
+    left_out = len(results.ranked()) - len(panels)
+    return Exhibit(
+        "reliability",
+        "Reliability",
+        f"How often answers of a given confidence are right, on {results.dataset}. "
+        "Bars that end on the diagonal are calibrated; hatching is the gap whose "
+        "weighted mean is the ECE; the line is the share of images in each bin."
+        + _left_out(left_out),
+        figures.reliability_diagrams(panels),
+    )
+
+
+def _risk_coverage(store: ResultStore, results: Results) -> Exhibit | None:
+    curves = []
+    name = "log_one_minus_confidence"
+    for entry, _, columns in _samples(store, results, name, MAX_CURVES):
+        coverage, risk = _curve(-columns[name], columns["correct"])
+        x, y = (np.asarray(values, np.float64) for values in (coverage, risk))
+        curves.append(Curve(entry.label, x, y))
+    if not curves:
+        return None
+    left_out = len(results.ranked()) - len(curves)
+    return Exhibit(
+        "risk_coverage",
+        "Risk and coverage",
+        f"Error rate on {results.dataset} if only the most confident share of the "
+        "images is answered. A curve that stays low knows when it is wrong; the mean "
+        "height is the AURC.",
+        figures.risk_coverage(curves, left_out=left_out),
+    )
+
+
+def _severity(_: ResultStore, results: Results) -> Exhibit | None:
+    entries = [e for e in results.entries if any(map(corruption_of, e.shifted))]
+    entries = _best(entries, lambda e: mean(shifted_accuracy(e).values()))
+    panels: dict[str, list[Curve]] = {}
+    for entry in entries[:MAX_CURVES]:
+        for name, curve in _severities(entry, results.dataset):
+            panels.setdefault(name, []).append(curve)
+    if not panels:
+        return None
+    shown = dict(sorted(panels.items())[:MAX_CORRUPTIONS])
+    hidden = len(panels) - len(shown)
+    return Exhibit(
+        "corruption_severity",
+        "Corruption and severity",
+        "Accuracy as each corruption grows from severity 1 to 5; 0 is the clean "
+        "dataset." + (f" {hidden} more corruptions are not shown." if hidden else ""),
+        figures.severity_curves(shown, left_out=max(0, len(entries) - MAX_CURVES)),
+    )
+
+
+def _severities(entry: Entry, default: str | None) -> Iterator[tuple[str, Curve]]:
+    points: dict[str, dict[int, float]] = {}
+    for dataset, row in entry.shifted.items():
+        corruption = corruption_of(dataset)
+        if corruption is None or not is_number(row.get("accuracy")):
+            continue
+        points.setdefault(corruption.name, {})[corruption.severity] = row["accuracy"]
+        clean = (clean_counterpart(entry, dataset, default) or {}).get("accuracy")
+        if is_number(clean):
+            points[corruption.name][0] = clean
+    for name, by_severity in points.items():
+        x, y = zip(*sorted(by_severity.items()), strict=True)
+        yield name, Curve(entry.label, np.array(x, float), np.array(y, float))
+
+
+def _ood(_: ResultStore, results: Results) -> Exhibit | None:
+    names = [name for name in METRIC_TEXTS if name.startswith("ood_auroc_")]
+    bars: list[tuple[str, Row]] = []
+    datasets = {dataset for e in results.entries for dataset in e.ood}
+    for entry in results.entries:
+        for dataset, row in entry.ood.items():
+            label = entry.label if len(datasets) == 1 else f"{entry.label}, {dataset}"
+            if any(is_number(row.get(name)) for name in names):
+                bars.append((label, row))
+    if not bars:
+        return None
+    bars = _best(bars, lambda bar: mean(bar[1].get(n) for n in names))
+    shown = bars[:MAX_BARS]
+    values = {
+        name.removeprefix("ood_auroc_").replace("_", " "): np.array(
+            [np.nan if row.get(name) is None else row[name] for _, row in shown]
+        )
+        for name in names
+        if any(row.get(name) is not None for _, row in shown)
+    }
+    return Exhibit(
+        "out_of_distribution",
+        "Out-of-distribution detection",
+        "Chance that an image of the known classes scores above a foreign one, for "
+        "each score. 50% is a coin. Foreign: " + ", ".join(sorted(datasets)) + ".",
+        figures.ood_bars(
+            [label for label, _ in shown], values, left_out=len(bars) - len(shown)
+        ),
+    )
+
+
+def _learning(store: ResultStore, results: Results) -> Exhibit | None:
+    trials = _best(results.trials, lambda row: row.get("val_accuracy"))
+    lost = [row for row in trials if diverged(row)]
+    kept = [row for row in trials if not diverged(row)]
+    # One place is left for a trial that diverged: its curve tells when.
+    shown = kept[: MAX_CURVES - bool(lost)]
+    shown += lost[: MAX_CURVES - len(shown)]
+    panels: dict[str, list[Curve]] = {}
+    for row in shown:
+        try:
+            curves = store.read(row["run_id"]).curves
+        except UserError:
+            continue  # a damaged part: named among the problems by the next reader
+        label = results.labels[identity(row)]
+        for name, values in curves.items():
+            epochs = np.arange(1, len(values) + 1, dtype=np.float64)
+            panels.setdefault(name, []).append(Curve(label, epochs, values))
+    if not panels:
+        return None
+    percent = [name for name in panels if name.endswith("accuracy")]
+    left_out = len(trials) - len(shown)
+    return Exhibit(
+        "learning_curves",
+        "Learning curves",
+        "The trials with the best validation accuracy by epoch. A line that stops has "
+        "no finite value any more.",
+        figures.learning_curves(panels, percent=percent, left_out=left_out),
+    )
+
+
+# Compiled once a shape: the models of a figure share the dataset, so once a figure.
+_bins = jax.jit(reliability_bins)
+_curve = jax.jit(risk_coverage_curve)
+
+
+def _samples(
+    store: ResultStore, results: Results, column: str, limit: int
+) -> Iterator[tuple[Entry, Row, dict[str, np.ndarray]]]:
+    """The best entries with their per-example columns, rows of finite logits only."""
+    found = 0
+    for entry, row in results.ranked():
+        if found == limit:
+            return
+        try:
+            columns = store.examples(row["run_id"], [column, "correct"])
+        except UserError:
+            continue  # stored without these columns
+        finite = np.isfinite(columns[column]) | np.isneginf(columns[column])
+        if finite.any():
+            found += 1
+            yield entry, row, {name: v[finite] for name, v in columns.items()}
+
+
+def _best(items: Sequence, value: Callable) -> list:
+    """Highest value first; items without one last."""
+
+    def order(item):
+        number = value(item)
+        return -number if is_number(number) else np.inf
+
+    return sorted(items, key=order)
+
+
+def _left_out(count: int) -> str:
+    return f" {count} more models are not shown." if count > 0 else ""

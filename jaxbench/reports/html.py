@@ -1,0 +1,241 @@
+"""One self-contained page: a store's tables, figures and findings, all offline."""
+
+import datetime
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from jaxbench.errors import UserError
+from jaxbench.reports.cells import METRIC_TEXTS
+from jaxbench.reports.entries import Results, Row, load_results
+from jaxbench.reports.findings import find
+from jaxbench.reports.gallery import Exhibit, build_exhibits
+from jaxbench.reports.style import inline_svg, render
+from jaxbench.reports.tables import (
+    Table,
+    evaluation_table,
+    failure_table,
+    main_table,
+    ood_table,
+    shift_table,
+    trial_table,
+)
+from jaxbench.results import ResultStore
+from jaxbench.results.columns import PROVENANCE
+
+_FORMATS = ("svg", "png", "pdf")
+_MAX_VALUES = 6
+_TABLE_TEXTS = {
+    "models": (
+        "Models",
+        "Where trials trained the models, each row is the trial of a backbone and an "
+        "optimizer with the best validation accuracy. Brackets hold bootstrap "
+        "intervals. T* means after temperature scaling.",
+    ),
+    "shift": (
+        "Under shift",
+        "Accuracy on corrupted images, mean over severities; the drop is in points.",
+    ),
+    "ood": (
+        "Out-of-distribution detection",
+        "Images of classes that the model does not know.",
+    ),
+    "trials": ("All trials", "Every training run."),
+    "evaluations": ("All evaluations", "Every model on every dataset, chosen or not."),
+}
+
+
+def write_report(
+    store: ResultStore,
+    path: str | os.PathLike[str],
+    *,
+    title: str | None = None,
+    figures_dir: str | os.PathLike[str] | None = None,
+    formats: Sequence[str] = ("svg", "png"),
+) -> Path:
+    """Writes one HTML file that needs nothing but itself.
+
+    Style, script and figures are inside it, and it loads nothing. The same store gives
+    the same file, apart from the date in its header.
+
+    Args:
+        store: The results.
+        path: The file; its folder is made where it is missing.
+        title: Heading; the name of the experiment where None.
+        figures_dir: Where to write the figures as files too.
+        formats: Of these files: "svg", "png", "pdf".
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: If a format is unknown, or a file cannot be written.
+    """
+    if unknown := [name for name in formats if name not in _FORMATS]:
+        raise UserError(
+            f"figure formats {', '.join(map(repr, unknown))} are unknown; choose from "
+            + ", ".join(_FORMATS)
+        )
+    target = Path(path)
+    results = load_results(store)
+    exhibits = build_exhibits(store, results)
+    try:
+        figures = [_figure(exhibit) for exhibit in exhibits]
+        if figures_dir is not None:
+            _write_figures(exhibits, Path(figures_dir), formats)
+        _write(target, _page(results, figures, title).encode())
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {str(target)!r}: "
+            f"{error.strerror or error} ({error.filename}); choose another place"
+        ) from error
+    return target
+
+
+def _page(results: Results, figures: list[dict[str, Any]], title: str | None) -> str:
+    rows = [*results.evaluations, *results.trials, *results.failures]
+    experiments = ", ".join(_distinct(rows, "experiment"))
+    tables = {
+        "models": main_table(results),
+        "shift": shift_table(results),
+        "ood": ood_table(results),
+        "trials": trial_table(results),
+        "evaluations": evaluation_table(results),
+    }
+    now = datetime.datetime.now(datetime.UTC)
+    return _template().render(
+        title=title or experiments or "Results",
+        experiments=experiments,
+        generated=now.strftime("%Y-%m-%d %H:%M UTC"),
+        facts=_facts(results, rows),
+        findings=find(results),
+        tables={name: _table(name, t) for name, t in tables.items() if t.rows},
+        figures=figures,
+        failures=_failures(results),
+        problems=results.problems,
+        provenance=_provenance(rows),
+        metrics=_shown_metrics(results),
+        empty=not results.evaluations and not results.trials,
+    )
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figure(exhibit: Exhibit) -> dict[str, Any]:
+    svg = inline_svg(render(exhibit.figure, "svg"), exhibit.name)
+    # The only markup that is not escaped: made by matplotlib, which escapes its texts.
+    return {
+        "name": exhibit.name,
+        "title": exhibit.title,
+        "caption": exhibit.caption,
+        "svg": Markup(svg),
+    }
+
+
+def _table(name: str, table: Table) -> dict[str, Any]:
+    heading, caption = _TABLE_TEXTS[name]
+    return {"heading": heading, "caption": caption, "table": table}
+
+
+def _facts(results: Results, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The header's line: what was run, when, on what, with which versions."""
+    dates = sorted(date[:10] for date in _distinct(rows, "created_at"))
+    period = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else ""
+    versions = [
+        f"{name} {', '.join(_distinct(rows, f'{name}_version'))}"
+        for name in ("jaxbench", "jax", "flax", "python")
+        if _distinct(rows, f"{name}_version")
+    ]
+    datasets = _distinct(results.evaluations, "dataset")
+    counts = (
+        f"{len(results.evaluations):,} evaluations of {len(results.entries):,} models "
+        f"on {len(datasets):,} datasets, {len(results.trials):,} trials, "
+        f"{len(results.failures):,} failures"
+    )
+    facts = [
+        ("Runs", counts),
+        ("Dates", period),
+        ("Devices", ", ".join(_distinct(rows, "device"))),
+        ("Versions", ", ".join(versions)),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _failures(results: Results) -> dict[str, Any] | None:
+    if not results.failures:
+        return None
+    tracebacks = [
+        (f"{row['model']} on {row['dataset']}", row["error_traceback"])
+        for row in results.failures
+        if row["error_traceback"]
+    ]
+    return {"table": failure_table(results), "tracebacks": tracebacks}
+
+
+def _provenance(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """Each key, its meaning, and its values with the number of runs that have them."""
+    shown = []
+    for name, meaning in PROVENANCE.items():
+        column = "provenance_num_devices" if name == "num_devices" else name
+        if name == "created_at":
+            continue  # in the header
+        counts = Counter(row[column] for row in rows if row.get(column) is not None)
+        if not counts:
+            continue
+        values = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        texts = [
+            f"{value} ({n:,})" if len(counts) > 1 else value for value, n in values
+        ]
+        more = (
+            f", and {len(texts) - _MAX_VALUES} more" if len(texts) > _MAX_VALUES else ""
+        )
+        shown.append((name, meaning, ", ".join(texts[:_MAX_VALUES]) + more))
+    return shown
+
+
+def _shown_metrics(results: Results) -> list[tuple[str, str]]:
+    rows = results.evaluations
+    return [
+        (text.heading, text.meaning)
+        for name, text in METRIC_TEXTS.items()
+        if any(row.get(name) is not None for row in rows)
+    ]
+
+
+def _distinct(rows: Sequence[Row], name: str) -> list[str]:
+    return sorted({row[name] for row in rows if row.get(name)})
+
+
+def _write_figures(
+    exhibits: Sequence[Exhibit], folder: Path, formats: Sequence[str]
+) -> None:
+    for exhibit in exhibits:
+        for name in formats:
+            content = render(exhibit.figure, name)
+            _write(folder / f"{exhibit.name}.{name}", content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all: a reader may have the old one open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""The known columns of a run: their fixed types and what each one means."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Column:
+    """The fixed type of a column and its meaning in one line."""
+
+    type: Literal["string", "int64", "float64", "bool"]
+    meaning: str
+
+
+CORE = {
+    "run_id": Column("string", "digest of everything that determines the numbers"),
+    "kind": Column("string", "evaluation (a model on a dataset) or trial (a training)"),
+    "status": Column("string", "ok or failed"),
+    "error_type": Column("string", "class of the exception of a failed run"),
+    "error_message": Column("string", "its message"),
+    "error_traceback": Column("string", "its traceback"),
+}
+
+SETTINGS = {
+    "experiment": Column("string", "name of the experiment file"),
+    "model": Column("string", "name of the classifier"),
+    "weights": Column("string", "where the weights come from, if not from a trial"),
+    "dataset": Column(
+        "string", "address: evaluated on (evaluation), trained on (trial)"
+    ),
+    "role": Column("string", "clean, shifted or ood"),
+    "optimizer": Column("string", "name of the optimizer that trained the weights"),
+    "learning_rate": Column("float64", "peak learning rate"),
+    "weight_decay": Column("float64", "weight decay, in the optimizer's convention"),
+    "seed": Column("int64", "seed of initial weights and order of the examples"),
+    "trial_id": Column("string", "run_id of the trial that made the weights"),
+    "epochs": Column("int64", "passes over the training images"),
+    "train_batch_size": Column("int64", "images of one optimizer step"),
+    "diverged_step": Column("int64", "first step with a non-finite loss; null if none"),
+    "num_parameters": Column("int64", "trainable parameters"),
+    "num_classes": Column("int64", "classes the logits tell apart"),
+    "num_examples": Column("int64", "examples that count"),
+    "num_skipped": Column("int64", "examples that could not be read"),
+    "num_nonfinite": Column("int64", "examples with a NaN or infinite logit"),
+    "batch_size": Column("int64", "images of one evaluation step, over all devices"),
+    "num_devices": Column("int64", "devices the batch was split over"),
+    "temperature": Column("float64", "fitted temperature T*; null without scaling"),
+    "dtype": Column("string", "type the model computes in"),
+}
+
+PROVENANCE = {
+    "git_commit": "commit of the working tree",
+    "jaxbench_version": "version of this package",
+    "jax_version": "version of jax",
+    "flax_version": "version of flax",
+    "python_version": "version of Python",
+    "device": "kind of the device, as jax names it",
+    "platform": "cpu, gpu or tpu",
+    "num_devices": "devices that jax saw",
+    "config_digest": "digest of the experiment file's values",
+    "dataset_fingerprint": "digest of the dataset's content",
+    "weights_digest": "digest of the weights",
+    "created_at": "end of the run, UTC, ISO 8601",
+}
+
+EXAMPLES = {
+    "id": "name of the example, unique in its dataset",
+    "label": "class index; -1 where no class of the model applies (ood)",
+    "prediction": "class of the largest logit",
+    "correct": "prediction == label",
+    "correct_top5": "label among the five largest logits",
+    "confidence": "largest softmax probability, in [0, 1]",
+    "log_one_minus_confidence": "log(1 - confidence), stable where confidence is 1",
+    "nll": "negative log-likelihood of the label, nats",
+    "brier": "sum over classes of (probability - one-hot)^2, in [0, 2]",
+    "entropy": "entropy of the softmax, nats",
+    "margin": "largest minus second largest probability, in [0, 1]",
+    "max_logit": "largest logit",
+    "energy": "logsumexp of the logits; higher is more in-distribution",
+    "finite": "whether every logit is finite",
+}

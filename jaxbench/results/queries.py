@@ -1,0 +1,109 @@
+"""SQL over a store: DuckDB views of the summary and of the list columns."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from jaxbench.errors import UserError
+from jaxbench.results.schema import CURVE_PREFIX, EXAMPLE_PREFIX
+
+# Nothing is downloaded: what the wheel holds is enough for Parquet, CSV and JSON.
+_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+Parts = Sequence[tuple[Path, dict[str, Any]]]
+
+
+@contextlib.contextmanager
+def connect(
+    query: str, summary: pa.Table, parts: Parts
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with the views that a query names.
+
+    Args:
+        query: Views over the list columns are made only where it names them, since
+            each costs a look at the parts.
+        summary: Becomes `runs`.
+        parts: Finished parts and their headers, behind `examples` and `curves`.
+    """
+    with duckdb.connect(config=_OFFLINE) as connection:
+        connection.register("runs", summary)
+        try:
+            if re.search(r"\bexamples\b", query, re.IGNORECASE):
+                _create_examples(connection, parts)
+            if re.search(r"\bcurves\b", query, re.IGNORECASE):
+                _create_curves(connection, parts)
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise UserError(f"the runs' columns do not go together: {error}") from error
+        yield connection
+
+
+def run_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """Runs a query; a statement without rows, such as CREATE, gives an empty table."""
+    try:
+        relation = connection.sql(query)
+        return pa.table({}) if relation is None else relation.to_arrow_table()
+    except (duckdb.Error, pa.ArrowException) as error:
+        raise UserError(
+            f"SQL: {error}\nviews are runs, examples and curves; `DESCRIBE runs` lists "
+            "the columns of one"
+        ) from error
+
+
+def _create_examples(connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+    types = [
+        pa.schema((n, pa.type_for_alias(t)) for n, t in header["examples"].items())
+        for _, header in parts
+    ]
+    schema = pa.unify_schemas([pa.schema([]), *types], promote_options="permissive")
+    columns = [(EXAMPLE_PREFIX, field.name, field.type) for field in schema]
+    files = [path for path, header in parts if header["examples"]]
+    unnested = [
+        f"unnest({_quoted(EXAMPLE_PREFIX + name)}) AS {_quoted(name)}"
+        for name in schema.names
+    ]
+    _create_view(connection, "examples", files, columns, unnested)
+
+
+def _create_curves(connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+    names = list(dict.fromkeys(n for _, header in parts for n in header["curves"]))
+    columns = [(CURVE_PREFIX, name, pa.float64()) for name in names]
+    files = [path for path, header in parts if header["curves"]]
+    lists = [_quoted(CURVE_PREFIX + name) for name in names]
+    lengths = ", ".join(f"coalesce(len({cell}), 0)" for cell in lists)
+    epochs = [f"unnest(range(1, greatest({lengths}) + 1)) AS epoch"] if names else []
+    unnested = [
+        f"unnest({cell}) AS {_quoted(name)}"
+        for cell, name in zip(lists, names, strict=True)
+    ]
+    _create_view(connection, "curves", files, columns, epochs + unnested)
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection,
+    view: str,
+    files: Sequence[Path],
+    columns: Sequence[tuple[str, str, pa.DataType]],
+    unnested: Sequence[str],
+) -> None:
+    if not files:
+        connection.register(view, pa.table({"run_id": pa.array([], pa.string())}))
+        return
+    lists = [(prefix + name, pa.list_(kind)) for prefix, name, kind in columns]
+    schema = pa.schema([("run_id", pa.string()), *lists])
+    # A dataset of named files: a glob would trip over brackets in the folder's name.
+    parts = ds.dataset([str(path) for path in files], schema=schema, format="parquet")
+    connection.register(f"{view}_parts", parts)
+    cells = ", ".join(["run_id", *unnested])
+    connection.execute(f"CREATE VIEW {view} AS SELECT {cells} FROM {view}_parts")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,287 @@
+"""A folder of results: one immutable Parquet part per run, many writers, no lock."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.results import parts
+from jaxbench.results.columns import CORE, SETTINGS
+from jaxbench.results.parts import Problem
+from jaxbench.results.queries import connect, run_query
+from jaxbench.results.schema import Run, arrow_column, flatten
+
+_MAX_CANDIDATES = 10
+
+
+class ResultStore:
+    """Reads and writes the runs under one folder.
+
+    The parts lie in `<path>/runs`. Any number of processes may write at the same time;
+    a killed one leaves nothing that a reader sees. A part that cannot be read never
+    stops the others from being read: it is listed in `problems`, its run counts as
+    missing, and when the run is written again the part is moved to `*.corrupt`.
+
+    Args:
+        path: The folder.
+        create: Make the folder where it is missing, and check that it can be written,
+            before hours of work have gone into a run that cannot be stored.
+
+    Raises:
+        UserError: If the folder is missing (without `create`) or cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, create: bool = False):
+        self.path = Path(path)
+        self._folder = self.path / "runs"
+        # Parts never change, so a footer is read once as long as the file is the same.
+        self._cache: dict[str, tuple[tuple[int, ...], dict[str, Any] | Problem]] = {}
+        if create:
+            self._check_writable()
+        elif not self._folder.is_dir():
+            what = "holds no runs" if self.path.is_dir() else "does not exist"
+            raise UserError(
+                f"results folder {str(self.path)!r} {what}; give the folder that an "
+                "evaluation or a sweep wrote to"
+            )
+
+    def write(self, run: Run) -> Path:
+        """Stores a run, whole or not at all.
+
+        A finished run is never replaced: the part that exists stays. A failed one is
+        replaced by whatever comes next.
+
+        Returns:
+            The part.
+
+        Raises:
+            UserError: If the part cannot be written, such as on a full disk.
+        """
+        try:
+            return parts.write_part(self._folder, run)
+        except OSError as error:
+            raise UserError(
+                f"run {run.run_id} cannot be written to {str(self._folder)!r}: "
+                f"{error.strerror or error}; make room or rights there and run the "
+                "same command again, which does only what is missing"
+            ) from error
+
+    def completed(self) -> frozenset[str]:
+        """The ids of the runs that are done; a failed or unreadable one is not."""
+        return frozenset(
+            header["run_id"] for header in self._headers() if header["status"] == "ok"
+        )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The parts that cannot be read, each with the reason."""
+        found = self._scan().values()
+        return tuple(part for part in found if isinstance(part, Problem))
+
+    def summary(self, kind: str | None = None) -> pa.Table:
+        """The scalars of every run, one row each, failed runs included.
+
+        Columns are the union over all runs; a run without a column has null there. The
+        core columns and the known settings are always present.
+
+        Args:
+            kind: "evaluation" or "trial"; both where None.
+
+        Returns:
+            The rows in the order of their file names.
+        """
+        rows = [_row(header) for header in self._headers(kind)]
+        names = dict.fromkeys([*CORE, *SETTINGS])
+        for row in rows:
+            names.update(dict.fromkeys(row))
+        return pa.table(
+            {
+                name: arrow_column(name, [row.get(name) for row in rows])
+                for name in names
+            }
+        )
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The summary's columns that are metrics, in the order they were written."""
+        names = (name for header in self._headers() for name in header["metrics"])
+        return tuple(dict.fromkeys(names))
+
+    def read(self, run_id: str) -> Run:
+        """A run as it was written, failed ones included."""
+        return self._load(run_id, parts.read_part)
+
+    def examples(
+        self, run_id: str, columns: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The per-example columns of a finished run.
+
+        Args:
+            run_id: The whole id; `find` turns a short form into it.
+            columns: Which of them; all where None.
+
+        Returns:
+            Arrays [n] by name, row i of each the same example.
+
+        Raises:
+            UserError: If the run failed, is unknown, or lacks a column.
+        """
+        header = self._header(run_id)
+        if header["error"]:
+            error = header["error"]
+            raise UserError(
+                f"run {run_id} failed and has no examples: {error['type']}: "
+                f"{error['message']}"
+            )
+        names = list(header["examples"]) if columns is None else list(columns)
+        missing = [name for name in names if name not in header["examples"]]
+        if missing:
+            refusals = [unknown_name("column", n, header["examples"]) for n in missing]
+            raise UserError(f"run {run_id}: " + "; ".join(refusals))
+        return self._load(run_id, lambda path: parts.read_examples(path, names))
+
+    def find(self, query: str) -> str:
+        """The id of the one finished run that a short form means.
+
+        Args:
+            query: The beginning of a run id, or `model/dataset`, or
+                `trial id/dataset` where several trials trained the model.
+
+        Raises:
+            UserError: If none fits, or several do; the message lists them.
+        """
+        headers = [header for header in self._headers() if header["status"] == "ok"]
+        found = [h for h in headers if query and h["run_id"].startswith(query)]
+        exact = [header for header in found if header["run_id"] == query]
+        found = exact or found or [h for h in headers if query in _addresses(h)]
+        if len(found) == 1:
+            return found[0]["run_id"]
+        if found:
+            shown = "\n".join(_describe(header) for header in found[:_MAX_CANDIDATES])
+            more = len(found) - _MAX_CANDIDATES
+            rest = f"\n  and {more} more" if more > 0 else ""
+            raise UserError(
+                f"{query!r} means {len(found)} runs; give the id of one:\n{shown}{rest}"
+            )
+        known = {header["run_id"] for header in headers}
+        known |= {address for header in headers for address in _addresses(header)}
+        if not known:
+            raise UserError(f"{str(self.path)!r} holds no finished run")
+        raise UserError(unknown_name("run", query, known))
+
+    def sql(self, query: str) -> pa.Table:
+        """Answers a DuckDB query over the views of this store.
+
+        `runs` has one row per run (the columns of `summary`), `examples` one per
+        evaluated example (`run_id` and the per-example columns), and `curves` one per
+        epoch of a trial (`run_id`, `epoch` from 1, and the curves).
+
+        Raises:
+            UserError: With the database's message, if the query cannot be run.
+        """
+        finished = [
+            (self._folder / f"{header['kind']}-{header['run_id']}.parquet", header)
+            for header in self._headers()
+            if header["status"] == "ok"
+        ]
+        with connect(query, self.summary(), finished) as connection:
+            return run_query(connection, query)
+
+    def _check_writable(self) -> None:
+        probe = self._folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+            parts.remove_stale(self._folder)
+        except OSError as error:
+            raise UserError(
+                f"results folder {str(self.path)!r} cannot be written: "
+                f"{error.strerror or error}; choose another folder or change the "
+                "rights of this one"
+            ) from error
+
+    def _scan(self) -> dict[str, dict[str, Any] | Problem]:
+        """Header or problem of every part, in the order of the file names."""
+        cache = {}
+        for entry in sorted(os.scandir(self._folder), key=lambda entry: entry.name):
+            if not entry.name.endswith(parts.SUFFIX) or entry.name.startswith("."):
+                continue
+            try:
+                stat = entry.stat()
+            except FileNotFoundError:
+                continue  # another writer replaced or moved it since the listing
+            signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            known = self._cache.get(entry.name)
+            if known is not None and known[0] == signature:
+                cache[entry.name] = known
+            elif (part := _read(Path(entry.path))) is not None:
+                cache[entry.name] = (signature, part)
+        self._cache = cache
+        return {name: part for name, (_, part) in cache.items()}
+
+    def _headers(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """Headers of the readable parts, a finished run's over its failed ones."""
+        headers = [part for part in self._scan().values() if isinstance(part, dict)]
+        done = {(h["kind"], h["run_id"]) for h in headers if h["status"] == "ok"}
+        for header in headers:
+            superseded = header["error"] and (header["kind"], header["run_id"]) in done
+            if not superseded and kind in (None, header["kind"]):
+                yield header
+
+    def _header(self, run_id: str) -> dict[str, Any]:
+        headers = {header["run_id"]: header for header in self._headers()}
+        if run_id not in headers:
+            raise UserError(
+                unknown_name("run", run_id, headers)
+                if headers
+                else (f"{str(self.path)!r} holds no run")
+            )
+        return headers[run_id]
+
+    def _load(self, run_id: str, read: Any) -> Any:
+        header = self._header(run_id)
+        suffix = parts.FAILED_SUFFIX if header["error"] else parts.SUFFIX
+        path = self._folder / f"{header['kind']}-{run_id}{suffix}"
+        try:
+            return read(path)
+        except parts.UNREADABLE as error:
+            raise UserError(
+                f"{path} is damaged ({parts.describe(error)}); delete it and run the "
+                "same command again, which does only what is missing"
+            ) from error
+
+
+def _read(path: Path) -> dict[str, Any] | Problem | None:
+    try:
+        return parts.header_of(path)
+    except FileNotFoundError:
+        return None
+    except parts.UNREADABLE as error:
+        return Problem(path, parts.describe(error))
+
+
+def _row(header: dict[str, Any]) -> dict[str, Any]:
+    error = header["error"] or {}
+    core = {name: header.get(name, error.get(name[6:])) for name in CORE}
+    groups = ("settings", "metrics", "timing", "provenance")
+    return core | flatten(*(header[group] for group in groups))
+
+
+def _addresses(header: dict[str, Any]) -> tuple[str, ...]:
+    settings = header["settings"]
+    names = (settings.get("model"), settings.get("trial_id"))
+    return tuple(f"{name}/{settings.get('dataset')}" for name in names if name)
+
+
+def _describe(header: dict[str, Any]) -> str:
+    shown = ("model", "dataset", "optimizer", "learning_rate", "weight_decay", "seed")
+    settings = header["settings"]
+    pairs = [f"{n}={settings[n]}" for n in shown if settings.get(n) is not None]
+    short = re.sub(r"^(.{12}).+", r"\1", header["run_id"])
+    return f"  {short}  {header['kind']} {' '.join(pairs)}"

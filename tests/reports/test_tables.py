@@ -1,0 +1,178 @@
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from jaxbench.metrics import METRICS, OOD_METRICS
+from jaxbench.reports.cells import (
+    METRIC_TEXTS,
+    format_interval,
+    format_value,
+    metric_column,
+    metric_text,
+)
+from jaxbench.reports.entries import corruption_of, load_results
+from jaxbench.reports.findings import find
+from jaxbench.reports.tables import (
+    comparison_table,
+    evaluation_table,
+    failure_table,
+    main_table,
+    ood_table,
+    shift_table,
+    trial_table,
+)
+from jaxbench.results import ResultStore
+from jaxbench.studies import Comparison
+from tests.results.sample_runs import evaluation, trial
+
+
+@pytest.fixture(scope="module")
+def results(sweep_store):
+    return load_results(sweep_store)
+
+
+@pytest.mark.parametrize("name", [*METRICS, *OOD_METRICS])
+def test_every_metric_is_explained(name):
+    text = METRIC_TEXTS[name]
+    arrows = {"higher": "↑", "lower": "↓", "none": ""}
+    assert text.direction == arrows[(METRICS | OOD_METRICS)[name].direction]
+    assert text.meaning
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        (format_value(0.93456, percent=True), "93.5"),
+        (format_value(0.93456), "0.935"),
+        (format_value(None), "-"),
+        (format_value(math.nan), "NaN"),
+        (format_interval(0.9, 0.8, 0.95, percent=True), "90.0 [80.0, 95.0]"),
+        (format_interval(0.9, None, 0.95), "0.900"),
+        (format_interval(math.nan, 0.8, 0.95), "NaN"),
+        (metric_column("ece_ts").heading, "ECE (T*) % ↓"),
+        (metric_text("my_metric").heading, "my_metric"),
+    ],
+)
+def test_formats(cell, shown):
+    assert cell == shown
+
+
+def test_one_entry_per_pair_chosen_by_validation(results):
+    assert len(results.entries) == 6
+    for entry in results.entries:
+        grid = [
+            row
+            for row in results.trials
+            if (row["model"], row["optimizer"]) == (entry.model, entry.optimizer)
+        ]
+        best = max(r["val_accuracy"] for r in grid if r["diverged_step"] is None)
+        assert entry.trial["val_accuracy"] == best
+        assert {row["trial_id"] for row in entry.clean.values()} == {
+            entry.trial["run_id"]
+        }
+        assert (len(entry.clean), len(entry.shifted), len(entry.ood)) == (1, 15, 1)
+        assert entry.label == f"{entry.model} {entry.optimizer}"
+    assert results.dataset == "digits@test"
+    assert len(set(results.labels.values())) == 12
+
+
+def test_main_table_is_sorted_by_accuracy(results):
+    table = main_table(results)
+    headings = [column.heading for column in table.columns]
+    index = headings.index("Accuracy % ↑")
+    values = [row[index].value for row in table.rows]
+    assert values == sorted(values, reverse=True)
+    text = table.rows[0][index].text
+    assert text.startswith(f"{100 * values[0]:.1f} [")
+
+
+def test_shift_table_averages_severities(results):
+    table = shift_table(results)
+    headings = [column.heading for column in table.columns]
+    assert headings[3:] == ["brightness %", "gaussian_noise %", "pixelate %"]
+    entry = next(e for e in results.entries if e.label == table.rows[0][0].text)
+    fog = [
+        row["accuracy"]
+        for name, row in entry.shifted.items()
+        if name.startswith("digits-c/brightness_")
+    ]
+    assert table.rows[0][3].value == pytest.approx(sum(fog) / 5)
+    clean = entry.clean["digits@test"]["accuracy"]
+    every = [row["accuracy"] for row in entry.shifted.values()]
+    assert table.rows[0][2].value == pytest.approx(clean - sum(every) / 15)
+    drops = [row[2].value for row in table.rows]
+    assert drops == sorted(drops)
+
+
+def test_row_counts_and_widths(results):
+    wanted = {ood_table: 6, trial_table: 12, evaluation_table: 204, failure_table: 2}
+    for make, count in wanted.items():
+        table = make(results)
+        assert len(table.rows) == count
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_tables_show_in_a_terminal_without_reading_markup(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    store.write(evaluation({"model": "m[red]x"}, "d@test", "clean", skill=3.0, n=30))
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(main_table(load_results(store)).to_rich("title"))
+    assert "m[red]x" in console.export_text()
+
+
+def test_comparison_table():
+    row = Comparison("accuracy", 0.95, 0.93, 0.02, 0.01, 0.03, 0.0004, 10_000)
+    (cells,) = comparison_table([row]).texts()
+    assert cells == ["Accuracy %", "95.0", "93.0", "2.0 [1.0, 3.0]", "0.0004", "10,000"]
+
+
+def test_corruption_names():
+    assert corruption_of("digits-c/gaussian_noise_3") == ("digits", "gaussian_noise", 3)
+    assert corruption_of("digits-c/fog_5@test") == ("digits", "fog", 5)
+    assert corruption_of("digits@test") is None
+    assert corruption_of("imagenet-r") is None
+
+
+def test_labels_tell_models_apart(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    settings = ({"weights": "a.npz"}, {"weights": "b.npz"}, {"weights": None})
+    for more in settings:
+        run = evaluation({"model": "m"} | more, "d@test", "clean", skill=3.0, n=30)
+        store.write(run)
+    for seed in (0, 1):
+        more = {"model": "t", "optimizer": "sgd", "learning_rate": 0.1, "seed": seed}
+        store.write(trial(more, skill=2.0 + seed))
+    results = load_results(store)
+    assert sorted(results.labels.values()) == [
+        "m weights=None",
+        "m weights=a.npz",
+        "m weights=b.npz",
+        "t sgd seed=0",
+        "t sgd seed=1",
+    ]
+    assert sorted(e.label for e in results.entries)[-1] == "t sgd"
+
+
+def test_findings_are_the_extremes(results):
+    findings = {finding.title: finding for finding in find(results)}
+    rows = [(e, e.clean["digits@test"]) for e in results.entries]
+    best = max(rows, key=lambda pair: pair[1]["accuracy"])
+    assert findings["Most accurate"].subject == best[0].label
+    assert findings["Most accurate"].value.startswith(
+        f"{100 * best[1]['accuracy']:.1f}% ["
+    )
+    calibrated = min(rows, key=lambda pair: pair[1]["ece"])
+    assert findings["Best calibrated"].subject == calibrated[0].label
+    foreign = max(
+        (
+            (e, row["ood_auroc_energy"])
+            for e in results.entries
+            for row in e.ood.values()
+        ),
+        key=lambda pair: pair[1],
+    )
+    assert findings["Best at foreign images"].subject == foreign[0].label
+    assert findings["Runs to look at"].value == "2 failed, 2 diverged"
+    assert "points" in findings["Largest drop under shift"].value
