@@ -1,0 +1,188 @@
+"""Resuming: bit for bit, from whatever a killed run left behind."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxbench.errors import UserError
+from jaxbench.training import HyperParameters, Recipe
+from tests.training.conftest import MEMBERS
+from tests.training.doubles import ConvNet, DenseNet, make_images
+
+RECIPE = Recipe(epochs=4, batch_size=16, warmup_epochs=0.5)
+# The second diverges in the first epoch: a resumed run must know.
+WITH_WILD = (MEMBERS[0], HyperParameters(1e30, 0.0, seed=5))
+
+
+class Stop(Exception):
+    """Ends a run from its callback."""
+
+
+def accuracy(variables):
+    return {"accuracy": float(np.abs(variables["head.kernel"]).mean())}
+
+
+@pytest.fixture
+def run(train, tmp_path):
+    """Trains with a checkpoint after every epoch, until `stop` if given."""
+
+    def call(stop=None, folder=tmp_path / "population", **options):
+        def on_epoch(epoch, _):
+            if epoch == stop:
+                raise Stop
+
+        options = {
+            "classifier": ConvNet("conv", drop_rate=0.2),
+            "optimizer": "adamw",
+            "recipe": RECIPE,
+            "members": WITH_WILD,
+            "validate": accuracy,
+        } | options
+        return train(
+            checkpoint_dir=folder,
+            checkpoint_seconds=0.0,
+            on_epoch=on_epoch,
+            **options,
+        )
+
+    return call
+
+
+def steps_in(folder):
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+
+
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_an_interrupted_run_resumes_bit_for_bit(run, assert_same, tmp_path, strategy):
+    whole = run(folder=tmp_path / "whole", strategy=strategy)
+    assert whole.diverged_step[1] is not None
+    with pytest.raises(Stop):
+        run(stop=1, strategy=strategy)
+    assert steps_in(tmp_path / "population") == [1, 2]
+    resumed = run(strategy=strategy)
+    assert_same(whole, resumed)
+    assert resumed.timing["train_seconds"] > 0
+    assert resumed.timing["steps"] == whole.timing["steps"]
+
+
+def test_a_finished_run_is_read_and_not_run_again(run, assert_same, monkeypatch):
+    whole = run()
+    monkeypatch.setattr(
+        "jaxbench.training.runners.LoopRunner.run_epoch",
+        lambda *_: pytest.fail("trained again"),
+    )
+    assert_same(whole, run())
+
+
+def test_a_damaged_checkpoint_is_passed_over(run, assert_same, tmp_path):
+    whole = run(folder=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(stop=2)
+    folder = tmp_path / "population"
+    assert steps_in(folder) == [2, 3]
+    data = [p for p in (folder / "3").rglob("*") if p.is_file()]
+    for path in data:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.warns(RuntimeWarning, match=r"population/3 cannot be read"):
+        assert_same(whole, run())
+
+
+def test_a_half_written_checkpoint_is_ignored(run, assert_same, tmp_path):
+    whole = run(folder=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(stop=0)
+    folder = tmp_path / "population"
+    (folder / "2.orbax-checkpoint-tmp-17").mkdir()
+    (folder / "2.orbax-checkpoint-tmp-17" / "state").write_bytes(b"half")
+    assert_same(whole, run())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"optimizer": "lion"},
+        {"members": WITH_WILD[:1]},
+        {"recipe": dataclasses.replace(RECIPE, label_smoothing=0.1)},
+        {"data": make_images(71)},
+        {"classifier": DenseNet("dense")},
+        {"strategy": "vmap"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_population_is_refused(run, other):
+    options = {"classifier": DenseNet("net"), "members": MEMBERS[:2]}
+    with pytest.raises(Stop):
+        run(stop=0, **options)
+    (changed,) = other
+    name = "training_set" if changed == "data" else changed
+    with pytest.raises(UserError, match=rf"another population: .*{name} is .* there"):
+        run(**(options | other))
+
+
+def test_a_folder_that_cannot_be_made_is_a_users_error(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be used"):
+        run(folder=tmp_path / "file" / "below", classifier=DenseNet("net"))
+
+
+def test_short_runs_neither_save_nor_import_orbax(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "jaxbench.training.checkpoints.PopulationCheckpoints._checkpointer",
+        lambda _: pytest.fail("Orbax was asked for"),
+    )
+    train(DenseNet("dense"), checkpoint_dir=tmp_path / "short")
+    assert steps_in(tmp_path / "short") == []
+
+
+SCRIPT = """
+from tests.training.doubles import DenseNet, make_images
+from jaxbench.training import HyperParameters, Recipe, train_population
+train_population(
+    DenseNet("dense", drop_rate=0.2), "adamw",
+    (HyperParameters(0.01, 0.01, seed=1), HyperParameters(0.02, seed=2)),
+    *make_images(), Recipe(epochs={epochs}, batch_size=16, warmup_epochs=0.5),
+    checkpoint_dir={folder!r}, checkpoint_seconds=0.0,
+    on_epoch=lambda epoch, _: print(epoch, flush=True),
+)
+"""
+
+
+def test_a_killed_process_leaves_something_to_resume(train, assert_same, tmp_path):
+    epochs, folder = 300, tmp_path / "killed"
+    options = {
+        "classifier": DenseNet("dense", drop_rate=0.2),
+        "optimizer": "adamw",
+        "members": (
+            HyperParameters(0.01, 0.01, seed=1),
+            HyperParameters(0.02, seed=2),
+        ),
+        "recipe": Recipe(epochs=epochs, batch_size=16, warmup_epochs=0.5),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(epochs=epochs, folder=str(folder))],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
+    )
+    assert process.stdout is not None
+    with process:
+        for _ in range(3):
+            process.stdout.readline()
+        # Anywhere within an epoch or a save, both of which take milliseconds.
+        time.sleep(np.random.default_rng().uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    left = steps_in(folder)
+    assert left
+    assert left[-1] < epochs
+    whole = train(**options)
+    resumed = train(**options, checkpoint_dir=folder, checkpoint_seconds=60.0)
+    assert_same(whole, resumed)
