@@ -61,7 +61,7 @@ def test_frozen():
 def test_refused(find, replace, message):
     text = MINIMAL.replace(find, replace)
     assert text != MINIMAL
-    with pytest.raises(UserError, match="test.toml") as error:
+    with pytest.raises(UserError, match=r"test\.toml") as error:
         parse(text)
     assert message in str(error.value)
 

@@ -17,7 +17,7 @@ class Collector:
     def __init__(self) -> None:
         self._pending: list[tuple[dict[str, jax.Array], int]] = []
         self._blocks: list[dict[str, np.ndarray]] = []
-        self._extra: dict[str, list[jax.Array]] = {}
+        self._extra: dict[str, list[jax.Array | np.ndarray]] = {}
         self._host: dict[str, list[np.ndarray]] = {"id": [], "label": [], "mask": []}
 
     def add_host(self, ids: tuple[str, ...], labels: np.ndarray, mask: np.ndarray):
@@ -34,8 +34,8 @@ class Collector:
             kept = self._extra.setdefault(name, [])
             array.copy_to_host_async()
             # One step late, so that the copy overlaps with the next step.
-            if kept and isinstance(kept[-1], jax.Array):
-                kept[-1] = local_rows(kept[-1], 0)  # pyright: ignore[reportArgumentType]
+            if kept:
+                kept[-1] = _fetched(kept[-1])
             kept.append(array)
 
     def add_rows(self, rows: dict[str, jax.Array], steps: int) -> None:
@@ -72,7 +72,7 @@ class Collector:
         }
         steps |= {name: np.stack(parts) for name, parts in self._host.items()}
         extra = {
-            name: np.stack([local_rows(part, 0) if isinstance(part, jax.Array) else part for part in parts])
+            name: np.stack([_fetched(part) for part in parts])
             for name, parts in self._extra.items()
         }
         if jax.process_count() > 1:
@@ -83,6 +83,10 @@ class Collector:
             name: array.reshape(-1, *array.shape[2:])[mask]
             for name, array in extra.items()
         }
+
+
+def _fetched(rows: jax.Array | np.ndarray) -> np.ndarray:
+    return local_rows(rows, 0) if isinstance(rows, jax.Array) else rows
 
 
 def _all_processes(steps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -105,7 +109,7 @@ def _all_processes(steps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _encode(ids: np.ndarray, multihost_utils) -> np.ndarray:
-    """[steps, rows] strings as [steps, rows, width] bytes; the widest sets the width."""
+    """[steps, rows] strings as [steps, rows, width] bytes, padded to the widest."""
     raw = [[text.encode() for text in row] for row in ids]
     longest = max((len(text) for row in raw for text in row), default=0)
     widths = multihost_utils.process_allgather(np.asarray(longest))

@@ -13,7 +13,7 @@ from jaxbench.data.batches import ImageArrays, Skipped
 from jaxbench.engine.collect import Collector
 from jaxbench.engine.feed import Dataset, open_batches
 from jaxbench.engine.mesh import make_data_mesh, process_share
-from jaxbench.engine.step import STEPS_PER_FETCH, Carry, StepPlan, Stepper
+from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.engine.timing import StepClock, Timing
 from jaxbench.errors import UserError
@@ -131,8 +131,8 @@ def evaluate(
         raise ValueError("key is None; give one, or num_resamples=0 for no intervals")
     if (role == "ood") != (reference is not None):
         raise ValueError(
-            f"role is {role!r} and reference is {'' if reference else 'not '}given; the "
-            'clean evaluation of the same model goes with role "ood", and only with it'
+            f"role is {role!r} and there is {'a' if reference else 'no'} reference; "
+            'the same model\'s clean evaluation goes with role "ood", only with it'
         )
     _check_labels(model, dataset, role)
     mesh = mesh or make_data_mesh()
@@ -329,5 +329,3 @@ def _assert_all_counted(
             f"{rows} rows and a count of {counted} came out"
             + ("; no image could be read" if not rows else "")
         )
-
-

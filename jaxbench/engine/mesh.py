@@ -58,9 +58,10 @@ def process_share(mesh: Mesh) -> tuple[int, int]:
     owners = [device.process_index for device in mesh.devices.flat]
     processes, counts = np.unique(owners, return_counts=True)
     if len(set(counts.tolist())) != 1 or owners != sorted(owners):
+        held = dict(zip(processes.tolist(), counts.tolist(), strict=True))
         raise ValueError(
-            f"the mesh has {dict(zip(processes.tolist(), counts.tolist(), strict=True))} "
-            "devices per process; every process needs the same number, in process order"
+            f"the mesh has {held} devices per process; every process needs the same "
+            "number, in process order"
         )
     return processes.tolist().index(jax.process_index()), len(processes)
 

@@ -27,7 +27,9 @@ def provenance(mesh: jax.sharding.Mesh | None = None) -> dict[str, str]:
         "device": devices[0].device_kind,
         "num_devices": str(len(devices)),
         "num_processes": str(jax.process_count()),
-        "matmul_precision": str(jax.config.jax_default_matmul_precision or "default"),
+        "matmul_precision": str(
+            getattr(jax.config, "jax_default_matmul_precision", None) or "default"
+        ),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

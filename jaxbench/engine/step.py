@@ -178,6 +178,7 @@ class Stepper:
         variables: Flat weights, on every device of the mesh.
         program: The executable and its cost.
         compiled_now: Whether this pass paid for the compilation.
+        columns: Name and dtype of the columns that a step gives.
     """
 
     plan: StepPlan
@@ -191,26 +192,13 @@ class Stepper:
         """Puts the weights on the devices and finds or compiles the program."""
         placed = put_replicated(plan.mesh, dict(variables))
         shapes = tuple((n, v.shape, str(v.dtype)) for n, v in sorted(placed.items()))
-        cached = _programs.pop((plan, shapes), None)
-        columns = _column_types(plan, placed) if cached is None else cached[1]
-        stepper = cls(plan, placed, None, cached is None, columns)  # pyright: ignore[reportArgumentType]
-        program = stepper._compile() if cached is None else cached[0]
+        found = _programs.pop((plan, shapes), None)
+        program, columns = found or _compile(plan, placed)
+        # Back in at the end: the one that was not used for longest goes first.
         _programs[plan, shapes] = (program, columns)
         while len(_programs) > _MAX_PROGRAMS:
             del _programs[next(iter(_programs))]
-        return dataclasses.replace(stepper, program=program)
-
-    def _compile(self) -> Program:
-        height, width = self.plan.model.input_spec.size
-        rows = self.plan.batch_size
-        share = rows // jax.process_count()
-        images = np.zeros((share, height, width, 3), np.uint8)
-        arguments = self._arguments(
-            images, np.zeros(share, np.int32), np.zeros(share, bool), 0, 1.0
-        )
-        return compile_ahead(
-            _sharded_step(self.plan), self.variables, self.empty_carry(), *arguments
-        )
+        return cls(plan, placed, program, found is None, columns)
 
     def empty_carry(self) -> Carry:
         """A carry that has seen nothing."""
@@ -224,18 +212,28 @@ class Stepper:
         self, carry: Carry, images, labels, mask, at: int, temperature: float
     ) -> tuple[Carry, StepOutput]:
         """Runs one step; this process's rows of the batch come from the host."""
-        arguments = self._arguments(images, labels, mask, at, temperature)
+        arguments = _arguments(self.plan, images, labels, mask, at, temperature)
         return self.program.call(self.variables, carry, *arguments)
 
-    def _arguments(self, images, labels, mask, at: int, temperature: float):
-        mesh = self.plan.mesh
-        scalars = (np.int32(at), np.float32(temperature))
-        return (
-            put_rows(mesh, images),
-            put_rows(mesh, labels),
-            put_rows(mesh, mask),
-            *put_replicated(mesh, scalars),
-        )
+
+def _arguments(plan: StepPlan, images, labels, mask, at: int, temperature: float):
+    """A step's inputs on the devices."""
+    scalars = (np.int32(at), np.float32(temperature))
+    return (
+        *(put_rows(plan.mesh, rows) for rows in (images, labels, mask)),
+        *put_replicated(plan.mesh, scalars),
+    )
+
+
+def _compile(plan: StepPlan, variables) -> tuple[Program, tuple[tuple[str, str], ...]]:
+    columns = _column_types(plan, variables)
+    height, width = plan.model.input_spec.size
+    rows = plan.batch_size // jax.process_count()
+    images = np.zeros((rows, height, width, 3), np.uint8)
+    labels, mask = np.zeros(rows, np.int32), np.zeros(rows, bool)
+    arguments = _arguments(plan, images, labels, mask, 0, 1.0)
+    carry = _empty_carry(plan, columns)()
+    return compile_ahead(_sharded_step(plan), variables, carry, *arguments), columns
 
 
 def _column_types(plan: StepPlan, variables) -> tuple[tuple[str, str], ...]:

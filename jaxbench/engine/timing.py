@@ -4,6 +4,8 @@ import dataclasses
 import resource
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,12 +91,12 @@ class StepClock:
         num_images: int,
         compile_seconds: float,
         program_bytes: int,
-        devices: list[jax.Device],
+        devices: Sequence[Any],
     ) -> Timing:
         """Closes the books; call after `finish`."""
         run_seconds = time.perf_counter() - self.started
         steps = np.diff(self._finished)
-        # The first steps still fill caches and queues; short passes keep what they have.
+        # The first steps still fill caches and queues; short passes keep them.
         if len(steps) > 4:
             steps = steps[2:]
         median = float(np.median(steps)) if len(steps) else float("nan")
@@ -107,7 +109,9 @@ class StepClock:
                 float(np.percentile(steps, 95)) if len(steps) else float("nan")
             ),
             images_per_second=num_images / run_seconds,
-            steady_images_per_second=batch_size / median if len(steps) else float("nan"),
+            steady_images_per_second=batch_size / median
+            if len(steps)
+            else float("nan"),
             input_wait_seconds=self.input_wait,
             peak_memory_bytes=peak,
             peak_memory_source=source,
@@ -115,7 +119,7 @@ class StepClock:
         )
 
 
-def _peak_memory(devices: list[jax.Device], program_bytes: int) -> tuple[int, str]:
+def _peak_memory(devices: Sequence[Any], program_bytes: int) -> tuple[int, str]:
     stats = [device.memory_stats() or {} for device in devices]
     peaks = [stat["peak_bytes_in_use"] for stat in stats if "peak_bytes_in_use" in stat]
     return (max(peaks), "device") if peaks else (program_bytes, "program")

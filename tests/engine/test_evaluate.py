@@ -236,9 +236,7 @@ def test_out_of_memory_halves_the_batch(digits, monkeypatch, caplog):
     expected = evaluate(own, weights, digits, mesh=one, num_resamples=0)
     monkeypatch.setattr(Stepper, "build", classmethod(limited))
     with caplog.at_level(logging.WARNING):
-        found = evaluate(
-            own, weights, digits, batch_size=64, mesh=one, num_resamples=0
-        )
+        found = evaluate(own, weights, digits, batch_size=64, mesh=one, num_resamples=0)
     assert found.batch_size == 16
     assert "out of memory with batch size 64" in caplog.text
     assert_same(found, expected)
@@ -333,9 +331,7 @@ def test_features_and_logits_only_if_asked_for(model, variables, digits, whole):
 
 
 def test_timing_is_measured(model, variables, digits):
-    timing = evaluate(
-        model, variables, digits, batch_size=24, num_resamples=0
-    ).timing
+    timing = evaluate(model, variables, digits, batch_size=24, num_resamples=0).timing
     assert timing.compile_seconds > 0
     assert 0 < timing.step_median_seconds <= timing.step_p95_seconds
     assert 0 <= timing.input_wait_seconds < timing.run_seconds

@@ -1,0 +1,5 @@
+"""The `jaxbench` command."""
+
+from jaxbench.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,266 @@
+"""Commands that compute: run, evaluate, sweep."""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxbench.cli.display import console, errors, results_table, show_plan, watch
+from jaxbench.config import ExperimentConfig, load_config, parse_config
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan and its size, do nothing.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Use at most N images of every dataset, the same ones each time, for a "
+        "trial run. Results go to RESULTS-limitN.",
+    ),
+]
+Results = Annotated[str, typer.Option("--results", "-o", help="Folder of the results.")]
+OnError = Annotated[
+    str,
+    typer.Option(help="What an unreadable image does: 'raise' or 'skip' (counted)."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Text file, one class name a line, in the model's order."),
+]
+Shifted = Annotated[
+    list[str] | None, typer.Option(help="Dataset of the same classes under a shift.")
+]
+Ood = Annotated[list[str] | None, typer.Option(help="Dataset of other classes.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        help="Fit a temperature on this dataset, or on so many images of the first "
+        "--data, and report every metric before and after."
+    ),
+]
+Resamples = Annotated[
+    int, typer.Option(min=0, help="Bootstrap resamples behind the intervals.")
+]
+Dtype = Annotated[str, typer.Option(help="float32 or bfloat16 activations.")]
+ImageSize = Annotated[
+    int | None, typer.Option(min=1, help="Input size; the model's own by default.")
+]
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="Experiment file (TOML).")],
+    results: Annotated[
+        str | None, typer.Option("--results", "-o", help="Instead of the file's own.")
+    ] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Run an experiment file: train, evaluate, report. Again does what is missing.
+
+    Example: [bold]jaxbench run configs/quickstart.toml[/]
+    """
+    loaded = load_config(config)
+    if results:
+        loaded = loaded.model_copy(update={"results": results})
+    execute(loaded, limit=limit, dry_run=dry_run, again=f"jaxbench run {config}")
+
+
+def evaluate(
+    model: Annotated[list[str], typer.Argument(help="Zoo names, wildcards allowed.")],
+    data: Annotated[list[str], typer.Option(help="Dataset of the model's classes.")],
+    weights: Annotated[
+        str,
+        typer.Option(help=".safetensors file, or random:SEED for an untrained net."),
+    ],
+    shifted: Shifted = None,
+    ood: Ood = None,
+    calibration: Calibration = None,
+    classes: Classes = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, help="Outputs of the head.")
+    ] = None,
+    image_size: ImageSize = None,
+    dtype: Dtype = "float32",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
+    resamples: Resamples = 1000,
+    on_error: OnError = "raise",
+    results: Results = "results/evaluate",
+    limit: Limit = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Evaluate models on datasets, every metric in one pass.
+
+    Example: [bold]jaxbench evaluate resnet18 --weights random:0 --data
+    folder:PATH/TO/IMAGES[/]
+    """
+    subject = {
+        "weights": weights,
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "dtype": dtype,
+    }
+    table = {
+        "name": f"evaluate {' '.join(model)}",
+        "results": results,
+        "on_error": on_error,
+        "classes": classes,
+        "evaluate": {
+            "clean": data,
+            "shifted": shifted or [],
+            "ood": ood or [],
+            "calibration": _calibration(calibration),
+            "batch_size": batch_size,
+            "num_resamples": resamples,
+            "models": [subject | {"name": name} for name in model],
+        },
+    }
+    execute(
+        parse_config(table, origin="evaluate"),
+        limit=limit,
+        dry_run=dry_run,
+        again="the same command",
+    )
+
+
+def sweep(
+    model: Annotated[list[str], typer.Argument(help="Zoo names, wildcards allowed.")],
+    train: Annotated[str, typer.Option(help="Dataset to train on.")],
+    validation: Annotated[str, typer.Option(help="Dataset scored after each epoch.")],
+    test: Annotated[list[str], typer.Option(help="Dataset to measure on at the end.")],
+    optimizer: Annotated[list[str], typer.Option(help="Optimizer, one or more.")],
+    learning_rate: Annotated[
+        list[float], typer.Option("--learning-rate", "--lr", help="One or more.")
+    ],
+    weight_decay: Annotated[
+        list[float] | None, typer.Option("--weight-decay", "--wd", help="One or more.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="One or more.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    train_batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    warmup_epochs: Annotated[float, typer.Option(min=0)] = 1.0,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    augment: Annotated[
+        list[str] | None, typer.Option(help="Augmentations, in order.")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient.")] = None,
+    drop_rate: Annotated[float, typer.Option(help="Dropout before the head.")] = 0.0,
+    drop_path_rate: Annotated[float, typer.Option(help="Stochastic depth.")] = 0.0,
+    image_size: ImageSize = None,
+    dtype: Dtype = "float32",
+    strategy: Annotated[
+        str, typer.Option(help="How populations are compiled: auto, vmap or loop.")
+    ] = "auto",
+    shifted: Shifted = None,
+    ood: Ood = None,
+    calibration: Calibration = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Evaluation batch.")] = 256,
+    resamples: Resamples = 1000,
+    on_error: OnError = "raise",
+    results: Results = "results/sweep",
+    limit: Limit = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train every model with every optimizer over a grid, and measure all of them.
+
+    Example: [bold]jaxbench sweep resnet_micro vit_micro --train digits@train
+    --validation digits@validation --test digits@test --optimizer adamw --optimizer
+    sgd --lr 1e-3 --lr 1e-2[/]
+    """
+    grid = {"learning_rate": learning_rate, "weight_decay": weight_decay or [0.0]}
+    table = {
+        "name": f"sweep {' '.join(model)}",
+        "results": results,
+        "on_error": on_error,
+        "train": {
+            "models": model,
+            "dataset": train,
+            "validation": validation,
+            "grid": dict.fromkeys(optimizer, grid),
+            "seeds": seed or [0],
+            "image_size": image_size,
+            "epochs": epochs,
+            "batch_size": train_batch_size,
+            "warmup_epochs": warmup_epochs,
+            "label_smoothing": label_smoothing,
+            "augmentations": augment or [],
+            "clip_norm": clip_norm,
+            "drop_rate": drop_rate,
+            "drop_path_rate": drop_path_rate,
+            "dtype": dtype,
+            "strategy": strategy,
+        },
+        "evaluate": {
+            "clean": test,
+            "shifted": shifted or [],
+            "ood": ood or [],
+            "calibration": _calibration(calibration),
+            "batch_size": batch_size,
+            "num_resamples": resamples,
+        },
+    }
+    execute(
+        parse_config(table, origin="sweep"),
+        limit=limit,
+        dry_run=dry_run,
+        again="the same command",
+    )
+
+
+def _calibration(text: str | None) -> Any:
+    return int(text) if text and text.isdecimal() else text
+
+
+def execute(
+    config: ExperimentConfig, *, limit: int | None, dry_run: bool, again: str
+) -> None:
+    """Plans, runs, shows and reports an experiment.
+
+    Raises:
+        typer.Exit: With status 1 if a run failed, 130 after Ctrl-C.
+    """
+    from jaxbench.engine import enable_persistent_cache
+    from jaxbench.results import ResultStore
+    from jaxbench.sweeps import make_plan
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if limit is not None:
+        update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
+        config = config.model_copy(update=update)
+    enable_persistent_cache()
+    with console.status("opening datasets"):
+        plan = make_plan(config)
+    if dry_run:
+        show_plan(plan)
+        return
+    store = ResultStore(config.results, create=True)
+    for problem in store.problems:
+        errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
+    try:
+        runs = watch(plan, store)
+    except KeyboardInterrupt:
+        count = len(store.completed() & set(plan.run_ids()))
+        errors.print(
+            f"\nInterrupted. {count} finished runs are in {config.results}; to go on, "
+            f"run {again} again: it does only what is missing."
+        )
+        raise typer.Exit(130) from None
+    _conclude(config, plan, store, runs)
+
+
+def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
+    from jaxbench.reports import write_report
+
+    results_table(store)
+    report = write_report(
+        store, Path(config.results) / "report.html", title=config.name
+    )
+    failed = [run for run in runs if run.status == "failed"]
+    console.print(f"Results: {config.results}    Report: [bold]{report.resolve()}[/]")
+    if failed:
+        errors.print(f"[bold red]{len(failed)} run(s) failed:[/]")
+        for run in failed[:10]:
+            where = f"{run.settings.get('model')} on {run.settings.get('dataset')}"
+            errors.print(f"  {where}: {run.error and run.error.message}", markup=False)
+        raise typer.Exit(1)

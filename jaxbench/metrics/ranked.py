@@ -1,0 +1,260 @@
+"""Examples in order of falling confidence, and what tied blocks of them count.
+
+Sorting is the dear part of every metric that depends on order, and resampling does
+not change the order of the examples, only how often each occurs. So the examples are
+sorted once (`rank`), and a metric is a function of that ranking and of integer
+weights (`count_ties`): ones for the point estimate, multinomial counts for a
+bootstrap resample.
+
+A block is a run of examples of equal confidence. No metric here looks inside one, so
+the order of the rows in the input never matters.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Bool, Float, Int
+
+from jaxbench.metrics.types import AnyArray, Column, Flags, Scalar
+
+T = TypeVar("T")
+
+
+class Ranking(NamedTuple):
+    """n examples sorted by falling confidence, those that do not count last.
+
+    Attributes:
+        correct: Whether the example is right (or positive).
+        valid: Whether it counts.
+        first: Index of the first example of its block.
+        last: Index of the last example of its block.
+        comparable: False where some valid confidence is NaN: there is no order then.
+    """
+
+    correct: Bool[jax.Array, " n"]
+    valid: Bool[jax.Array, " n"]
+    first: Int[jax.Array, " n"]
+    last: Int[jax.Array, " n"]
+    comparable: Bool[jax.Array, ""]
+
+
+class TieCounts(NamedTuple):
+    """How many examples, and how many right ones, stand before and through a block.
+
+    Per example of a `Ranking`, under integer weights; an example of weight w stands
+    in w successive places. "Before" excludes the example's own block, "through"
+    includes it.
+
+    Attributes:
+        weights: How often each example occurs.
+        correct: Whether it is right.
+        rows_before: Examples of higher confidence.
+        rows_through: Examples of higher or equal confidence.
+        correct_before: The right ones of `rows_before`.
+        correct_through: The right ones of `rows_through`.
+        total: Sum of the weights.
+        total_correct: Sum of the weights of right examples.
+        example_at: The example in each of the n places; arbitrary past `total`.
+        comparable: As in `Ranking`.
+    """
+
+    weights: Int[jax.Array, " n"]
+    correct: Bool[jax.Array, " n"]
+    rows_before: Int[jax.Array, " n"]
+    rows_through: Int[jax.Array, " n"]
+    correct_before: Int[jax.Array, " n"]
+    correct_through: Int[jax.Array, " n"]
+    total: Int[jax.Array, ""]
+    total_correct: Int[jax.Array, ""]
+    example_at: Int[jax.Array, " n"]
+    comparable: Bool[jax.Array, ""]
+
+
+def rank(
+    confidence: Column,
+    correct: Flags,
+    *,
+    mask: Flags | None = None,
+    columns: tuple[Column, ...] = (),
+) -> tuple[Ranking, tuple[Float[jax.Array, " n"], ...]]:
+    """Sorts examples by falling confidence.
+
+    Within a block the rows are sorted by `correct` and then by `columns`, so that
+    the result is the same for every order of the input rows; a bootstrap with a
+    given key then gives the same interval, too.
+
+    Args:
+        confidence: Higher is more confident; any monotone scale.
+        correct: Whether each example is right.
+        mask: Rows that count; None counts all.
+        columns: Further columns to bring into the same order. Their masked rows
+            become 0.
+
+    Returns:
+        The ranking, and the columns in its order.
+    """
+    valid = valid_rows(correct, mask)
+    fall = jnp.where(valid, -jnp.asarray(confidence, jnp.float32), 0.0)
+    sanitised = [jnp.where(valid, jnp.asarray(c, jnp.float32), 0.0) for c in columns]
+    keys = [~valid, fall, jnp.asarray(correct) & valid, *sanitised]
+    invalid, fall, correct, *ordered = jax.lax.sort(keys, num_keys=len(keys))
+
+    boundary = (fall[1:] != fall[:-1]) | (invalid[1:] != invalid[:-1])
+    edge = jnp.ones(1, bool)
+    index = jnp.arange(fall.shape[0], dtype=jnp.int32)
+    starts = jnp.concatenate([edge, boundary])
+    ends = jnp.concatenate([boundary, edge])
+    last_index = jnp.int32(fall.shape[0] - 1)
+    ranking = Ranking(
+        correct=correct,
+        valid=~invalid,
+        first=jax.lax.cummax(jnp.where(starts, index, 0)),
+        last=jax.lax.cummin(jnp.where(ends, index, last_index), reverse=True),
+        comparable=~jnp.any(jnp.isnan(fall)),
+    )
+    return ranking, tuple(ordered)
+
+
+@partial(jax.jit, static_argnames=("kernel", "parameters"))
+def over_ranking(
+    kernel: Callable[..., T],
+    confidence: Column,
+    correct: Flags,
+    mask: Flags | None,
+    parameters: tuple[float, ...] = (),
+) -> T:
+    """Sorts, counts and measures: kernel(counts, *parameters), compiled once."""
+    ranking, _ = rank(confidence, correct, mask=mask)
+    return kernel(count_ties(ranking), *parameters)
+
+
+def count_ties(
+    ranking: Ranking, weights: Int[jax.Array, " n"] | None = None
+) -> TieCounts:
+    """Counts a ranking's blocks under integer weights.
+
+    Args:
+        ranking: The sorted examples.
+        weights: How often each occurs, in the ranking's order: at least 0, 0 where
+            it does not count, with a sum of at most n. None counts each valid
+            example once.
+
+    Returns:
+        Integer counts, exact up to a sum of weights of 2^31 - 1.
+    """
+    example_at = None
+    if weights is None:
+        # Valid examples come first, each in its own place.
+        weights = ranking.valid.astype(jnp.int32)
+        example_at = jnp.arange(weights.shape[0], dtype=jnp.int32)
+    right = jnp.where(ranking.correct, weights, 0)
+    # Both at once: a cumulative sum is slow to compile on some backends.
+    sums = jnp.cumsum(jnp.stack([weights, right]), axis=1, dtype=jnp.int32)
+    if example_at is None:
+        example_at = _example_at(sums[0])
+    rows, rights = jnp.pad(sums, ((0, 0), (1, 0)))
+    return TieCounts(
+        weights=weights,
+        correct=ranking.correct,
+        rows_before=rows[ranking.first],
+        rows_through=rows[ranking.last + 1],
+        correct_before=rights[ranking.first],
+        correct_through=rights[ranking.last + 1],
+        total=rows[-1],
+        total_correct=rights[-1],
+        example_at=example_at,
+        comparable=ranking.comparable,
+    )
+
+
+def _example_at(ends: Int[jax.Array, " n"]) -> Int[jax.Array, " n"]:
+    """Which example stands in each place, where example i takes those up to ends[i]."""
+    num_rows = ends.shape[0]
+    passed = jnp.zeros(num_rows, jnp.int32).at[ends].add(1, mode="drop")
+    return jnp.minimum(jnp.cumsum(passed, dtype=jnp.int32), num_rows - 1)
+
+
+def as_float(counts: Int[jax.Array, "..."]) -> Float[jax.Array, "..."]:
+    """Counts as float32: exact up to 2^24, to 6e-8 of the value beyond."""
+    return counts.astype(jnp.float32)
+
+
+def valid_rows(like: AnyArray, mask: Flags | None) -> Bool[jax.Array, " n"]:
+    """The mask, or all true."""
+    if mask is None:
+        return jnp.ones(like.shape[0], bool)
+    return jnp.asarray(mask)
+
+
+def weighted_mean(
+    values: Float[jax.Array, " n"], weights: Int[jax.Array, " n"]
+) -> Scalar:
+    """Mean of values under integer weights; NaN if the weights sum to 0.
+
+    A NaN makes the mean NaN even at weight 0: a resample that happens to miss a
+    broken row must not hide it. Zero the rows that do not count beforehand.
+    """
+    total = jnp.sum(as_float(weights) * values)
+    return total / as_float(jnp.sum(weights, dtype=jnp.int32))
+
+
+def masked_mean(values: Column, mask: Flags | None) -> Scalar:
+    """Mean over the rows that count, in float32.
+
+    Raises:
+        ValueError: If no row counts (outside jit).
+    """
+    require_examples(values, mask)
+    return _masked_mean(values, mask)
+
+
+@jax.jit
+def _masked_mean(values: Column, mask: Flags | None) -> Scalar:
+    valid = valid_rows(values, mask)
+    values = jnp.where(valid, jnp.asarray(values, jnp.float32), 0.0)
+    return weighted_mean(values, valid.astype(jnp.int32))
+
+
+def require_examples(rows: AnyArray, mask: Flags | None) -> None:
+    """Refuses an empty measurement: the mean of nothing is no number, and not 0.
+
+    Under jit the mask's values are unknown; the metrics are NaN there.
+
+    Raises:
+        ValueError: If there are no rows, or the mask is known and all false.
+    """
+    num_rows = rows.shape[0]
+    if not num_rows:
+        raise ValueError(
+            "metrics need at least one example and got 0 rows; "
+            "check the split, the limit or the filter that chose them"
+        )
+    if mask is None or isinstance(mask, Tracer):
+        return
+    if not jax.device_get(mask).any():
+        raise ValueError(
+            f"metrics need at least one example and the mask excludes all {num_rows} "
+            "rows; check which rows were marked valid"
+        )
+
+
+def whole_part(count: Int[jax.Array, "..."], share: float) -> Int[jax.Array, "..."]:
+    """floor(count * share) in exact integers, for a decimal share such as 0.05.
+
+    In float32, 0.05 * count rounds across an integer now and then, and one example
+    decides on coverage.
+
+    Args:
+        count: At least 0.
+        share: In [0, 1], known when tracing; read as the nearest fraction with a
+            denominator up to 10,000.
+    """
+    fraction = Fraction(share).limit_denominator(10_000)
+    top, bottom = fraction.numerator, fraction.denominator
+    # Split so that no product passes 2^31.
+    return (count // bottom) * top + (count % bottom) * top // bottom

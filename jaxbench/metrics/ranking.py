@@ -1,0 +1,100 @@
+"""How well a confidence ranks right examples above wrong ones.
+
+The same two numbers measure the detection of out-of-distribution images: the
+in-distribution ones are the positives then.
+"""
+
+import jax.numpy as jnp
+
+from jaxbench.metrics.ranked import (
+    TieCounts,
+    as_float,
+    over_ranking,
+    require_examples,
+    whole_part,
+)
+from jaxbench.metrics.types import Column, Flags, Scalar
+
+
+def auroc_of_counts(counts: TieCounts) -> Scalar:
+    """AUROC from block counts; see `area_under_roc`."""
+    wrong = as_float(jnp.where(counts.correct, 0, counts.weights))
+    # The share of right examples that stand above a wrong one, ties counted half.
+    above = as_float(counts.correct_before + counts.correct_through) / 2.0
+    share = above / as_float(counts.total_correct)
+    auroc = jnp.sum(wrong * share) / as_float(counts.total - counts.total_correct)
+    return jnp.where(counts.comparable, auroc, jnp.nan)
+
+
+def area_under_roc(
+    confidence: Column, correct: Flags, *, mask: Flags | None = None
+) -> Scalar:
+    """Probability that a right example is ranked above a wrong one; a tie is one half.
+
+    AUROC = P(c+ > c-) + P(c+ = c-) / 2 over pairs of a right (positive) and a wrong
+    (negative) example: the Mann-Whitney statistic, which is the area under the ROC
+    curve. Fawcett (2006): https://doi.org/10.1016/j.patrec.2005.10.010.
+
+    Args:
+        confidence: Higher is more confident, on any monotone scale. Give
+            -log(1 - p) rather than p: p rounds to 1, and ties there.
+        correct: Whether each example is right, or positive.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        In [0, 1], 0.5 for a confidence that says nothing. NaN if all examples are
+        right or all are wrong, or if a confidence is NaN.
+
+    Raises:
+        ValueError: If no row counts (outside jit).
+    """
+    require_examples(correct, mask)
+    return over_ranking(auroc_of_counts, confidence, correct, mask)
+
+
+def fpr_of_counts(counts: TieCounts, true_positive_rate: float) -> Scalar:
+    """False positive rate from block counts; see `fpr_at_tpr`."""
+    lost = whole_part(counts.total_correct, 1.0 - true_positive_rate)
+    kept = counts.correct_through >= counts.total_correct - lost
+    wrong_through = counts.rows_through - counts.correct_through
+    total_wrong = counts.total - counts.total_correct
+    # The least count among the thresholds that keep enough is that of the highest.
+    false_positives = jnp.min(jnp.where(kept, wrong_through, total_wrong))
+    defined = counts.comparable & (counts.total_correct > 0) & (total_wrong > 0)
+    rate = as_float(false_positives) / as_float(total_wrong)
+    return jnp.where(defined, rate, jnp.nan)
+
+
+def fpr_at_tpr(
+    confidence: Column,
+    correct: Flags,
+    *,
+    true_positive_rate: float = 0.95,
+    mask: Flags | None = None,
+) -> Scalar:
+    """Share of negatives at or above the threshold that keeps enough positives.
+
+    The threshold is the highest confidence t at which at least `true_positive_rate`
+    of the positives have confidence >= t; examples tied with it are all kept.
+    Hendrycks et al. (2019), FPR95: https://arxiv.org/abs/1812.04606.
+
+    Args:
+        confidence: Higher is more positive (more in-distribution).
+        correct: Whether each example is positive.
+        true_positive_rate: In (0, 1]; known when tracing.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        A fraction in [0, 1], lower is better. NaN without positives or without
+        negatives, or if a confidence is NaN.
+
+    Raises:
+        ValueError: If the rate is outside (0, 1], or no row counts (outside jit).
+    """
+    if not 0.0 < true_positive_rate <= 1.0:
+        raise ValueError(
+            f"true_positive_rate is {true_positive_rate}; wanted a fraction in (0, 1]"
+        )
+    require_examples(correct, mask)
+    parameters = (true_positive_rate,)
+    return over_ranking(fpr_of_counts, confidence, correct, mask, parameters)

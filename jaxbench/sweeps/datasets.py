@@ -1,0 +1,97 @@
+"""The datasets of an experiment: opened once, decoded once where they fit."""
+
+from pathlib import Path
+
+from jaxbench.config import ExperimentConfig
+from jaxbench.data import (
+    ImageArrays,
+    Source,
+    load_images,
+    open_dataset,
+    split_calibration,
+    take,
+)
+from jaxbench.errors import UserError
+from model_zoo import InputSpec
+
+# Preprocessed images of all datasets that are kept in memory, in bytes. A dataset that
+# does not fit beside the others is decoded again for every model.
+RESIDENT_BYTES = 2 * 2**30
+
+
+class Datasets:
+    """Opens addresses for one experiment and remembers what it opened."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self._config = config
+        self._classes = read_class_names(config.classes) if config.classes else None
+        self._sources: dict[str, Source] = {}
+        self._resident: dict[tuple[str, InputSpec], ImageArrays] = {}
+
+    def open(self, address: str) -> Source:
+        """The source behind an address, cut to the experiment's limit."""
+        if address not in self._sources:
+            source = open_dataset(address, class_names=self._classes)
+            limit = self._config.limit
+            if limit is not None and limit < len(source):
+                source = take(source, limit)
+            self._sources[address] = source
+        return self._sources[address]
+
+    def calibration(self) -> Source | None:
+        """Where the temperature is fitted."""
+        wanted = self._config.evaluate.calibration
+        if wanted is None:
+            return None
+        return self._parts()[0] if isinstance(wanted, int) else self.open(wanted)
+
+    def evaluated(self, address: str) -> Source:
+        """What is scored under an address: without the images set apart, if any."""
+        evaluate = self._config.evaluate
+        if address == evaluate.clean[0] and isinstance(evaluate.calibration, int):
+            return self._parts()[1]
+        return self.open(address)
+
+    def _parts(self) -> tuple[Source, Source]:
+        evaluate = self._config.evaluate
+        assert isinstance(evaluate.calibration, int)
+        return split_calibration(
+            self.open(evaluate.clean[0]), evaluate.calibration, self._config.seed
+        )
+
+    def images(self, source: Source, spec: InputSpec) -> ImageArrays:
+        """All of a source as uint8 in memory, decoded at the first call."""
+        held = self._resident.get((source.fingerprint, spec))
+        if held is None:
+            held = load_images(source, spec, on_error=self._config.on_error)
+            self._resident[source.fingerprint, spec] = held
+        return held
+
+    def feed(self, source: Source, spec: InputSpec) -> Source | ImageArrays:
+        """The source, or its images in memory where they fit beside the others."""
+        height, width = spec.size
+        held = sum(arrays.images.nbytes for arrays in self._resident.values())
+        known = (source.fingerprint, spec) in self._resident
+        if known or held + len(source) * height * width * 3 <= RESIDENT_BYTES:
+            return self.images(source, spec)
+        return source
+
+
+def read_class_names(path: str) -> tuple[str, ...]:
+    """Reads a text file with one class name a line.
+
+    Raises:
+        UserError: If the file cannot be read, or names a class twice.
+    """
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read class names from {path}: {error}") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled or not names:
+        what = f"names twice: {', '.join(doubled[:5])}" if doubled else "is empty"
+        raise UserError(
+            f"{path} {what}; wanted one class name a line, line i = label i"
+        )
+    return names

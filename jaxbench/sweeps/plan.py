@@ -1,0 +1,274 @@
+"""From an experiment file to the list of runs, each with the digest that names it."""
+
+import dataclasses
+import fnmatch
+import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxbench.config import ExperimentConfig, SubjectConfig, TrainConfig
+from jaxbench.data import AUGMENTATIONS, Source, expand_addresses
+from jaxbench.engine import Role
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.results import run_digest
+from jaxbench.sweeps.datasets import Datasets
+from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
+from model_zoo import list_models
+
+# Part of every digest: a change that moves numbers raises it, and old runs are redone.
+NUMBERS_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training run: a point of a grid."""
+
+    model: str
+    optimizer: str
+    hyper: HyperParameters
+    trial_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """Trials of one backbone and one optimizer, trained together."""
+
+    model: str
+    optimizer: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def title(self) -> str:
+        """How it is called on the screen."""
+        return f"{self.model} + {self.optimizer}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A zoo model with given weights, evaluated as it is."""
+
+    name: str
+    weights: str
+    num_classes: int
+    image_size: int | None
+    dtype: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One dataset that every model is measured on."""
+
+    address: str
+    role: Role
+    source: Source
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that an experiment does, in the order in which it is done."""
+
+    config: ExperimentConfig
+    datasets: Datasets
+    populations: tuple[Population, ...]
+    subjects: tuple[Subject, ...]
+    targets: tuple[Target, ...]
+
+    @property
+    def num_trials(self) -> int:
+        """Training runs."""
+        return sum(len(population.trials) for population in self.populations)
+
+    @property
+    def num_evaluations(self) -> int:
+        """Model times dataset."""
+        return (self.num_trials + len(self.subjects)) * len(self.targets)
+
+    def run_ids(self) -> Iterator[str]:
+        """The digest of every run."""
+        owners = [subject.digest for subject in self.subjects]
+        for population in self.populations:
+            for trial in population.trials:
+                yield trial.trial_id
+                owners.append(trial.trial_id)
+        for owner, target in itertools.product(owners, self.targets):
+            yield evaluation_id(owner, target)
+
+
+def evaluation_id(owner: str, target: Target) -> str:
+    """The digest of measuring one model on one dataset.
+
+    Args:
+        owner: `Trial.trial_id` or `Subject.digest`.
+        target: The dataset.
+    """
+    return run_digest({"kind": "evaluation", "model": owner, "target": target.digest})
+
+
+def make_plan(config: ExperimentConfig) -> Plan:
+    """Looks every name up and opens every dataset.
+
+    Raises:
+        UserError: If a model, optimizer, augmentation or dataset does not exist; all
+            such names are told at once.
+    """
+    _check_names(config)
+    datasets = Datasets(config)
+    targets = tuple(_targets(config, datasets))
+    populations = (
+        tuple(_populations(config, config.train, datasets)) if config.train else ()
+    )
+    subjects = tuple(
+        subject
+        for entry in config.evaluate.models
+        for subject in _subjects(entry, datasets, targets[0])
+    )
+    return Plan(config, datasets, populations, subjects, targets)
+
+
+def make_recipe(train: TrainConfig) -> Recipe:
+    """The part of a training table that is the same for all of its trials."""
+    return Recipe(
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        warmup_epochs=train.warmup_epochs,
+        label_smoothing=train.label_smoothing,
+        augmentations=train.augmentations,
+        clip_norm=train.clip_norm,
+        drop_rate=train.drop_rate,
+        drop_path_rate=train.drop_path_rate,
+    )
+
+
+def _check_names(config: ExperimentConfig) -> None:
+    patterns = [entry.name for entry in config.evaluate.models]
+    problems: list[str] = []
+    if config.train:
+        patterns += config.train.models
+        problems += [
+            unknown_name("optimizer", name, OPTIMIZERS)
+            for name in config.train.grid
+            if name not in OPTIMIZERS
+        ]
+        problems += [
+            unknown_name("augmentation", name, AUGMENTATIONS)
+            for name in config.train.augmentations
+            if name not in AUGMENTATIONS
+        ]
+    known = list_models()
+    problems += [
+        unknown_name("model", pattern, known)
+        for pattern in patterns
+        if not fnmatch.filter(known, pattern)
+    ]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
+    evaluate = config.evaluate
+    calibration = datasets.calibration()
+    listed: list[tuple[Role, tuple[str, ...]]] = [
+        ("clean", evaluate.clean),
+        ("shifted", evaluate.shifted),
+        ("ood", evaluate.ood),
+    ]
+    seen: dict[str, Role] = {}
+    reference: str | None = None
+    for role, patterns in listed:
+        for address in expand_addresses(patterns):
+            if seen.setdefault(address, role) != role:
+                raise UserError(f"{address} is both {seen[address]} and {role}")
+            source = datasets.evaluated(address)
+            reference = reference or source.fingerprint
+            digest = run_digest(
+                {
+                    "version": NUMBERS_VERSION,
+                    "dataset": source.fingerprint,
+                    "role": role,
+                    "reference": reference if role == "ood" else None,
+                    "calibration": calibration and calibration.fingerprint,
+                    "num_resamples": evaluate.num_resamples,
+                    "seed": config.seed,
+                    "on_error": config.on_error,
+                }
+            )
+            yield Target(address, role, source, digest)
+
+
+def _populations(
+    config: ExperimentConfig, train: TrainConfig, datasets: Datasets
+) -> Iterator[Population]:
+    source, validation = datasets.open(train.dataset), datasets.open(train.validation)
+    shared: dict[str, Any] = {
+        "version": NUMBERS_VERSION,
+        "kind": "trial",
+        "dataset": source.fingerprint,
+        "validation": validation.fingerprint,
+        "num_classes": len(source.class_names),
+        "image_size": train.image_size,
+        "dtype": train.dtype,
+        "on_error": config.on_error,
+        "recipe": dataclasses.asdict(make_recipe(train)),
+    }
+    for model in _expand_models(train.models):
+        for optimizer, grid in train.grid.items():
+            points = itertools.product(
+                grid.learning_rate, grid.weight_decay, train.seeds
+            )
+            hypers = [HyperParameters(*point) for point in dict.fromkeys(points)]
+            yield Population(
+                model,
+                optimizer,
+                tuple(_trial(shared, model, optimizer, hyper) for hyper in hypers),
+            )
+
+
+def _trial(shared: dict, model: str, optimizer: str, hyper: HyperParameters) -> Trial:
+    payload = {"model": model, "optimizer": optimizer} | dataclasses.asdict(hyper)
+    return Trial(model, optimizer, hyper, run_digest(shared | payload))
+
+
+def _expand_models(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    found = (name for pattern in patterns for name in list_models(pattern))
+    return tuple(dict.fromkeys(found))
+
+
+def _subjects(
+    entry: SubjectConfig, datasets: Datasets, clean: Target
+) -> Iterator[Subject]:
+    for name in _expand_models((entry.name,)):
+        subject = Subject(
+            name=name,
+            weights=entry.weights,
+            num_classes=entry.num_classes or len(clean.source.class_names),
+            image_size=entry.image_size,
+            dtype=entry.dtype,
+            digest="",
+        )
+        payload = dataclasses.asdict(subject) | {
+            "kind": "model",
+            "weights": _weights_identity(entry.weights),
+        }
+        yield dataclasses.replace(subject, digest=run_digest(payload))
+
+
+def _weights_identity(weights: str) -> str:
+    """What the weights are: a seed, or the digest of a file."""
+    if weights.startswith("random:"):
+        if not weights.removeprefix("random:").isdecimal():
+            raise UserError(
+                f"weights {weights!r}: wanted random:SEED, such as random:0"
+            )
+        return weights
+    path = Path(weights)
+    if not path.is_file():
+        raise UserError(
+            f"no weights at {weights!r}; give a .safetensors file, or random:SEED for "
+            "an untrained network"
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()

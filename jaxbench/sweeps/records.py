@@ -1,0 +1,146 @@
+"""From what was computed to the rows that are kept."""
+
+import dataclasses
+import math
+import traceback
+from typing import Any
+
+from jaxbench.config import ExperimentConfig, config_digest
+from jaxbench.engine import Evaluation, provenance
+from jaxbench.results import Run, RunError
+from jaxbench.sweeps.plan import Subject, Target, Trial
+from jaxbench.training import PopulationResult
+from model_zoo import Classifier
+
+
+def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
+    """What identifies a model in a row, whether it was trained here or not."""
+    if isinstance(owner, Subject):
+        return {"model": owner.name, "weights": owner.weights, "dtype": owner.dtype}
+    return {
+        "model": owner.model,
+        "optimizer": owner.optimizer,
+        "trial_id": owner.trial_id,
+        **dataclasses.asdict(owner.hyper),
+    }
+
+
+def trial_run(
+    config: ExperimentConfig,
+    trial: Trial,
+    classifier: Classifier,
+    result: PopulationResult,
+    member: int,
+    origin: dict[str, str],
+) -> Run:
+    """The row of a finished training run, with its learning curves."""
+    assert config.train is not None
+    curves = {name: curve[member] for name, curve in result.curves.items()}
+    return Run(
+        run_id=trial.trial_id,
+        kind="trial",
+        status="ok",
+        settings={
+            **owner_settings(trial),
+            "experiment": config.name,
+            "dataset": config.train.dataset,
+            "epochs": config.train.epochs,
+            "train_batch_size": config.train.batch_size,
+            "num_classes": classifier.num_classes,
+            "num_parameters": classifier.num_parameters,
+            "diverged_step": result.diverged_step[member],
+        },
+        metrics={
+            name: float(curve[-1])
+            for name, curve in curves.items()
+            if name.startswith("val_")
+        },
+        timing={name: float(value) for name, value in result.timing.items()},
+        provenance=_provenance(config) | origin,
+        error=None,
+        examples={},
+        curves=curves,
+    )
+
+
+def evaluation_run(
+    config: ExperimentConfig,
+    run_id: str,
+    owner: Trial | Subject,
+    target: Target,
+    classifier: Classifier,
+    evaluation: Evaluation,
+    origin: dict[str, str],
+) -> Run:
+    """The row of a finished evaluation, with its per-example columns."""
+    timing = dataclasses.asdict(evaluation.timing)
+    source = timing.pop("peak_memory_source")
+    return Run(
+        run_id=run_id,
+        kind="evaluation",
+        status="ok",
+        settings={
+            **owner_settings(owner),
+            "experiment": config.name,
+            "dataset": target.address,
+            "role": target.role,
+            "num_classes": classifier.num_classes,
+            "num_parameters": classifier.num_parameters,
+            "num_examples": evaluation.num_examples,
+            "num_skipped": evaluation.num_skipped,
+            "num_nonfinite": evaluation.num_nonfinite,
+            "batch_size": evaluation.batch_size,
+            "num_devices": evaluation.num_devices,
+            "temperature": evaluation.temperature,
+            "peak_memory_source": source,
+        },
+        metrics=evaluation.metrics,
+        timing={name: float(value) for name, value in timing.items()},
+        provenance=_provenance(config)
+        | origin
+        | {"dataset_fingerprint": target.source.fingerprint},
+        error=None,
+        examples=evaluation.columns,
+        curves={},
+    )
+
+
+def failed_run(
+    config: ExperimentConfig,
+    run_id: str,
+    owner: Trial | Subject,
+    target: Target | None,
+    error: BaseException,
+) -> Run:
+    """The row of a run that failed: of a training run when there is no target."""
+    settings = owner_settings(owner) | {"experiment": config.name}
+    if target is not None:
+        settings |= {"dataset": target.address, "role": target.role}
+    elif config.train:
+        settings |= {"dataset": config.train.dataset}
+    return Run(
+        run_id=run_id,
+        kind="evaluation" if target else "trial",
+        status="failed",
+        settings=settings,
+        metrics={},
+        timing={},
+        provenance=_provenance(config),
+        error=RunError(
+            type=type(error).__name__,
+            message=str(error),
+            traceback="".join(traceback.format_exception(error)),
+        ),
+        examples={},
+        curves={},
+    )
+
+
+def headline(run: Run) -> float:
+    """The number that a progress display shows for a run; NaN where it has none."""
+    names = ("accuracy", "val_accuracy", "ood_auroc_max_softmax")
+    return next((run.metrics[n] for n in names if n in run.metrics), math.nan)
+
+
+def _provenance(config: ExperimentConfig) -> dict[str, str]:
+    return provenance() | {"config_digest": config_digest(config)}

@@ -1,0 +1,361 @@
+"""Works a plan off: what is missing is computed, every result kept at once."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxbench.config import ExperimentConfig
+from jaxbench.engine import (
+    Evaluation,
+    calibrate,
+    evaluate,
+    make_data_mesh,
+    weights_digest,
+)
+from jaxbench.errors import UserError
+from jaxbench.results import ResultStore, Run, run_digest
+from jaxbench.sweeps.claims import claim
+from jaxbench.sweeps.plan import (
+    Plan,
+    Population,
+    Subject,
+    Target,
+    Trial,
+    evaluation_id,
+    make_plan,
+    make_recipe,
+)
+from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
+from jaxbench.training import train_population
+from model_zoo import (
+    Classifier,
+    Variables,
+    check_variables,
+    create_model,
+    load_variables,
+    save_variables,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """What a display wants to know while a sweep runs.
+
+    Attributes:
+        stage: Called with what begins now, in words.
+        progress: Called with (done, in all) of the current stage.
+        finished: Called with every run that was kept, failed ones included.
+        at_hand: Called with the number of runs that earlier sessions had finished.
+    """
+
+    stage: Callable[[str], None] = lambda title: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+    finished: Callable[[Run], None] = lambda run: None
+    at_hand: Callable[[int], None] = lambda count: None
+
+
+def sweep(
+    config: ExperimentConfig | Plan,
+    *,
+    store: ResultStore | None = None,
+    listener: Listener | None = None,
+) -> Iterator[Run]:
+    """Trains and evaluates everything in an experiment that is not at hand yet.
+
+    Args:
+        config: The experiment, or the plan made of it.
+        store: Where results go; the experiment's own folder when None.
+        listener: Told about progress.
+
+    Yields:
+        Every run as soon as it is on disk. A run that fails is yielded with its
+        error, and the sweep goes on.
+
+    Raises:
+        UserError: Before anything is computed, if a name does not exist or the
+            results folder cannot be written.
+    """
+    plan = config if isinstance(config, Plan) else make_plan(config)
+    store = store or ResultStore(plan.config.results, create=True)
+    yield from _Sweep(plan, store, listener or Listener()).work()
+
+
+class _Sweep:
+    """One process's way through a plan."""
+
+    def __init__(self, plan: Plan, store: ResultStore, listener: Listener) -> None:
+        if jax.process_count() > 1:
+            raise UserError(
+                f"this is one of {jax.process_count()} connected JAX processes; start "
+                "a sweep on every host by itself, with the same results folder: each "
+                "takes the work that no other has taken"
+            )
+        self.plan, self.store, self.listener = plan, store, listener
+        self.config = plan.config
+        self.mesh = make_data_mesh()
+        self.done = store.completed()
+        self.weights = Path(store.path) / "weights"
+
+    def work(self) -> Iterator[Run]:
+        self.listener.at_hand(len(self.done & set(self.plan.run_ids())))
+        jobs = [*self.plan.populations, *self.plan.subjects]
+        # What another process works on comes again at the end, after it has finished.
+        for wait in (False, True):
+            deferred = []
+            for job in jobs:
+                if not self._missing(job):
+                    continue
+                with claim(
+                    Path(self.store.path) / "locks", _name(job), wait=wait
+                ) as ok:
+                    if not ok:
+                        deferred.append(job)
+                        continue
+                    self.done = self.store.completed()
+                    if isinstance(job, Population):
+                        yield from self._population(job)
+                    else:
+                        yield from self._subject(job)
+            jobs = deferred
+
+    def _missing(self, job: Population | Subject) -> bool:
+        if isinstance(job, Subject):
+            return bool(self._open_targets(job))
+        return any(
+            trial.trial_id not in self.done or self._open_targets(trial)
+            for trial in job.trials
+        )
+
+    def _open_targets(self, owner: Trial | Subject) -> list[Target]:
+        """The datasets that a model was not measured on yet."""
+        return [
+            target
+            for target in self.plan.targets
+            if evaluation_id(_owner_id(owner), target) not in self.done
+        ]
+
+    def _keep(self, run: Run) -> Run:
+        self.store.write(run)
+        if run.status == "ok":
+            self.done |= {run.run_id}
+        self.listener.finished(run)
+        return run
+
+    # -- training ----------------------------------------------------------------
+
+    def _population(self, population: Population) -> Iterator[Run]:
+        train = self.config.train
+        assert train is not None
+        self.listener.stage(f"training {population.title}")
+        pending = [
+            trial
+            for trial in population.trials
+            if trial.trial_id not in self.done
+            or (self._open_targets(trial) and not self._weights_file(trial).is_file())
+        ]
+        try:
+            classifier = create_model(
+                population.model,
+                num_classes=len(self.plan.datasets.open(train.dataset).class_names),
+                image_size=train.image_size,
+                dtype=np.dtype(train.dtype),
+                drop_rate=train.drop_rate,
+                drop_path_rate=train.drop_path_rate,
+            )
+            if pending:
+                yield from self._train(population, classifier, pending)
+        except Exception as error:
+            for trial in population.trials:
+                if trial.trial_id not in self.done:
+                    yield self._keep(
+                        failed_run(self.config, trial.trial_id, trial, None, error)
+                    )
+            return
+        for trial in population.trials:
+            yield from self._measure(
+                trial, classifier, lambda t=trial: load_variables(self._weights_file(t))
+            )
+
+    def _train(
+        self, population: Population, classifier: Classifier, pending: list[Trial]
+    ) -> Iterator[Run]:
+        train = self.config.train
+        assert train is not None
+        datasets, spec = self.plan.datasets, classifier.input_spec
+        images = datasets.images(datasets.open(train.dataset), spec)
+        validation = datasets.feed(datasets.open(train.validation), spec)
+
+        def validate(variables: Variables) -> dict[str, float]:
+            return evaluate(
+                classifier,
+                variables,
+                validation,
+                batch_size=self.config.evaluate.batch_size,
+                mesh=self.mesh,
+                on_error=self.config.on_error,
+                num_resamples=0,
+            ).metrics
+
+        checkpoints = Path(self.store.path) / "checkpoints" / _name(population, pending)
+        result = train_population(
+            classifier,
+            population.optimizer,
+            [trial.hyper for trial in pending],
+            images.images,
+            images.labels,
+            make_recipe(train),
+            strategy=train.strategy,
+            mesh=self.mesh if self.mesh.size > 1 else None,
+            validate=validate,
+            checkpoint_dir=checkpoints,
+            on_epoch=lambda epoch, _: self.listener.progress(epoch + 1, train.epochs),
+        )
+        self.weights.mkdir(parents=True, exist_ok=True)
+        for member, trial in enumerate(pending):
+            variables = result.variables[member]
+            save_variables(
+                self._weights_file(trial),
+                variables,
+                {"model": trial.model, "trial_id": trial.trial_id},
+            )
+            origin = {
+                "dataset_fingerprint": datasets.open(train.dataset).fingerprint,
+                "weights_digest": weights_digest(variables),
+            }
+            if trial.trial_id not in self.done:
+                yield self._keep(
+                    trial_run(self.config, trial, classifier, result, member, origin)
+                )
+        shutil.rmtree(checkpoints, ignore_errors=True)
+
+    def _weights_file(self, trial: Trial) -> Path:
+        return self.weights / f"{trial.trial_id}.safetensors"
+
+    # -- evaluation --------------------------------------------------------------
+
+    def _subject(self, subject: Subject) -> Iterator[Run]:
+        def load() -> Variables:
+            if subject.weights.startswith("random:"):
+                seed = int(subject.weights.removeprefix("random:"))
+                return classifier.init(jax.random.key(seed))
+            variables = load_variables(subject.weights)
+            check_variables(classifier, variables)
+            return variables
+
+        try:
+            classifier = create_model(
+                subject.name,
+                num_classes=subject.num_classes,
+                image_size=subject.image_size,
+                dtype=np.dtype(subject.dtype),
+            )
+        except Exception as error:
+            yield from self._fail(subject, self._open_targets(subject), error)
+            return
+        yield from self._measure(subject, classifier, load)
+
+    def _measure(
+        self,
+        owner: Trial | Subject,
+        classifier: Classifier,
+        load: Callable[[], Variables],
+    ) -> Iterator[Run]:
+        """Measures one model on every dataset that it was not measured on yet."""
+        targets = self._open_targets(owner)
+        if not targets:
+            return
+        try:
+            variables = load()
+            origin = {"weights_digest": weights_digest(variables)}
+            temperature = self._temperature(classifier, variables)
+        except Exception as error:
+            yield from self._fail(owner, targets, error)
+            return
+        placed = jax.device_put(variables)
+        reference: Evaluation | None = None
+        for target in targets:
+            run_id = evaluation_id(_owner_id(owner), target)
+            self.listener.stage(f"{_title(owner)} on {target.address}")
+            try:
+                if target.role == "ood" and reference is None:
+                    reference = self._evaluate(
+                        classifier, placed, self.plan.targets[0], temperature
+                    )
+                evaluation = self._evaluate(
+                    classifier, placed, target, temperature, reference
+                )
+                if target is self.plan.targets[0]:
+                    reference = evaluation
+                run = evaluation_run(
+                    self.config, run_id, owner, target, classifier, evaluation, origin
+                )
+            except Exception as error:
+                run = failed_run(self.config, run_id, owner, target, error)
+            yield self._keep(run)
+
+    def _fail(self, owner: Trial | Subject, targets: list[Target], error: Exception):
+        for target in targets:
+            run_id = evaluation_id(_owner_id(owner), target)
+            yield self._keep(failed_run(self.config, run_id, owner, target, error))
+
+    def _evaluate(
+        self,
+        classifier: Classifier,
+        variables: Variables,
+        target: Target,
+        temperature: float | None,
+        reference: Evaluation | None = None,
+    ) -> Evaluation:
+        spec = classifier.input_spec
+        return evaluate(
+            classifier,
+            variables,
+            self.plan.datasets.feed(target.source, spec),
+            role=target.role,
+            reference=reference if target.role == "ood" else None,
+            calibration=temperature,
+            batch_size=self.config.evaluate.batch_size,
+            mesh=self.mesh,
+            on_error=self.config.on_error,
+            num_resamples=self.config.evaluate.num_resamples,
+            key=jax.random.key(self.config.seed),
+            progress=self.listener.progress,
+        )
+
+    def _temperature(
+        self, classifier: Classifier, variables: Variables
+    ) -> float | None:
+        calibration = self.plan.datasets.calibration()
+        if calibration is None:
+            return None
+        return calibrate(
+            classifier,
+            variables,
+            self.plan.datasets.feed(calibration, classifier.input_spec),
+            batch_size=self.config.evaluate.batch_size,
+            mesh=self.mesh,
+            on_error=self.config.on_error,
+        )
+
+
+def _owner_id(owner: Trial | Subject) -> str:
+    return owner.trial_id if isinstance(owner, Trial) else owner.digest
+
+
+def _title(owner: Trial | Subject) -> str:
+    if isinstance(owner, Subject):
+        return owner.name
+    hyper = owner.hyper
+    return f"{owner.model} + {owner.optimizer} (lr {hyper.learning_rate:g})"
+
+
+def _name(job: Population | Subject, pending: list[Trial] | None = None) -> str:
+    """A file name for a piece of work."""
+    if isinstance(job, Subject):
+        return job.digest
+    trials = job.trials if pending is None else pending
+    return run_digest({"population": [trial.trial_id for trial in trials]})

@@ -1,0 +1,288 @@
+"""The functions that take columns: against scikit-learn, by brute force, at edges."""
+
+import itertools
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxbench.metrics import (
+    accuracy,
+    area_under_risk_coverage,
+    area_under_roc,
+    brier_score,
+    coverage_at_accuracy,
+    expected_calibration_error,
+    fpr_at_tpr,
+    mean_confidence,
+    negative_log_likelihood,
+    reliability_bins,
+    risk_coverage_curve,
+)
+from tests.reference import metrics as reference
+
+ROWS = 8
+LEVELS = np.array([0.0, 0.2, 0.5, 0.75, 1.0], np.float32)
+
+
+def tied_examples():
+    rows = st.tuples(st.sampled_from(range(5)), st.booleans())
+    return st.lists(rows, min_size=1, max_size=ROWS)
+
+
+def columns(examples):
+    """Padded to one shape, so that hypothesis costs one compilation."""
+    padding = ROWS - len(examples)
+    level, correct = zip(*examples, *[(4, True)] * padding, strict=True)
+    mask = np.arange(ROWS) < len(examples)
+    return LEVELS[list(level)], np.array(correct), mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_examples())
+def test_kernels_agree_with_their_twins_under_ties(examples):
+    confidence, correct, mask = columns(examples)
+    c, y = confidence[mask], correct[mask]
+    pairs = {
+        "aurc": (area_under_risk_coverage, reference.aurc(c, y)),
+        "auroc": (area_under_roc, reference.auroc(c, y)),
+        "ece": (expected_calibration_error, reference.ece(c, y)),
+    }
+    for name, (kernel, twin) in pairs.items():
+        value = float(kernel(confidence, correct, mask=mask))
+        assert value == pytest.approx(twin, rel=1e-5, abs=1e-6, nan_ok=True), name
+    for required in (0.5, 0.75, 0.95):
+        value = coverage_at_accuracy(confidence, correct, accuracy=required, mask=mask)
+        twin = reference.coverage_at_accuracy(c, y, required)
+        assert float(value) == pytest.approx(twin, rel=1e-6)
+    if y.any() and not y.all():
+        value = float(fpr_at_tpr(confidence, correct, mask=mask))
+        assert value == pytest.approx(reference.fpr95(c, y), rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=5))
+def test_aurc_is_the_mean_over_every_order_of_tied_rows(examples):
+    confidence, correct, mask = columns(examples)
+    areas = []
+    for order in itertools.permutations(range(len(examples))):
+        if all(confidence[i] >= confidence[j] for i, j in itertools.pairwise(order)):
+            wrong = np.cumsum(~correct[list(order)])
+            areas.append(np.mean(wrong / np.arange(1, len(order) + 1)))
+    value = float(area_under_risk_coverage(confidence, correct, mask=mask))
+    assert value == pytest.approx(np.mean(areas), rel=1e-5, abs=1e-7)
+
+
+def test_scikit_learn_agrees(cases):
+    for name in ("random", "tied", "two classes"):
+        case = cases[name]
+        p = reference.softmax(case.logits)
+        correct = p.argmax(1) == case.labels
+        confidence = np.round(p.max(1), 2).astype(np.float32)
+        classes = np.arange(p.shape[1])
+        expected = [
+            (
+                accuracy(correct),
+                sklearn.metrics.accuracy_score(case.labels, p.argmax(1)),
+            ),
+            (
+                area_under_roc(confidence, correct),
+                sklearn.metrics.roc_auc_score(correct, confidence),
+            ),
+            (
+                negative_log_likelihood(*case),
+                sklearn.metrics.log_loss(case.labels, p, labels=classes),
+            ),
+            (
+                brier_score(*case),
+                sklearn.metrics.brier_score_loss(
+                    case.labels, p, labels=classes, scale_by_half=False
+                ),
+            ),
+        ]
+        for value, twin in expected:
+            assert float(value) == pytest.approx(twin, rel=2e-6), name
+
+
+def test_fpr_at_tpr_reads_off_scikit_learns_curve(cases):
+    case = cases["tied"]
+    confidence = np.round(reference.confidence(case.logits), 2).astype(np.float32)
+    correct = reference.correct(case.logits, case.labels)
+    fpr, tpr, _ = sklearn.metrics.roc_curve(
+        correct, confidence, drop_intermediate=False
+    )
+    for rate in (0.5, 0.95, 1.0):
+        value = float(fpr_at_tpr(confidence, correct, true_positive_rate=rate))
+        assert value == pytest.approx(fpr[np.argmax(tpr >= rate)], rel=1e-6)
+
+
+def test_accuracy_metrics_skip_masked_rows():
+    mask = np.array([True, True, False])
+    assert float(accuracy(np.array([True, False, True]), mask=mask)) == 0.5
+    column = np.array([0.5, 1.0, np.nan], np.float32)
+    assert float(mean_confidence(column, mask=mask)) == 0.75
+    assert np.isnan(mean_confidence(column))
+
+
+def test_confidence_of_one_and_of_zero_belong_to_the_outer_bins():
+    # torchmetrics counted 1.0 in a bin past the last; Galil et al. drop 0.0.
+    confidence = np.array([1.0, 1.0, 0.0, 0.0], np.float32)
+    correct = np.array([True, False, True, True])
+    assert float(expected_calibration_error(confidence, correct)) == 0.75
+    bins = reliability_bins(confidence, correct)
+    np.testing.assert_array_equal(bins.num_examples, [2] + [0] * 13 + [2])
+    assert float(bins.accuracy[0]) == 1.0
+    assert float(bins.accuracy[14]) == 0.5
+    assert float(bins.confidence[14]) == 1.0
+    assert np.isnan(bins.accuracy[7])
+
+
+@pytest.mark.parametrize("num_bins", [1, 2, 10, 15, 20, 100])
+def test_confidence_on_an_edge_belongs_to_the_bin_below_it(num_bins):
+    edges = (np.arange(1, num_bins + 1) / num_bins).astype(np.float32)
+    above = np.nextafter(edges, np.float32(2))[:-1]
+    for confidence, first in ((edges, 0), (above, 1)):
+        right = np.ones(len(confidence), bool)
+        if len(confidence):
+            bins = reliability_bins(confidence, right, num_bins=num_bins)
+            held = np.zeros(num_bins)
+            held[first:] = 1
+            np.testing.assert_array_equal(bins.num_examples, held)
+
+
+def test_order_metrics_need_a_confidence_that_does_not_saturate(cases):
+    case = cases["saturated"]
+    correct = reference.correct(case.logits, case.labels)
+    exact = reference.auroc(-reference.log_one_minus_confidence(case.logits), correct)
+    p = reference.softmax(case.logits).max(1).astype(np.float32)
+    kept = -reference.log_one_minus_confidence(case.logits).astype(np.float32)
+    assert float(area_under_roc(kept, correct)) == pytest.approx(exact, rel=1e-6)
+    assert abs(float(area_under_roc(p, correct)) - exact) > 0.01
+
+
+def test_minus_zero_ties_with_zero_and_infinities_rank_at_the_ends():
+    confidence = np.array([np.inf, 0.0, -0.0, -np.inf], np.float32)
+    correct = np.array([True, True, False, False])
+    assert float(area_under_roc(confidence, correct)) == pytest.approx(3.5 / 4)
+
+
+def test_coverage_compares_in_integers():
+    # 19 of 20 is 0.95 and not less; in floats 0.05 * 20 may come out either way.
+    for count in (20, 40, 60, 140, 1000):
+        correct = np.arange(count) >= count // 20
+        tied = np.zeros(count, np.float32)
+        value = coverage_at_accuracy(tied, correct, accuracy=0.95)
+        assert float(value) == 1.0
+        correct[-1] = False
+        assert float(coverage_at_accuracy(tied, correct, accuracy=0.95)) == 0.0
+
+
+def test_perfect_model_covers_everything_and_a_dip_does_not_end_coverage():
+    confidence = -np.arange(2330, dtype=np.float32)
+    correct = np.ones(2330, bool)
+    assert float(coverage_at_accuracy(confidence, correct, accuracy=0.99)) == 1.0
+    galil = {"accuracy": 0.95, "compat": "galil"}
+    # Their code finds no violation of a perfect model, and answers 0.
+    assert float(coverage_at_accuracy(confidence, correct, **galil)) == 0.0
+    correct[300:330] = False
+    assert float(coverage_at_accuracy(confidence, correct, accuracy=0.95)) == 1.0
+    value = float(coverage_at_accuracy(confidence, correct, **galil))
+    assert value == pytest.approx(reference.galil_coverage(correct, 0.95))
+    assert value == pytest.approx(0.135, abs=1e-3)
+
+
+@pytest.mark.parametrize("first_wrong", [0, 150, 200, 260])
+def test_galil_coverage_is_the_published_procedure(first_wrong):
+    confidence = -np.arange(400, dtype=np.float32)
+    correct = np.arange(400) % 23 != 22
+    correct[first_wrong : first_wrong + 20] = False
+    options = {"accuracy": 0.95, "compat": "galil"}
+    value = float(coverage_at_accuracy(confidence, correct, **options))
+    twin = reference.galil_coverage(correct, 0.95)
+    assert value == pytest.approx(twin, rel=1e-6)
+    few = np.arange(400) < 200  # where their code fails
+    assert np.isnan(coverage_at_accuracy(confidence, correct, mask=few, **options))
+
+
+def test_risk_coverage_curve_ends_at_the_error_rate_and_averages_to_aurc(cases):
+    case = cases["tied"]
+    confidence = reference.confidence(case.logits).astype(np.float32)
+    correct = reference.correct(case.logits, case.labels)
+    mask = np.arange(len(correct)) < 150
+    coverage, risk = risk_coverage_curve(confidence, correct, mask=mask)
+    np.testing.assert_allclose(coverage[:150], np.arange(1, 151) / 150, rtol=1e-6)
+    assert np.isnan(risk[150:]).all()
+    assert np.isnan(coverage[150:]).all()
+    assert float(risk[149]) == pytest.approx(1 - correct[:150].mean(), rel=1e-6)
+    area = float(area_under_risk_coverage(confidence, correct, mask=mask))
+    assert np.mean(np.asarray(risk)[:150]) == pytest.approx(area, rel=1e-6)
+
+
+def test_aurc_of_many_rows_keeps_float32_precision():
+    rng = np.random.default_rng(0)
+    confidence = rng.permutation(50_000).astype(np.float32)
+    correct = rng.random(50_000) < 0.9 + confidence / 500_000
+    order = np.argsort(-confidence)
+    risk = np.cumsum(~correct[order]) / np.arange(1, 50_001)
+    value = float(area_under_risk_coverage(confidence, correct))
+    assert value == pytest.approx(risk.mean(), rel=2e-6)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [area_under_risk_coverage, area_under_roc, expected_calibration_error, fpr_at_tpr],
+)
+def test_no_rows_are_an_error_and_never_zero(kernel):
+    with pytest.raises(ValueError, match="got 0 rows"):
+        kernel(np.zeros(0, np.float32), np.zeros(0, bool))
+    nothing = np.zeros(ROWS, bool)
+    with pytest.raises(ValueError, match="excludes all 8 rows"):
+        kernel(LEVELS[np.zeros(ROWS, int)], nothing, mask=nothing)
+    inside = jax.jit(lambda m: kernel(jnp.zeros(ROWS), jnp.zeros(ROWS, bool), mask=m))
+    assert np.isnan(inside(nothing))
+
+
+def test_settings_out_of_range_are_refused():
+    column, flags = np.zeros(3, np.float32), np.ones(3, bool)
+    with pytest.raises(ValueError, match="num_bins is 0"):
+        expected_calibration_error(column, flags, num_bins=0)
+    with pytest.raises(ValueError, match=r"accuracy is 95"):
+        coverage_at_accuracy(column, flags, accuracy=95.0)
+    with pytest.raises(ValueError, match="true_positive_rate is 0"):
+        fpr_at_tpr(column, flags, true_positive_rate=0.0)
+
+
+def test_proper_scores_have_gradients(cases):
+    case = cases["two classes"]
+    step = np.zeros_like(case.logits)
+    step[0, 0] = 1e-3
+    for loss, twin in (
+        (negative_log_likelihood, reference.REFERENCES["nll"]),
+        (brier_score, reference.REFERENCES["brier"]),
+    ):
+        gradient = jax.jit(jax.grad(loss))(case.logits, case.labels)
+        z = case.logits.astype(np.float64)
+        slope = (twin(z + step, case.labels) - twin(z - step, case.labels)) / 2e-3
+        assert float(gradient[0, 0]) == pytest.approx(slope, rel=1e-3, abs=1e-7)
+
+
+def test_importing_the_metrics_brings_jax_and_numpy_only():
+    program = (
+        "import sys, jaxbench.metrics\n"
+        "heavy = {'flax', 'optax', 'orbax', 'grain', 'tensorflow', 'PIL', 'pyarrow',\n"
+        "  'tensorflow_datasets', 'duckdb', 'matplotlib', 'jinja2', 'typer', 'rich',\n"
+        "  'model_zoo', 'sklearn', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)),\n"
+        "  sorted(m for m in sys.modules if m.startswith('jaxbench.')\n"
+        "  and not m.startswith('jaxbench.metrics')))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[] []"

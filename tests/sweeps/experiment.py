@@ -1,0 +1,49 @@
+"""A small experiment that the sweep tests run in seconds."""
+
+from pathlib import Path
+
+from jaxbench.config import ExperimentConfig, parse_config
+
+
+def experiment(results: Path, **changes) -> ExperimentConfig:
+    table = {
+        "name": "small",
+        "results": str(results),
+        "limit": 96,
+        "train": {
+            "models": ["mixer_micro"],
+            "dataset": "digits@train",
+            "validation": "digits@validation",
+            "epochs": 3,
+            "batch_size": 32,
+            "grid": {
+                "sgd": {"learning_rate": [0.1, 0.03], "weight_decay": [1e-4]},
+                "adamw": {"learning_rate": [0.004]},
+            },
+        },
+        "evaluate": {
+            "clean": ["digits@test"],
+            "shifted": ["digits-c/contrast_5"],
+            "ood": ["digits-ood"],
+            "calibration": "digits@validation",
+            "batch_size": 96,
+            "num_resamples": 50,
+        },
+    }
+    return parse_config(table | changes, origin="experiment")
+
+
+def as_toml(config: ExperimentConfig) -> str:
+    """The experiment as a file; TOML's inline values are JSON's here."""
+    import json
+
+    def lines(table: dict, prefix: str):
+        for key, value in table.items():
+            if value is not None and not isinstance(value, dict) and value != []:
+                yield f"{key} = {json.dumps(value)}"
+        for key, value in table.items():
+            if isinstance(value, dict):
+                yield f"[{prefix}{key}]"
+                yield from lines(value, f"{prefix}{key}.")
+
+    return "\n".join(lines(config.model_dump(mode="json"), "")) + "\n"

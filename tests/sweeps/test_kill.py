@@ -1,0 +1,84 @@
+"""SIGKILL at any moment, and two processes at once: nothing lost, nothing doubled."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from jaxbench.results import ResultStore
+from jaxbench.sweeps import make_plan
+from tests.sweeps.experiment import as_toml, experiment
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(config: Path, cache: Path) -> subprocess.Popen:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        # One device: several would choose another strategy than the one under test.
+        "JAX_NUM_CPU_DEVICES": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "jaxbench", "run", str(config)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def write(folder: Path, name: str) -> tuple[Path, Path]:
+    results, path = folder / name, folder / f"{name}.toml"
+    path.write_text(as_toml(experiment(results)))
+    return path, results
+
+
+def assert_complete_and_equal(results: Path, expected: Path) -> None:
+    store, twin = ResultStore(results), ResultStore(expected)
+    ids = set(make_plan(experiment(results)).run_ids())
+    assert store.completed() == twin.completed() == ids
+    assert store.summary().num_rows == len(ids)
+    assert not store.problems
+    for run_id in ids:
+        one, other = store.read(run_id), twin.read(run_id)
+        assert one.metrics.keys() == other.metrics.keys()
+        for name, value in one.metrics.items():
+            np.testing.assert_array_equal(value, other.metrics[name], err_msg=name)
+        for name, column in one.examples.items():
+            np.testing.assert_array_equal(column, other.examples[name], err_msg=name)
+        for name, curve in one.curves.items():
+            np.testing.assert_array_equal(curve, other.curves[name], err_msg=name)
+
+
+def test_killed_at_random_and_by_two_at_once(tmp_path):
+    cache = tmp_path / "cache"
+    config, expected = write(tmp_path, "whole")
+    started = time.perf_counter()
+    whole = start(config, cache)
+    output, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, output
+    # The second start finds compiled programs, so kills spread over its real work.
+    duration = (time.perf_counter() - started) * 0.8
+
+    config, results = write(tmp_path, "killed")
+    draw, kills = random.Random(0), 0
+    for _ in range(3):
+        process = start(config, cache)
+        time.sleep(draw.uniform(0.3, 1.0) * duration)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert kills > 0
+
+    # Two processes finish it together.
+    pair = [start(config, cache), start(config, cache)]
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert_complete_and_equal(results, expected)
