@@ -302,9 +302,7 @@ def _run(
         timing=clock.summary(
             batch_size=plan.batch_size,
             num_images=len(columns["id"]),
-            compile_seconds=(
-                stepper.program.compile_seconds if stepper.compiled_now else 0.0
-            ),
+            compile_seconds=stepper.compile_seconds,
             program_bytes=stepper.program.memory_bytes,
             devices=list(plan.mesh.local_devices),
         ),

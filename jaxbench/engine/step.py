@@ -10,8 +10,15 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxbench.data.preprocess import normalize
-from jaxbench.engine.compilation import Program, compile_ahead
-from jaxbench.engine.mesh import DATA_AXIS, put_replicated, put_rows
+from jaxbench.engine.compilation import Program
+from jaxbench.engine.mesh import (
+    DATA_AXIS,
+    put_replicated,
+    put_rows,
+    replicated,
+    split_rows,
+)
+from jaxbench.engine.programs import compiled
 from jaxbench.metrics import ClassificationState, score_examples
 from model_zoo import Classifier
 
@@ -101,6 +108,12 @@ def _step(plan: StepPlan, variables, carry, images, labels, mask, at, temperatur
     outputs, scores, columns = _score(
         plan, variables, images, labels, mask, temperature
     )
+    features = outputs.features if plan.keep_features else None
+    if plan.keep_features and features is None:
+        raise ValueError(
+            f"{plan.model.name} gives no features; return Outputs(logits, features) "
+            "from its apply function, or do not ask for them"
+        )
     state = jax.tree.map(lambda leaf: leaf[0], carry.state).update(scores)
     rows = {
         name: jax.lax.dynamic_update_index_in_dim(buffer, columns[name], at, 0)
@@ -109,45 +122,37 @@ def _step(plan: StepPlan, variables, carry, images, labels, mask, at, temperatur
     output = StepOutput(
         seen=mask.sum(dtype=jnp.int32)[None],
         logits=outputs.logits.astype(jnp.float32) if plan.keep_logits else None,
-        features=(
-            outputs.features.astype(jnp.float32)
-            if plan.keep_features and outputs.features is not None
-            else None
-        ),
+        features=None if features is None else features.astype(jnp.float32),
     )
     return Carry(jax.tree.map(lambda leaf: leaf[None], state), rows), output
 
 
-@functools.lru_cache(maxsize=64)
-def _sharded_step(plan: StepPlan):
+def _sharded_step(plan: StepPlan, *arguments):
     by_row, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
     carry = Carry(by_row, PartitionSpec(None, DATA_AXIS))  # pyright: ignore[reportArgumentType]
-    sharded = jax.shard_map(
+    return jax.shard_map(
         functools.partial(_step, plan),
         mesh=plan.mesh,
         in_specs=(whole, carry, by_row, by_row, by_row, whole, whole),
         out_specs=(carry, by_row),
-    )
-    return jax.jit(sharded, donate_argnums=1)
+    )(*arguments)
 
 
 @functools.lru_cache(maxsize=64)
-def _empty_carry(plan: StepPlan, names: tuple[tuple[str, str], ...]):
+def _empty_carry(mesh: Mesh, batch_size: int, tempered: bool):
     """A compiled function that makes the first carry on the devices."""
 
     def make() -> Carry:
         state = jax.tree.map(lambda leaf: leaf[None], ClassificationState.empty())
-        local = plan.batch_size // plan.mesh.size
-        rows = {
-            name: jnp.zeros((STEPS_PER_FETCH, local), dtype) for name, dtype in names
-        }
+        shape = (STEPS_PER_FETCH, batch_size // mesh.size)
+        rows = {n: jnp.zeros(shape, t) for n, t in column_types(tempered).items()}
         return jax.tree.map(
             lambda leaf: jax.lax.pcast(leaf, DATA_AXIS, to="varying"),
             Carry(state, rows),
         )
 
     carry = Carry(PartitionSpec(DATA_AXIS), PartitionSpec(None, DATA_AXIS))  # pyright: ignore[reportArgumentType]
-    return jax.jit(jax.shard_map(make, mesh=plan.mesh, in_specs=(), out_specs=carry))
+    return jax.jit(jax.shard_map(make, mesh=mesh, in_specs=(), out_specs=carry))
 
 
 @functools.lru_cache(maxsize=64)
@@ -164,12 +169,23 @@ def _total(mesh: Mesh):
     )
 
 
-_programs: dict = {}
-# Executables of a large zoo would otherwise pile up in memory.
-_MAX_PROGRAMS = 32
+@functools.cache
+def column_types(tempered: bool) -> dict[str, jnp.dtype]:
+    """Name and dtype of the columns that a step leaves on the device."""
+    scores = jax.eval_shape(
+        score_examples,
+        jax.ShapeDtypeStruct((1, 2), jnp.float32),
+        jax.ShapeDtypeStruct((1,), jnp.int32),
+    )
+    types = {
+        name: column.dtype
+        for name, column in scores._asdict().items()
+        if name not in _KNOWN_TO_HOST
+    }
+    return types | {f"{n}_ts": types[n] for n in TEMPERED_COLUMNS if tempered}
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Stepper:
     """A compiled step bound to its weights.
 
@@ -177,32 +193,27 @@ class Stepper:
         plan: What was compiled.
         variables: Flat weights, on every device of the mesh.
         program: The executable and its cost.
-        compiled_now: Whether this pass paid for the compilation.
-        columns: Name and dtype of the columns that a step gives.
+        compile_seconds: What compiling took just now; 0 when it was at hand.
     """
 
     plan: StepPlan
     variables: dict[str, jax.Array]
     program: Program
-    compiled_now: bool
-    columns: tuple[tuple[str, str], ...]
+    compile_seconds: float
 
     @classmethod
     def build(cls, plan: StepPlan, variables) -> "Stepper":
         """Puts the weights on the devices and finds or compiles the program."""
         placed = put_replicated(plan.mesh, dict(variables))
-        shapes = tuple((n, v.shape, str(v.dtype)) for n, v in sorted(placed.items()))
-        found = _programs.pop((plan, shapes), None)
-        program, columns = found or _compile(plan, placed)
-        # Back in at the end: the one that was not used for longest goes first.
-        _programs[plan, shapes] = (program, columns)
-        while len(_programs) > _MAX_PROGRAMS:
-            del _programs[next(iter(_programs))]
-        return cls(plan, placed, program, found is None, columns)
+        carry = _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
+        arguments = (placed, carry, *_argument_types(plan))
+        program, seconds = compiled(_sharded_step, (plan,), arguments, donate=(1,))
+        return cls(plan, placed, program, seconds)
 
     def empty_carry(self) -> Carry:
         """A carry that has seen nothing."""
-        return _empty_carry(self.plan, self.columns)()
+        plan = self.plan
+        return _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
 
     def total(self, carry: Carry) -> ClassificationState:
         """The running sums over all devices, fetched."""
@@ -216,6 +227,21 @@ class Stepper:
         return self.program.call(self.variables, carry, *arguments)
 
 
+def _argument_types(plan: StepPlan) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and placement of what `_arguments` gives."""
+    by_row, whole = split_rows(plan.mesh), replicated(plan.mesh)
+    rows = plan.batch_size
+    return (
+        jax.ShapeDtypeStruct(
+            (rows, *plan.model.input_spec.size, 3), jnp.uint8, sharding=by_row
+        ),
+        jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row),
+        jax.ShapeDtypeStruct((rows,), jnp.bool_, sharding=by_row),
+        jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
+        jax.ShapeDtypeStruct((), jnp.float32, sharding=whole),
+    )
+
+
 def _arguments(plan: StepPlan, images, labels, mask, at: int, temperature: float):
     """A step's inputs on the devices."""
     scalars = (np.int32(at), np.float32(temperature))
@@ -223,27 +249,3 @@ def _arguments(plan: StepPlan, images, labels, mask, at: int, temperature: float
         *(put_rows(plan.mesh, rows) for rows in (images, labels, mask)),
         *put_replicated(plan.mesh, scalars),
     )
-
-
-def _compile(plan: StepPlan, variables) -> tuple[Program, tuple[tuple[str, str], ...]]:
-    columns = _column_types(plan, variables)
-    height, width = plan.model.input_spec.size
-    rows = plan.batch_size // jax.process_count()
-    images = np.zeros((rows, height, width, 3), np.uint8)
-    labels, mask = np.zeros(rows, np.int32), np.zeros(rows, bool)
-    arguments = _arguments(plan, images, labels, mask, 0, 1.0)
-    carry = _empty_carry(plan, columns)()
-    return compile_ahead(_sharded_step(plan), variables, carry, *arguments), columns
-
-
-def _column_types(plan: StepPlan, variables) -> tuple[tuple[str, str], ...]:
-    """Names and dtypes of the columns that a step gives."""
-    height, width = plan.model.input_spec.size
-    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    labels = jax.ShapeDtypeStruct((1,), jnp.int32)
-    mask = jax.ShapeDtypeStruct((1,), jnp.bool_)
-    temperature = jax.ShapeDtypeStruct((), jnp.float32)
-    _, _, columns = jax.eval_shape(
-        functools.partial(_score, plan), variables, images, labels, mask, temperature
-    )
-    return tuple((name, str(column.dtype)) for name, column in columns.items())

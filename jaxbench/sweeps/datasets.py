@@ -26,7 +26,7 @@ class Datasets:
         self._config = config
         self._classes = read_class_names(config.classes) if config.classes else None
         self._sources: dict[str, Source] = {}
-        self._resident: dict[tuple[str, InputSpec], ImageArrays] = {}
+        self._resident: dict[tuple, ImageArrays] = {}
 
     def open(self, address: str) -> Source:
         """The source behind an address, cut to the experiment's limit."""
@@ -61,20 +61,26 @@ class Datasets:
 
     def images(self, source: Source, spec: InputSpec) -> ImageArrays:
         """All of a source as uint8 in memory, decoded at the first call."""
-        held = self._resident.get((source.fingerprint, spec))
-        if held is None:
-            held = load_images(source, spec, on_error=self._config.on_error)
-            self._resident[source.fingerprint, spec] = held
-        return held
+        key = _resident_key(source, spec)
+        if key not in self._resident:
+            images = load_images(source, spec, on_error=self._config.on_error)
+            self._resident[key] = images
+        return self._resident[key]
 
     def feed(self, source: Source, spec: InputSpec) -> Source | ImageArrays:
         """The source, or its images in memory where they fit beside the others."""
         height, width = spec.size
         held = sum(arrays.images.nbytes for arrays in self._resident.values())
-        known = (source.fingerprint, spec) in self._resident
+        known = _resident_key(source, spec) in self._resident
         if known or held + len(source) * height * width * 3 <= RESIDENT_BYTES:
             return self.images(source, spec)
         return source
+
+
+def _resident_key(source: Source, spec: InputSpec) -> tuple:
+    """What decides the pixels; normalisation comes later, on the device."""
+    geometry = (spec.size, spec.crop_fraction, spec.crop_mode, spec.interpolation)
+    return (source.fingerprint, *geometry)
 
 
 def read_class_names(path: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -189,7 +189,7 @@ class _Sweep:
         images = datasets.images(datasets.open(train.dataset), spec)
         validation = datasets.feed(datasets.open(train.validation), spec)
 
-        def validate(variables: Variables) -> dict[str, float]:
+        def validate(variables: Mapping[str, jax.Array]) -> dict[str, float]:
             return evaluate(
                 classifier,
                 variables,

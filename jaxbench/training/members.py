@@ -32,12 +32,23 @@ class Trainable(Protocol):
         decay_names: Parameters that weight decay applies to.
     """
 
-    name: str
-    num_classes: int
-    input_spec: InputSpec
-    parameter_names: frozenset[str]
-    state_names: frozenset[str]
-    decay_names: frozenset[str]
+    @property
+    def name(self) -> str: ...  # noqa: D102 (the class says it)
+
+    @property
+    def num_classes(self) -> int: ...  # noqa: D102
+
+    @property
+    def input_spec(self) -> InputSpec: ...  # noqa: D102
+
+    @property
+    def parameter_names(self) -> frozenset[str]: ...  # noqa: D102
+
+    @property
+    def state_names(self) -> frozenset[str]: ...  # noqa: D102
+
+    @property
+    def decay_names(self) -> frozenset[str]: ...  # noqa: D102
 
     def init(self, key: Any) -> Any:
         """Draws the variables, flat and with dotted names."""

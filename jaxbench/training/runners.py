@@ -17,13 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from jaxbench.engine.programs import compiled
 from jaxbench.training.members import (
     HyperParameters,
     epoch_order,
     initial_variables,
     member_scalars,
 )
-from jaxbench.training.programs import compiled
 from jaxbench.training.steps import (
     Gradient,
     Horizon,
@@ -138,7 +138,7 @@ class LoopRunner:
     def _compiled(self, function, static, arguments, donate=()):
         program, seconds = compiled(function, static, arguments, donate=donate)
         self.compile_seconds += seconds
-        return program
+        return program.call
 
     def run_epoch(self, epoch: int, active: Sequence[int]) -> None:
         """See `Runner`."""

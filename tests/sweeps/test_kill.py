@@ -40,6 +40,17 @@ def write(folder: Path, name: str) -> tuple[Path, Path]:
     return path, results
 
 
+def wait_for(results: Path, parts: int, process: subprocess.Popen) -> None:
+    """Returns once a sweep is at work and has this many parts on disk."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        at_work = (results / "locks").is_dir()
+        if at_work and len(list((results / "runs").glob("*.parquet"))) >= parts:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no {parts} parts: {process.communicate()[0]}")
+
+
 def assert_complete_and_equal(results: Path, expected: Path) -> None:
     store, twin = ResultStore(results), ResultStore(expected)
     ids = set(make_plan(experiment(results)).run_ids())
@@ -60,22 +71,21 @@ def assert_complete_and_equal(results: Path, expected: Path) -> None:
 def test_killed_at_random_and_by_two_at_once(tmp_path):
     cache = tmp_path / "cache"
     config, expected = write(tmp_path, "whole")
-    started = time.perf_counter()
     whole = start(config, cache)
     output, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, output
-    # The second start finds compiled programs, so kills spread over its real work.
-    duration = (time.perf_counter() - started) * 0.8
 
     config, results = write(tmp_path, "killed")
-    draw, kills = random.Random(0), 0
-    for _ in range(3):
+    draw = random.Random(0)
+    # While the first population trains, then twice at a random number of parts.
+    for parts in (0, draw.randint(1, 4), draw.randint(6, 10)):
         process = start(config, cache)
-        time.sleep(draw.uniform(0.3, 1.0) * duration)
-        kills += process.poll() is None
+        wait_for(results, parts, process)
+        time.sleep(draw.uniform(0.0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert kills > 0
+        assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+    assert 0 < len(ResultStore(results).completed()) < 12
 
     # Two processes finish it together.
     pair = [start(config, cache), start(config, cache)]

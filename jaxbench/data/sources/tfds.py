@@ -45,7 +45,7 @@ class TfdsSource:
     def __init__(
         self,
         name: str,
-        records: Sequence[dict[str, Any]],
+        records: Sequence,
         features: tuple[str, str, str | None],
         class_names: Sequence[str],
         index: dict[str, np.ndarray],
@@ -191,7 +191,8 @@ def _features(features: Any, name: str) -> tuple[str, str, str | None]:
 
 
 def _read_index(
-    records: Sequence[dict[str, Any]],
+    # A bare Sequence: checking the items' type would read one, and it may be damaged.
+    records: Sequence,
     features: tuple[str, str, str | None],
     split: str,
     name: str,

@@ -28,7 +28,7 @@ def compiled(
     arguments: tuple[Any, ...],
     *,
     donate: tuple[int, ...] = (),
-) -> tuple[Callable, float]:
+) -> tuple[Program, float]:
     """Finds or compiles `function(*static, *arguments)`.
 
     Safe to call from several threads: of those that ask for the same program, one
@@ -41,7 +41,7 @@ def compiled(
         donate: Which of `arguments` the program may overwrite.
 
     Returns:
-        The executable, a function of arrays like `arguments`, and the seconds that
+        The program, whose `call` takes arrays like `arguments`, and the seconds that
         this call spent on compilation: 0 where the program was at hand.
     """
     key = (function, static, _signature(arguments), donate)
@@ -54,7 +54,7 @@ def compiled(
         while len(_programs) > _MAX_PROGRAMS:
             del _programs[next(iter(_programs))]
     if not ours:
-        return pending.result().call, 0.0
+        return pending.result(), 0.0
     try:
         jitted = jax.jit(partial(function, *static), donate_argnums=donate)
         program = compile_ahead(jitted, *arguments)
@@ -64,7 +64,7 @@ def compiled(
         pending.set_exception(error)
         raise
     pending.set_result(program)
-    return program.call, program.compile_seconds
+    return program, program.compile_seconds
 
 
 def _signature(arguments: Any) -> Hashable:
