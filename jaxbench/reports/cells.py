@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import rich.box
 import rich.table
 import rich.text
 
@@ -121,10 +122,12 @@ class Table:
     def to_rich(self, title: str | None = None) -> rich.table.Table:
         """The table for a terminal."""
         # Names come from users: Text, since a plain string is read as markup.
-        table = rich.table.Table(title=title)
-        for column in self.columns:
+        table = rich.table.Table(title=title, box=rich.box.SIMPLE_HEAD, pad_edge=False)
+        for number, column in enumerate(self.columns):
             justify = "right" if column.numeric else "left"
-            table.add_column(rich.text.Text(column.heading), justify=justify)
+            # The first column is what a row is about: rather cut than folded.
+            heading = rich.text.Text(column.heading)
+            table.add_column(heading, justify=justify, no_wrap=number == 0)
         for row in self.texts():
             table.add_row(*(rich.text.Text(text) for text in row))
         return table
