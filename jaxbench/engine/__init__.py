@@ -1,7 +1,13 @@
 """The only code that runs a model to evaluate it."""
 
 from jaxbench.engine.compilation import enable_persistent_cache
-from jaxbench.engine.evaluate import Evaluation, Role, calibrate, evaluate
+from jaxbench.engine.evaluate import (
+    Evaluation,
+    Role,
+    calibrate,
+    compile_evaluation,
+    evaluate,
+)
 from jaxbench.engine.mesh import make_data_mesh
 from jaxbench.engine.provenance import provenance, weights_digest
 from jaxbench.engine.timing import Timing
@@ -11,6 +17,7 @@ __all__ = [
     "Role",
     "Timing",
     "calibrate",
+    "compile_evaluation",
     "enable_persistent_cache",
     "evaluate",
     "make_data_mesh",

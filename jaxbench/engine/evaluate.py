@@ -12,8 +12,14 @@ from jax.sharding import Mesh
 from jaxbench.data.batches import ImageArrays, Skipped
 from jaxbench.engine.collect import Collector
 from jaxbench.engine.feed import Dataset, open_batches
-from jaxbench.engine.mesh import make_data_mesh, process_share
-from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
+from jaxbench.engine.mesh import make_data_mesh, process_share, replicated
+from jaxbench.engine.step import (
+    STEPS_PER_FETCH,
+    Carry,
+    Stepper,
+    StepPlan,
+    compile_step,
+)
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.engine.timing import StepClock, Timing
 from jaxbench.errors import UserError
@@ -200,6 +206,42 @@ def calibrate(
     return float(fit_temperature(raw.logits, labels, mask=finite))
 
 
+def compile_evaluation(
+    model: Classifier,
+    *,
+    calibrated: bool = False,
+    keep_logits: bool = False,
+    batch_size: int = 256,
+    mesh: Mesh | None = None,
+) -> None:
+    """Compiles what `evaluate` will need, so that it finds the program at hand.
+
+    Safe to call from another thread while something else runs: XLA does not hold
+    Python's lock.
+
+    Args:
+        model: A zoo model; its weights' shapes are known without weights.
+        calibrated: Whether there will be a temperature.
+        keep_logits: Whether there will be logits; `calibrate` asks for them.
+        batch_size: As for `evaluate`.
+        mesh: As for `evaluate`.
+    """
+    mesh = mesh or make_data_mesh()
+    whole = replicated(mesh)
+    shapes = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
+        for name, leaf in model.shapes.items()
+    }
+    rows = _round_up(batch_size, mesh)
+    plan = StepPlan(model, mesh, rows, tempered=calibrated, keep_logits=keep_logits)
+    compile_step(plan, shapes)
+
+
+def _round_up(batch_size: int, mesh: Mesh) -> int:
+    """The next multiple of the number of devices."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
 def _check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     labels = np.asarray(dataset.labels)
     name = getattr(dataset, "name", "the dataset")
@@ -226,7 +268,7 @@ def _run_or_halve(
 ) -> Evaluation:
     """One pass; when memory runs out, another with half the batch, from the start."""
     devices = request.mesh.size
-    rows = -(-batch_size // devices) * devices
+    rows = _round_up(batch_size, request.mesh)
     while True:
         plan = StepPlan(
             request.model,
@@ -241,7 +283,7 @@ def _run_or_halve(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error) or rows <= devices:
                 raise
-        smaller = -(-(rows // 2) // devices) * devices
+        smaller = _round_up(rows // 2, request.mesh)
         _log.warning(
             "%s: out of memory with batch size %d; starting the dataset again with %d",
             request.model.name,

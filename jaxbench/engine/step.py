@@ -205,10 +205,7 @@ class Stepper:
     def build(cls, plan: StepPlan, variables) -> "Stepper":
         """Puts the weights on the devices and finds or compiles the program."""
         placed = put_replicated(plan.mesh, dict(variables))
-        carry = _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
-        arguments = (placed, carry, *_argument_types(plan))
-        program, seconds = compiled(_sharded_step, (plan,), arguments, donate=(1,))
-        return cls(plan, placed, program, seconds)
+        return cls(plan, placed, *compile_step(plan, placed))
 
     def empty_carry(self) -> Carry:
         """A carry that has seen nothing."""
@@ -225,6 +222,22 @@ class Stepper:
         """Runs one step; this process's rows of the batch come from the host."""
         arguments = _arguments(self.plan, images, labels, mask, at, temperature)
         return self.program.call(self.variables, carry, *arguments)
+
+
+def compile_step(plan: StepPlan, variables) -> tuple[Program, float]:
+    """Finds or compiles a step's program.
+
+    Args:
+        plan: What to compile.
+        variables: The weights, or `jax.ShapeDtypeStruct`s of them, replicated over
+            the mesh.
+
+    Returns:
+        The program, and the seconds that this call spent on compiling it.
+    """
+    carry = _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
+    arguments = (variables, carry, *_argument_types(plan))
+    return compiled(_sharded_step, (plan,), arguments, donate=(1,))
 
 
 def _argument_types(plan: StepPlan) -> tuple[jax.ShapeDtypeStruct, ...]:

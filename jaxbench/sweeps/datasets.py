@@ -1,5 +1,6 @@
 """The datasets of an experiment: opened once, decoded once where they fit."""
 
+import threading
 from pathlib import Path
 
 from jaxbench.config import ExperimentConfig
@@ -27,6 +28,8 @@ class Datasets:
         self._classes = read_class_names(config.classes) if config.classes else None
         self._sources: dict[str, Source] = {}
         self._resident: dict[tuple, ImageArrays] = {}
+        # Programs are compiled in a second thread, which asks for images too.
+        self._lock = threading.Lock()
 
     def open(self, address: str) -> Source:
         """The source behind an address, cut to the experiment's limit."""
@@ -62,15 +65,16 @@ class Datasets:
     def images(self, source: Source, spec: InputSpec) -> ImageArrays:
         """All of a source as uint8 in memory, decoded at the first call."""
         key = _resident_key(source, spec)
-        if key not in self._resident:
-            images = load_images(source, spec, on_error=self._config.on_error)
-            self._resident[key] = images
-        return self._resident[key]
+        with self._lock:
+            if key not in self._resident:
+                images = load_images(source, spec, on_error=self._config.on_error)
+                self._resident[key] = images
+            return self._resident[key]
 
     def feed(self, source: Source, spec: InputSpec) -> Source | ImageArrays:
         """The source, or its images in memory where they fit beside the others."""
         height, width = spec.size
-        held = sum(arrays.images.nbytes for arrays in self._resident.values())
+        held = sum(arrays.images.nbytes for arrays in list(self._resident.values()))
         known = _resident_key(source, spec) in self._resident
         if known or held + len(source) * height * width * 3 <= RESIDENT_BYTES:
             return self.images(source, spec)

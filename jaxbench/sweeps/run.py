@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from jaxbench.config import ExperimentConfig
 from jaxbench.engine import (
@@ -18,7 +17,14 @@ from jaxbench.engine import (
 )
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore, Run, run_digest
+from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
+from jaxbench.sweeps.models import (
+    compile_job,
+    subject_classifier,
+    subject_variables,
+    trained_classifier,
+)
 from jaxbench.sweeps.plan import (
     Plan,
     Population,
@@ -31,14 +37,7 @@ from jaxbench.sweeps.plan import (
 )
 from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
 from jaxbench.training import train_population
-from model_zoo import (
-    Classifier,
-    Variables,
-    check_variables,
-    create_model,
-    load_variables,
-    save_variables,
-)
+from model_zoo import Classifier, Variables, load_variables, save_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,25 +101,39 @@ class _Sweep:
 
     def work(self) -> Iterator[Run]:
         self.listener.at_hand(len(self.done & set(self.plan.run_ids())))
-        jobs = [*self.plan.populations, *self.plan.subjects]
-        # What another process works on comes again at the end, after it has finished.
-        for wait in (False, True):
-            deferred = []
-            for job in jobs:
-                if not self._missing(job):
-                    continue
-                with claim(
-                    Path(self.store.path) / "locks", _name(job), wait=wait
-                ) as ok:
-                    if not ok:
-                        deferred.append(job)
-                        continue
-                    self.done = self.store.completed()
-                    if isinstance(job, Population):
-                        yield from self._population(job)
-                    else:
-                        yield from self._subject(job)
-            jobs = deferred
+        with compiling_ahead() as self.compile_ahead:
+            jobs = [*self.plan.populations, *self.plan.subjects]
+            # What another process works on comes again at the end, when it is done.
+            for wait in (False, True):
+                deferred: list[Population | Subject] = []
+                for number, job in enumerate(jobs):
+                    if self._missing(job):
+                        self._compile_next(jobs[number + 1 :])
+                        yield from self._claimed(job, wait, deferred)
+                jobs = deferred
+
+    def _compile_next(self, following: list[Population | Subject]) -> None:
+        job = next((job for job in following if self._missing(job)), None)
+        if job is not None:
+            self.compile_ahead(lambda: compile_job(self.plan, self.mesh, job))
+
+    def _claimed(
+        self,
+        job: Population | Subject,
+        wait: bool,
+        deferred: list[Population | Subject],
+    ) -> Iterator[Run]:
+        """Does a piece of work, or defers it while another process has it."""
+        folder = Path(self.store.path) / "locks"
+        with claim(folder, _name(job), wait=wait) as ours:
+            if not ours:
+                deferred.append(job)
+                return
+            self.done = self.store.completed()
+            if isinstance(job, Population):
+                yield from self._population(job)
+            else:
+                yield from self._subject(job)
 
     def _missing(self, job: Population | Subject) -> bool:
         if isinstance(job, Subject):
@@ -158,14 +171,8 @@ class _Sweep:
             or (self._open_targets(trial) and not self._weights_file(trial).is_file())
         ]
         try:
-            classifier = create_model(
-                population.model,
-                num_classes=len(self.plan.datasets.open(train.dataset).class_names),
-                image_size=train.image_size,
-                dtype=np.dtype(train.dtype),
-                drop_rate=train.drop_rate,
-                drop_path_rate=train.drop_path_rate,
-            )
+            source = self.plan.datasets.open(train.dataset)
+            classifier = trained_classifier(train, population, len(source.class_names))
             if pending:
                 yield from self._train(population, classifier, pending)
         except Exception as error:
@@ -238,25 +245,14 @@ class _Sweep:
     # -- evaluation --------------------------------------------------------------
 
     def _subject(self, subject: Subject) -> Iterator[Run]:
-        def load() -> Variables:
-            if subject.weights.startswith("random:"):
-                seed = int(subject.weights.removeprefix("random:"))
-                return classifier.init(jax.random.key(seed))
-            variables = load_variables(subject.weights)
-            check_variables(classifier, variables)
-            return variables
-
         try:
-            classifier = create_model(
-                subject.name,
-                num_classes=subject.num_classes,
-                image_size=subject.image_size,
-                dtype=np.dtype(subject.dtype),
-            )
+            classifier = subject_classifier(subject)
         except Exception as error:
             yield from self._fail(subject, self._open_targets(subject), error)
             return
-        yield from self._measure(subject, classifier, load)
+        yield from self._measure(
+            subject, classifier, lambda: subject_variables(subject, classifier)
+        )
 
     def _measure(
         self,

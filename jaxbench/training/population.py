@@ -139,6 +139,45 @@ def train_population(
     )
 
 
+def compile_population(
+    classifier: Trainable,
+    optimizer: str | Optimizer,
+    images: UInt8[np.ndarray, "n h w 3"],
+    labels: Int[np.ndarray, " n"],
+    recipe: Recipe,
+    *,
+    strategy: Strategy = "auto",
+    mesh: Mesh | None = None,
+) -> None:
+    """Compiles what `train_population` will need, where that is cheap to do ahead.
+
+    Safe to call from another thread while another population trains. Only the "loop"
+    strategy is compiled ahead, with one member: the programs of "vmap" are made for
+    all members at once, and their state beside that of the population at work would
+    take twice the memory of the accelerator.
+
+    Args:
+        classifier: As for `train_population`, and so are the others.
+        optimizer: See there.
+        images: See there.
+        labels: See there.
+        recipe: See there.
+        strategy: See there.
+        mesh: See there.
+    """
+    if isinstance(optimizer, str):
+        optimizer = get_optimizer(optimizer)
+    if _loops(strategy, mesh):
+        members = (HyperParameters(1.0),)
+        _check(classifier, members, images, labels, recipe, strategy, mesh)
+        LoopRunner(_make_task(classifier, optimizer, members, images, labels, recipe))
+
+
+def _loops(strategy: Strategy, mesh: Mesh | None) -> bool:
+    on_cpu = jax.default_backend() == "cpu"
+    return strategy == "loop" or (strategy == "auto" and on_cpu and mesh is None)
+
+
 def _train(
     runner: Runner,
     task: Task,
@@ -214,10 +253,10 @@ def _make_task(classifier, optimizer, members, images, labels, recipe) -> Task:
 def _make_runner(
     task: Task, strategy: Strategy, mesh: Mesh | None, steps_per_call: int | None
 ) -> Runner:
-    on_cpu = jax.default_backend() == "cpu"
-    if strategy == "loop" or (strategy == "auto" and on_cpu and mesh is None):
+    if _loops(strategy, mesh):
         return LoopRunner(task)
-    return VmapRunner(task, mesh, steps_per_call or (1 if on_cpu else _STEPS_PER_CALL))
+    default = 1 if jax.default_backend() == "cpu" else _STEPS_PER_CALL
+    return VmapRunner(task, mesh, steps_per_call or default)
 
 
 def _check(classifier, members, images, labels, recipe, strategy, mesh) -> None:

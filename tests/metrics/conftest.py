@@ -68,7 +68,7 @@ CASES = {
     "equal logits": lambda: Case(
         np.zeros((ROWS, CLASSES), np.float32), np.arange(ROWS, dtype=np.int32) % 7
     ),
-    "two classes": lambda: _draw(8, 100, 2, 2.0, 0.8),
+    "two classes": lambda: _draw(8, ROWS, 2, 2.0, 0.8),
 }
 
 

@@ -86,13 +86,14 @@ def test_masked_padding_changes_nothing(cases, pad):
 
 
 def test_masked_padding_changes_no_ood_metric(cases, pad, ood_logits):
-    id_scores = score_examples(*cases["random"])
+    other = score_examples(*cases["random"])
     padded, mask = pad(type(cases["random"])(ood_logits, np.zeros(90, np.int32)), 70)
     plain = score_examples(ood_logits, np.zeros(90, np.int32))
     masked = score_examples(*padded, mask=mask)
-    for first, second in ((plain, masked), (masked, plain)):
-        expected = summarize_ood(first, id_scores)
-        found = summarize_ood(second, id_scores)
+    for expected, found in (
+        (summarize_ood(other, plain), summarize_ood(other, masked)),
+        (summarize_ood(plain, other), summarize_ood(masked, other)),
+    ):
         for name in OOD_METRICS:
             assert float(found[name]) == pytest.approx(float(expected[name]), rel=1e-6)
 

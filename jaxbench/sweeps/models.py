@@ -1,0 +1,72 @@
+"""The classifiers of a plan: how each is made, where its weights come from."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbench.config import TrainConfig
+from jaxbench.engine import compile_evaluation
+from jaxbench.sweeps.plan import Plan, Population, Subject, make_recipe
+from jaxbench.training import compile_population
+from model_zoo import Classifier, Variables, create_model, load_variables
+
+
+def trained_classifier(
+    train: TrainConfig, population: Population, num_classes: int
+) -> Classifier:
+    """The network of a population, with the recipe's regularisation."""
+    return create_model(
+        population.model,
+        num_classes=num_classes,
+        image_size=train.image_size,
+        dtype=np.dtype(train.dtype),
+        drop_rate=train.drop_rate,
+        drop_path_rate=train.drop_path_rate,
+    )
+
+
+def subject_classifier(subject: Subject) -> Classifier:
+    """A model that is evaluated as it is."""
+    return create_model(
+        subject.name,
+        num_classes=subject.num_classes,
+        image_size=subject.image_size,
+        dtype=np.dtype(subject.dtype),
+    )
+
+
+def subject_variables(subject: Subject, classifier: Classifier) -> Variables:
+    """Its weights: drawn from a seed, or read and checked against the classifier."""
+    if subject.weights.startswith("random:"):
+        seed = int(subject.weights.removeprefix("random:"))
+        return classifier.init(jax.random.key(seed))
+    return load_variables(subject.weights, classifier=classifier)
+
+
+def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
+    """Compiles what a piece of work will need; see `compiling_ahead`."""
+    train, evaluate = plan.config.train, plan.config.evaluate
+    calibrated = evaluate.calibration is not None
+    if isinstance(job, Population):
+        assert train is not None
+        source = plan.datasets.open(train.dataset)
+        classifier = trained_classifier(train, job, len(source.class_names))
+        images = plan.datasets.images(source, classifier.input_spec)
+        compile_population(
+            classifier,
+            job.optimizer,
+            images.images,
+            images.labels,
+            make_recipe(train),
+            strategy=train.strategy,
+            mesh=mesh if mesh.size > 1 else None,
+        )
+    else:
+        classifier = subject_classifier(job)
+    size = evaluate.batch_size
+    if isinstance(job, Population) and calibrated:
+        # Validation during training knows no temperature.
+        compile_evaluation(classifier, batch_size=size, mesh=mesh)
+    if calibrated:
+        compile_evaluation(classifier, keep_logits=True, batch_size=size, mesh=mesh)
+    compile_evaluation(classifier, calibrated=calibrated, batch_size=size, mesh=mesh)
