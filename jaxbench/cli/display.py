@@ -26,7 +26,7 @@ def show_plan(plan) -> None:
         table.add_row("train", population.title, str(trials))
     for subject in plan.subjects:
         table.add_row("load", f"{subject.name} ({subject.weights})", "")
-    owners = plan.num_trials + len(plan.subjects)
+    owners = plan.num_models
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
         if targets:

@@ -300,7 +300,8 @@ def mcnemar(correct_a: Flags, correct_b: Flags, *, mask: Flags | None = None) ->
         mask: Rows that count; None counts all.
 
     Returns:
-        p in [0, 1] (0 where it is below float32); 1 if the models never differ. NaN
+        p in [0, 1]; 1 if the models never differ. Below 1e-34 it may be rounded to 0:
+        the tail's largest term leaves the range of float32 before the tail does. NaN
         under jit if no row counts.
 
     Raises:

@@ -1,6 +1,7 @@
 """The datasets of an experiment: opened once, decoded once where they fit."""
 
 import threading
+import time
 from pathlib import Path
 
 from jaxbench.config import ExperimentConfig
@@ -21,7 +22,11 @@ RESIDENT_BYTES = 2 * 2**30
 
 
 class Datasets:
-    """Opens addresses for one experiment and remembers what it opened."""
+    """Opens addresses for one experiment and remembers what it opened.
+
+    Attributes:
+        load_seconds: Spent so far on decoding whole datasets into memory.
+    """
 
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
@@ -30,6 +35,7 @@ class Datasets:
         self._resident: dict[tuple, ImageArrays] = {}
         # Programs are compiled in a second thread, which asks for images too.
         self._lock = threading.Lock()
+        self.load_seconds = 0.0
 
     def open(self, address: str) -> Source:
         """The source behind an address, cut to the experiment's limit."""
@@ -67,12 +73,25 @@ class Datasets:
         key = _resident_key(source, spec)
         with self._lock:
             if key not in self._resident:
+                started = time.perf_counter()
                 images = load_images(source, spec, on_error=self._config.on_error)
+                self.load_seconds += time.perf_counter() - started
                 self._resident[key] = images
             return self._resident[key]
 
-    def feed(self, source: Source, spec: InputSpec) -> Source | ImageArrays:
-        """The source, or its images in memory where they fit beside the others."""
+    def feed(
+        self, source: Source, spec: InputSpec, *, uses: int
+    ) -> Source | ImageArrays:
+        """The source, or its images in memory where that pays and they fit.
+
+        Args:
+            source: What to read.
+            spec: The input of the model that will see it.
+            uses: How many passes there will be. For a single one, decoding while the
+                model runs beats decoding first.
+        """
+        if uses < 2:
+            return source
         height, width = spec.size
         held = sum(arrays.images.nbytes for arrays in list(self._resident.values()))
         known = _resident_key(source, spec) in self._resident

@@ -83,9 +83,14 @@ class Plan:
         return sum(len(population.trials) for population in self.populations)
 
     @property
+    def num_models(self) -> int:
+        """Models to measure: trials, and those that come as they are."""
+        return self.num_trials + len(self.subjects)
+
+    @property
     def num_evaluations(self) -> int:
         """Model times dataset."""
-        return (self.num_trials + len(self.subjects)) * len(self.targets)
+        return self.num_models * len(self.targets)
 
     def run_ids(self) -> Iterator[str]:
         """The digest of every run."""

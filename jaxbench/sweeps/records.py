@@ -71,9 +71,15 @@ def evaluation_run(
     classifier: Classifier,
     evaluation: Evaluation,
     origin: dict[str, str],
+    *,
+    load_seconds: float,
 ) -> Run:
-    """The row of a finished evaluation, with its per-example columns."""
-    timing = dataclasses.asdict(evaluation.timing)
+    """The row of a finished evaluation, with its per-example columns.
+
+    `load_seconds` is what decoding the dataset into memory took just before; 0 where
+    it was at hand, or was decoded during the pass.
+    """
+    timing = dataclasses.asdict(evaluation.timing) | {"load_seconds": load_seconds}
     source = timing.pop("peak_memory_source")
     return Run(
         run_id=run_id,

@@ -194,7 +194,8 @@ class _Sweep:
         assert train is not None
         datasets, spec = self.plan.datasets, classifier.input_spec
         images = datasets.images(datasets.open(train.dataset), spec)
-        validation = datasets.feed(datasets.open(train.validation), spec)
+        passes = train.epochs * len(pending)
+        validation = datasets.feed(datasets.open(train.validation), spec, uses=passes)
 
         def validate(variables: Mapping[str, jax.Array]) -> dict[str, float]:
             return evaluate(
@@ -276,6 +277,7 @@ class _Sweep:
         for target in targets:
             run_id = evaluation_id(_owner_id(owner), target)
             self.listener.stage(f"{_title(owner)} on {target.address}")
+            loaded_before = self.plan.datasets.load_seconds
             try:
                 if target.role == "ood" and reference is None:
                     reference = self._evaluate(
@@ -286,8 +288,16 @@ class _Sweep:
                 )
                 if target is self.plan.targets[0]:
                     reference = evaluation
+                loading = self.plan.datasets.load_seconds - loaded_before
                 run = evaluation_run(
-                    self.config, run_id, owner, target, classifier, evaluation, origin
+                    self.config,
+                    run_id,
+                    owner,
+                    target,
+                    classifier,
+                    evaluation,
+                    origin,
+                    load_seconds=loading,
                 )
             except Exception as error:
                 run = failed_run(self.config, run_id, owner, target, error)
@@ -310,7 +320,7 @@ class _Sweep:
         return evaluate(
             classifier,
             variables,
-            self.plan.datasets.feed(target.source, spec),
+            self.plan.datasets.feed(target.source, spec, uses=self.plan.num_models),
             role=target.role,
             reference=reference if target.role == "ood" else None,
             calibration=temperature,
@@ -331,7 +341,9 @@ class _Sweep:
         return calibrate(
             classifier,
             variables,
-            self.plan.datasets.feed(calibration, classifier.input_spec),
+            self.plan.datasets.feed(
+                calibration, classifier.input_spec, uses=self.plan.num_models
+            ),
             batch_size=self.config.evaluate.batch_size,
             mesh=self.mesh,
             on_error=self.config.on_error,

@@ -23,6 +23,20 @@ def measure(case, **options):
     return summarize(score_examples(case.logits, case.labels, **options))
 
 
+@pytest.fixture(scope="module")
+def inside_jit():
+    """Every metric under jit: by its own function, and from the summaries."""
+
+    @jax.jit
+    def both(scores, other):
+        alone = {name: m.function(scores) for name, m in METRICS.items()}
+        pairs = {name: m.function(scores, other) for name, m in OOD_METRICS.items()}
+        together = summarize(scores) | summarize_ood(scores, other)
+        return alone | pairs, together
+
+    return both
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_metric_matches_its_twin_and_its_declared_range(name, cases):
     for case_name, case in cases.items():
@@ -33,19 +47,16 @@ def test_metric_matches_its_twin_and_its_declared_range(name, cases):
         assert np.isnan(value) or low <= value <= high
 
 
-def test_function_of_one_metric_is_its_entry_in_the_summary(cases, ood_logits):
+def test_function_of_one_metric_is_its_entry_in_the_summary(
+    inside_jit, cases, ood_logits
+):
     scores = score_examples(*cases["tied"])
     other = score_examples(ood_logits, np.full(len(ood_logits), -1, np.int32))
-
-    @jax.jit
-    def one_by_one(scores, other):
-        alone = {name: m.function(scores) for name, m in METRICS.items()}
-        pairs = {name: m.function(scores, other) for name, m in OOD_METRICS.items()}
-        return alone | pairs
-
     expected = summarize(scores) | summarize_ood(scores, other)
-    for name, value in one_by_one(scores, other).items():
-        assert float(value) == pytest.approx(float(expected[name]), rel=1e-6), name
+    for found in inside_jit(scores, other):
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            assert float(value) == pytest.approx(float(expected[name]), rel=1e-6), name
     eager = METRICS["accuracy"].function(scores)
     assert float(eager) == float(expected["accuracy"])
 
@@ -105,8 +116,10 @@ def test_jit_equals_eager_and_vmap_equals_a_loop(cases):
     together = jax.jit(jax.vmap(lambda z, y: summarize(score_examples(z, y))))(
         logits, labels
     )
+    # `score_examples` has an eager run of its own.
+    scores = score_examples(*chosen[1])
     with jax.disable_jit():
-        eager = measure(chosen[1])
+        eager = summarize(scores)
     for i, case in enumerate(chosen):
         alone = measure(case)
         for name in METRICS:
@@ -148,7 +161,9 @@ def test_broken_row_spoils_every_ood_metric(cases):
     assert all(np.isnan(value) for value in found.values())
 
 
-def test_nothing_to_measure_is_an_error_outside_jit_and_nan_inside(cases):
+def test_nothing_to_measure_is_an_error_outside_jit_and_nan_inside(
+    inside_jit, cases, ood_logits
+):
     nothing = np.zeros(160, bool)
     scores = score_examples(*cases["random"], mask=nothing)
     with pytest.raises(ValueError, match="excludes all 160 rows"):
@@ -157,8 +172,14 @@ def test_nothing_to_measure_is_an_error_outside_jit_and_nan_inside(cases):
         summarize_ood(score_examples(*cases["random"]), scores)
     with pytest.raises(ValueError, match="got 0 rows"):
         METRICS["ece"].function(jax.tree.map(lambda column: column[:0], scores))
-    inside = jax.jit(lambda s: (summarize(s), summarize_ood(s, s)))(scores)
-    assert all(np.isnan(value) for found in inside for value in found.values())
+    other = score_examples(ood_logits, np.full(len(ood_logits), -1, np.int32))
+    for found in inside_jit(scores, other._replace(mask=np.zeros(90, bool))):
+        assert all(np.isnan(value) for value in found.values())
+    # One side without a row is enough.
+    full = score_examples(*cases["random"])
+    for pair in ((scores, other), (full, other._replace(mask=np.zeros(90, bool)))):
+        for found in inside_jit(*pair):
+            assert all(np.isnan(found[name]) for name in OOD_METRICS)
 
 
 def test_unknown_names_are_all_reported_with_the_nearest(cases):

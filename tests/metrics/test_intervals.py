@@ -31,8 +31,12 @@ def measure_drawn(key, scores):
 
 @pytest.mark.parametrize("name", ["random", "tied", "saturated", "all right"])
 def test_metrics_under_weights_are_those_of_the_resampled_rows(name, cases):
-    scores = jax.device_get(score_examples(*cases[name]))
-    mask = np.arange(160) % 5 > 0
+    # Every fifth row does not count; the 160 others are drawn from.
+    mask = np.arange(200) % 5 > 0
+    held = np.maximum(np.cumsum(mask) - 1, 0)
+    scores = jax.tree.map(
+        lambda column: np.asarray(column)[held], score_examples(*cases[name])
+    )
     scores = scores._replace(mask=mask)
     keys = (
         ~mask,
@@ -46,7 +50,7 @@ def test_metrics_under_weights_are_those_of_the_resampled_rows(name, cases):
     order = np.lexsort(keys[::-1])
     for seed in range(4):
         weights, found = measure_drawn(jax.random.key(seed), scores)
-        assert weights.sum() == mask.sum()
+        assert weights.sum() == mask.sum() == 160
         assert weights.max() > 1
         rows = np.repeat(order, np.asarray(weights))
         assert mask[rows].all()
@@ -63,10 +67,16 @@ def test_metrics_under_weights_are_those_of_the_resampled_rows(name, cases):
             assert float(found[metric]) == expected, (seed, metric)
 
 
+def draw_weights_of_even_rows(key, count):
+    def draw(key):
+        return intervals.draw_weights(key, jnp.arange(40) % 2 == 0)
+
+    mapped = jax.jit(lambda key: intervals._map_keys(draw, key, count, 40))
+    return np.asarray(mapped(key))
+
+
 def test_draws_are_multinomial(key):
-    valid = jnp.arange(40) % 2 == 0
-    draw = jax.jit(jax.vmap(intervals.draw_weights, in_axes=(0, None)))
-    weights = np.asarray(draw(jax.random.split(key, 4000), valid))
+    weights = draw_weights_of_even_rows(key, 4000)
     assert (weights.sum(1) == 20).all()
     assert (weights[:, 1::2] == 0).all()
     counts = weights[:, ::2]
@@ -118,36 +128,35 @@ def test_order_of_the_rows_changes_no_interval(cases, key):
         np.testing.assert_array_equal(shuffled[name], plain[name])
 
 
-def test_padding_changes_no_interval(cases, pad, key):
-    padded, mask = pad(cases["tied"], 23)
-    names = ("nll", "aurc")
-    plain, longer = (
-        bootstrap_intervals(scores, names, key=key, num_resamples=20)
-        for scores in (
-            score_examples(*cases["tied"]),
-            score_examples(*padded, mask=mask),
-        )
-    )
-    for name in names:
-        np.testing.assert_allclose(longer[name], plain[name], 2e-6, 1e-6)
+def test_neither_padding_nor_chunks_change_an_interval(cases, pad, key, monkeypatch):
+    case = cases["tied"]
+    plain = bootstrap_intervals(score_examples(*case), key=key, num_resamples=200)
+    padded, mask = pad(case, 23)
+    longer = score_examples(*padded, mask=mask)
+    # 200 resamples in 29 chunks of seven; the last fills up.
+    monkeypatch.setattr(intervals, "_ROWS_IN_FLIGHT", 183 * 7)
+    compiled = intervals._bootstrap._cache_size()
+    found = bootstrap_intervals(longer, key=key, num_resamples=200)
+    assert intervals._bootstrap._cache_size() == compiled + 1  # and so in chunks
+    for name in METRICS:
+        np.testing.assert_allclose(found[name], plain[name], 2e-6, 1e-6, err_msg=name)
 
 
-def test_bootstrap_compiles_once_a_shape_and_chunks_change_nothing(
-    cases, key, monkeypatch
-):
-    scores = score_examples(*cases["random"])
-    whole = bootstrap_intervals(scores, ("aurc",), key=key, num_resamples=50)
+def test_chunks_change_no_draw(key, monkeypatch):
+    whole = draw_weights_of_even_rows(key, 50)
+    monkeypatch.setattr(intervals, "_ROWS_IN_FLIGHT", 40 * 7)
+    np.testing.assert_array_equal(draw_weights_of_even_rows(key, 50), whole)
+
+
+def test_bootstrap_compiles_once_a_shape(cases, key):
+    bootstrap_intervals(score_examples(*cases["random"]), key=key, num_resamples=200)
     compiled = intervals._bootstrap._cache_size()
     for seed in (3, 4):
         other = score_examples(*cases["tied"])
         bootstrap_intervals(
-            other, ("aurc",), key=jax.random.key(seed), num_resamples=50, level=0.9
+            other, key=jax.random.key(seed), num_resamples=200, level=0.9
         )
     assert intervals._bootstrap._cache_size() == compiled
-    monkeypatch.setattr(intervals, "_ROWS_IN_FLIGHT", 160 * 7)
-    intervals._bootstrap.clear_cache()
-    chunked = bootstrap_intervals(scores, ("aurc",), key=key, num_resamples=50)
-    np.testing.assert_allclose(chunked["aurc"], whole["aurc"], rtol=1e-6)
 
 
 def test_broken_row_spoils_intervals_even_where_resamples_miss_it(cases, key):
@@ -163,12 +172,17 @@ def test_broken_row_spoils_intervals_even_where_resamples_miss_it(cases, key):
 
 def test_undefined_resamples_are_left_out(key):
     # One wrong row of eight: a third of the resamples have no wrong row at all.
-    logits = np.eye(8, dtype=np.float32) * np.arange(1, 9)[:, None].astype(np.float32)
-    labels = np.array([1, 1, 2, 3, 4, 5, 6, 7], np.int32)
-    found = bootstrap_intervals(
-        score_examples(logits, labels), ("auroc",), key=key, num_resamples=100
-    )
+    mask = np.arange(160) < 8
+    logits = np.zeros((160, 10), np.float32)
+    logits[np.arange(8), np.arange(8)] = np.arange(1, 9)
+    labels = np.where(mask, np.arange(160), 0).astype(np.int32)
+    labels[0] = 1
+    scores = score_examples(logits, labels, mask=mask)
+    assert np.asarray(scores.correct)[mask].sum() == 7
+    found = bootstrap_intervals(scores, key=key, num_resamples=200)
     assert np.isfinite(found["auroc"]).all()
+    # Such resamples were among them: all eight right.
+    assert found["accuracy"][1] == 1.0
 
 
 def test_ood_intervals_hold_the_estimate(cases, ood_logits, key):
@@ -238,12 +252,12 @@ def test_paired_bootstrap_skips_masked_rows_and_flags_nan(key):
 
 
 # One shape: every pair of counts is a mask on this many rows.
-DISCORDANT = 4000
+INDEX = np.arange(1_000_000)
 
 
 def outcomes(only_a, only_b):
-    index = np.arange(DISCORDANT)
-    return index < only_a, (index >= only_a) & (index < only_a + only_b)
+    first = only_a > INDEX
+    return first, ~first & (only_a + only_b > INDEX)
 
 
 @pytest.mark.parametrize(
@@ -260,12 +274,24 @@ def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
     assert float(mcnemar(b, a)) == pytest.approx(twin, rel=1e-4)
 
 
-def test_mcnemar_holds_for_a_million_images_and_skips_masked_rows():
-    index = np.arange(1_000_000)
-    a, b = index < 200_500, (index >= 200_500) & (index < 400_000)
-    exact = scipy.stats.binomtest(199_500, 400_000).pvalue
-    assert float(mcnemar(a, b)) == pytest.approx(exact, rel=1e-3)
-    assert float(mcnemar(a, b, mask=index >= 400_000)) == 1.0
+@pytest.mark.parametrize(
+    ("only_a", "only_b"),
+    [
+        *[(200_500, 199_500), (499_999, 500_001), (20_000, 21_000)],
+        *[(480_000, 484_000), (495_000, 505_000), (0, 100)],
+    ],
+)
+def test_mcnemar_holds_for_a_million_images(only_a, only_b):
+    # From p = 1 down to p = 1e-30.
+    exact = scipy.stats.binomtest(min(only_a, only_b), only_a + only_b).pvalue
+    assert float(mcnemar(*outcomes(only_a, only_b))) == pytest.approx(exact, rel=1e-4)
+
+
+def test_mcnemar_skips_masked_rows():
+    a, b = outcomes(1000, 1100)
+    twin = reference.mcnemar(*outcomes(0, 1100))
+    assert float(mcnemar(a, b, mask=INDEX >= 1000)) == pytest.approx(twin, rel=1e-4)
+    assert float(mcnemar(a, b, mask=INDEX >= 2100)) == 1.0
 
 
 def test_settings_out_of_range_are_refused_together(cases, key):

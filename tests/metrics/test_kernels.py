@@ -27,17 +27,20 @@ from jaxbench.metrics import (
 )
 from tests.reference import metrics as reference
 
-ROWS = 8
+# Two shapes for most tests, filled up with rows that do not count: a shape costs a
+# compilation of each kernel.
+ROWS, MANY = 160, 2330
+MOST = 8
 LEVELS = np.array([0.0, 0.2, 0.5, 0.75, 1.0], np.float32)
 
 
 def tied_examples():
     rows = st.tuples(st.sampled_from(range(5)), st.booleans())
-    return st.lists(rows, min_size=1, max_size=ROWS)
+    return st.lists(rows, min_size=1, max_size=MOST)
 
 
 def columns(examples):
-    """Padded to one shape, so that hypothesis costs one compilation."""
+    """The examples, and as many rows that do not count as `ROWS` leaves."""
     padding = ROWS - len(examples)
     level, correct = zip(*examples, *[(4, True)] * padding, strict=True)
     mask = np.arange(ROWS) < len(examples)
@@ -117,8 +120,11 @@ def test_fpr_at_tpr_reads_off_scikit_learns_curve(cases):
     fpr, tpr, _ = sklearn.metrics.roc_curve(
         correct, confidence, drop_intermediate=False
     )
+    everything = np.ones(ROWS, bool)
     for rate in (0.5, 0.95, 1.0):
-        value = float(fpr_at_tpr(confidence, correct, true_positive_rate=rate))
+        value = float(
+            fpr_at_tpr(confidence, correct, true_positive_rate=rate, mask=everything)
+        )
         assert value == pytest.approx(fpr[np.argmax(tpr >= rate)], rel=1e-6)
 
 
@@ -174,24 +180,28 @@ def test_minus_zero_ties_with_zero_and_infinities_rank_at_the_ends():
 
 def test_coverage_compares_in_integers():
     # 19 of 20 is 0.95 and not less; in floats 0.05 * 20 may come out either way.
+    index = np.arange(MANY)
+    tied = np.zeros(MANY, np.float32)
     for count in (20, 40, 60, 140, 1000):
-        correct = np.arange(count) >= count // 20
-        tied = np.zeros(count, np.float32)
-        value = coverage_at_accuracy(tied, correct, accuracy=0.95)
+        mask = index < count
+        correct = index >= count // 20
+        value = coverage_at_accuracy(tied, correct, accuracy=0.95, mask=mask)
         assert float(value) == 1.0
-        correct[-1] = False
-        assert float(coverage_at_accuracy(tied, correct, accuracy=0.95)) == 0.0
+        correct[count - 1] = False
+        value = coverage_at_accuracy(tied, correct, accuracy=0.95, mask=mask)
+        assert float(value) == 0.0
 
 
 def test_perfect_model_covers_everything_and_a_dip_does_not_end_coverage():
-    confidence = -np.arange(2330, dtype=np.float32)
-    correct = np.ones(2330, bool)
-    assert float(coverage_at_accuracy(confidence, correct, accuracy=0.99)) == 1.0
-    galil = {"accuracy": 0.95, "compat": "galil"}
+    confidence = -np.arange(MANY, dtype=np.float32)
+    correct = np.ones(MANY, bool)
+    plain = {"accuracy": 0.95, "mask": np.ones(MANY, bool)}
+    galil = {**plain, "compat": "galil"}
+    assert float(coverage_at_accuracy(confidence, correct, **plain)) == 1.0
     # Their code finds no violation of a perfect model, and answers 0.
     assert float(coverage_at_accuracy(confidence, correct, **galil)) == 0.0
     correct[300:330] = False
-    assert float(coverage_at_accuracy(confidence, correct, accuracy=0.95)) == 1.0
+    assert float(coverage_at_accuracy(confidence, correct, **plain)) == 1.0
     value = float(coverage_at_accuracy(confidence, correct, **galil))
     assert value == pytest.approx(reference.galil_coverage(correct, 0.95))
     assert value == pytest.approx(0.135, abs=1e-3)
@@ -199,14 +209,17 @@ def test_perfect_model_covers_everything_and_a_dip_does_not_end_coverage():
 
 @pytest.mark.parametrize("first_wrong", [0, 150, 200, 260])
 def test_galil_coverage_is_the_published_procedure(first_wrong):
-    confidence = -np.arange(400, dtype=np.float32)
-    correct = np.arange(400) % 23 != 22
+    index = np.arange(MANY)
+    confidence = -index.astype(np.float32)
+    correct = index % 23 != 22
     correct[first_wrong : first_wrong + 20] = False
     options = {"accuracy": 0.95, "compat": "galil"}
-    value = float(coverage_at_accuracy(confidence, correct, **options))
-    twin = reference.galil_coverage(correct, 0.95)
+    value = float(
+        coverage_at_accuracy(confidence, correct, mask=index < 400, **options)
+    )
+    twin = reference.galil_coverage(correct[:400], 0.95)
     assert value == pytest.approx(twin, rel=1e-6)
-    few = np.arange(400) < 200  # where their code fails
+    few = index < 200  # where their code fails
     assert np.isnan(coverage_at_accuracy(confidence, correct, mask=few, **options))
 
 
@@ -242,10 +255,11 @@ def test_no_rows_are_an_error_and_never_zero(kernel):
     with pytest.raises(ValueError, match="got 0 rows"):
         kernel(np.zeros(0, np.float32), np.zeros(0, bool))
     nothing = np.zeros(ROWS, bool)
-    with pytest.raises(ValueError, match="excludes all 8 rows"):
+    with pytest.raises(ValueError, match="excludes all 160 rows"):
         kernel(LEVELS[np.zeros(ROWS, int)], nothing, mask=nothing)
-    inside = jax.jit(lambda m: kernel(jnp.zeros(ROWS), jnp.zeros(ROWS, bool), mask=m))
-    assert np.isnan(inside(nothing))
+    few = np.zeros(MOST, bool)
+    inside = jax.jit(lambda m: kernel(jnp.zeros(MOST), jnp.zeros(MOST, bool), mask=m))
+    assert np.isnan(inside(few))
 
 
 def test_settings_out_of_range_are_refused():
@@ -262,11 +276,14 @@ def test_proper_scores_have_gradients(cases):
     case = cases["two classes"]
     step = np.zeros_like(case.logits)
     step[0, 0] = 1e-3
-    for loss, twin in (
-        (negative_log_likelihood, reference.REFERENCES["nll"]),
-        (brier_score, reference.REFERENCES["brier"]),
-    ):
-        gradient = jax.jit(jax.grad(loss))(case.logits, case.labels)
+
+    @jax.jit
+    def gradients(*arguments):
+        losses = {"nll": negative_log_likelihood, "brier": brier_score}
+        return {name: jax.grad(loss)(*arguments) for name, loss in losses.items()}
+
+    for name, gradient in jax.device_get(gradients(*case)).items():
+        twin = reference.REFERENCES[name]
         z = case.logits.astype(np.float64)
         slope = (twin(z + step, case.labels) - twin(z - step, case.labels)) / 2e-3
         assert float(gradient[0, 0]) == pytest.approx(slope, rel=1e-3, abs=1e-7)

@@ -152,9 +152,12 @@ def mcnemar(correct_a, correct_b):
 def temperature(logits, labels, low=0.01, high=100.0):
     """Ternary search on the NLL, which is convex in 1 / T."""
     z = np.asarray(logits, np.float64)
+    excess = z - z[np.arange(len(z)), labels][:, None]
 
     def loss(inverse):
-        return float(np.mean(nll(z * inverse, labels)))
+        top = (excess * inverse).max(axis=1)
+        rest = np.exp(excess * inverse - top[:, None]).sum(axis=1)
+        return float(np.mean(top + np.log(rest)))
 
     a, b = 1 / high, 1 / low
     for _ in range(150):
