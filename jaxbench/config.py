@@ -60,6 +60,7 @@ class TrainConfig(_Table):
         drop_path_rate: Stochastic depth of the last block.
         dtype: What activations are computed in.
         strategy: How a population is compiled; "auto" chooses by backend.
+        checkpoint_seconds: Least time between two checkpoints of a population.
     """
 
     models: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
@@ -78,6 +79,7 @@ class TrainConfig(_Table):
     drop_path_rate: Fraction = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
     strategy: Literal["auto", "vmap", "loop"] = "auto"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
 
 
 class SubjectConfig(_Table):
@@ -109,7 +111,9 @@ class EvaluateConfig(_Table):
         ood: Addresses of images of other classes.
         calibration: Where the temperature is fitted: an address, or how many images
             of the first clean dataset to set apart, the same number of every class
-            as near as can be. No temperature scaling when None.
+            as near as can be; they are left out of every clean or shifted dataset
+            that has them. No temperature scaling when None.
+        metrics: Names of the metrics on clean and shifted images; all when None.
         models: Models to evaluate beside those that are trained.
         batch_size: Images in a step, rounded up to a multiple of the devices.
         num_resamples: Bootstrap resamples behind every interval; none when 0.
@@ -118,10 +122,21 @@ class EvaluateConfig(_Table):
     clean: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
     shifted: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     ood: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    calibration: Name | Count | None = None
+    calibration: str | int | None = None
+    metrics: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)] | None = (
+        None
+    )
     models: Annotated[tuple[SubjectConfig, ...], Field(strict=False)] = ()
     batch_size: Count = 256
     num_resamples: Annotated[int, Field(ge=0)] = 1000
+
+    @pydantic.field_validator("calibration", mode="before")
+    @classmethod
+    def _address_or_count(cls, value: Any) -> Any:
+        count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value is None or count or (isinstance(value, str) and value):
+            return value
+        raise ValueError("wanted an address, or a number of images, 1 or more")
 
 
 class ExperimentConfig(_Table):
@@ -170,7 +185,7 @@ def load_config(path: str | Path) -> ExperimentConfig:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -191,7 +206,12 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
     try:
         return ExperimentConfig.model_validate(table)
     except pydantic.ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
+        # An item that was refused leaves a list that looks too short: one mistake.
+        problems = [
+            _describe(problem)
+            for problem in error.errors()
+            if not (problem["type"] == "too_short" and problem["input"])
+        ]
         listing = "\n".join(f"  - {problem}" for problem in problems)
         raise UserError(f"{origin}: {len(problems)} problem(s)\n{listing}") from None
 

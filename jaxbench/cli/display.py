@@ -121,7 +121,8 @@ def results_table(store) -> None:
     )
     if results.failures:
         console.print(
-            f"{len(results.failures)} failed run(s): add --failed to see them"
+            f"{len(results.failures)} failed run(s), listed by: jaxbench results "
+            f"{store.path} --failed"
         )
 
 

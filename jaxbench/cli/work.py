@@ -1,6 +1,8 @@
 """Commands that compute: run, evaluate, sweep."""
 
 import logging
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,9 @@ Shifted = Annotated[
     list[str] | None, typer.Option(help="Dataset of the same classes under a shift.")
 ]
 Ood = Annotated[list[str] | None, typer.Option(help="Dataset of other classes.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="Metric; all if not given.")
+]
 Calibration = Annotated[
     str | None,
     typer.Option(
@@ -64,7 +69,7 @@ def run(
     loaded = load_config(config)
     if results:
         loaded = loaded.model_copy(update={"results": results})
-    execute(loaded, limit=limit, dry_run=dry_run, again=f"jaxbench run {config}")
+    execute(loaded, limit=limit, dry_run=dry_run)
 
 
 def evaluate(
@@ -77,6 +82,7 @@ def evaluate(
     shifted: Shifted = None,
     ood: Ood = None,
     calibration: Calibration = None,
+    metrics: Metrics = None,
     classes: Classes = None,
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of the head.")
@@ -111,6 +117,7 @@ def evaluate(
             "shifted": shifted or [],
             "ood": ood or [],
             "calibration": _calibration(calibration),
+            "metrics": metrics or None,
             "batch_size": batch_size,
             "num_resamples": resamples,
             "models": [subject | {"name": name} for name in model],
@@ -120,7 +127,6 @@ def evaluate(
         parse_config(table, origin="evaluate"),
         limit=limit,
         dry_run=dry_run,
-        again="the same command",
     )
 
 
@@ -155,6 +161,7 @@ def sweep(
     shifted: Shifted = None,
     ood: Ood = None,
     calibration: Calibration = None,
+    metrics: Metrics = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Evaluation batch.")] = 256,
     resamples: Resamples = 1000,
     on_error: OnError = "raise",
@@ -196,6 +203,7 @@ def sweep(
             "shifted": shifted or [],
             "ood": ood or [],
             "calibration": _calibration(calibration),
+            "metrics": metrics or None,
             "batch_size": batch_size,
             "num_resamples": resamples,
         },
@@ -204,7 +212,6 @@ def sweep(
         parse_config(table, origin="sweep"),
         limit=limit,
         dry_run=dry_run,
-        again="the same command",
     )
 
 
@@ -212,9 +219,7 @@ def _calibration(text: str | None) -> Any:
     return int(text) if text and text.isdecimal() else text
 
 
-def execute(
-    config: ExperimentConfig, *, limit: int | None, dry_run: bool, again: str
-) -> None:
+def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
     """Plans, runs, shows and reports an experiment.
 
     Raises:
@@ -242,9 +247,10 @@ def execute(
     except KeyboardInterrupt:
         count = len(store.completed() & set(plan.run_ids()))
         errors.print(
-            f"\nInterrupted. {count} finished runs are in {config.results}; to go on, "
-            f"run {again} again: it does only what is missing."
+            f"\nInterrupted. {count} finished runs are in {config.results}. The same "
+            "command again does only what is missing:",
         )
+        errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
         raise typer.Exit(130) from None
     _conclude(config, plan, store, runs)
 

@@ -1,6 +1,7 @@
 """Compilation as a cost of its own: cached on disk, timed, done once."""
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import jax
 
+_log = logging.getLogger(__name__)
 
-def enable_persistent_cache(folder: str | Path | None = None) -> Path:
+
+def enable_persistent_cache(folder: str | Path | None = None) -> Path | None:
     """Keeps compiled programs on disk, so that the next process finds them.
 
     Args:
@@ -17,16 +20,38 @@ def enable_persistent_cache(folder: str | Path | None = None) -> Path:
             None. It must not be world-writable: JAX trusts what it finds there.
 
     Returns:
-        The folder in use.
+        The folder in use; None, after a warning, where it cannot be written.
     """
     chosen = folder or os.environ.get("JAX_COMPILATION_CACHE_DIR")
     path = Path(chosen) if chosen else Path.home() / ".cache" / "jaxbench" / "xla"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        _log.warning("no compilation cache: cannot write to %s: %s", path, error)
+        return None
     jax.config.update("jax_compilation_cache_dir", str(path))
     # The default of one second would leave out exactly the many small programs.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+# XLA's fusion of reductions for CPUs (YNN, on by default in jax 0.10 to 0.12) drops
+# NaN: the mean of relu over an array of NaN comes out as 0, and a broken network gets
+# ordinary scores. Without it NaN stays NaN, and convolutions are not slower.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+def _compile(lowered):
+    if jax.default_backend() != "cpu":
+        return lowered.compile()
+    try:
+        return lowered.compile(compiler_options=_CPU_OPTIONS)
+    except jax.errors.JaxRuntimeError as error:
+        # An XLA that knows no such fusion needs no option against it.
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +77,7 @@ def compile_ahead(function, *arguments) -> Program:
         *arguments: Arrays or `jax.ShapeDtypeStruct`s.
     """
     started = time.perf_counter()
-    executable = function.trace(*arguments).lower().compile()
+    executable = _compile(function.trace(*arguments).lower())
     seconds = time.perf_counter() - started
     memory = executable.memory_analysis()
     needed = 0

@@ -1,35 +1,31 @@
 """One pass over a dataset: every metric, with its intervals and its cost."""
 
 import dataclasses
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxbench.data.batches import ImageArrays, Skipped
-from jaxbench.engine.collect import Collector
-from jaxbench.engine.feed import Dataset, open_batches
-from jaxbench.engine.mesh import make_data_mesh, process_share, replicated
-from jaxbench.engine.step import (
-    STEPS_PER_FETCH,
-    Carry,
-    Stepper,
-    StepPlan,
-    compile_step,
+from jaxbench.data.batches import Skipped
+from jaxbench.engine.feed import Dataset
+from jaxbench.engine.mesh import make_data_mesh, replicated
+from jaxbench.engine.passes import (
+    OnError,
+    PassRequest,
+    Progress,
+    Role,
+    round_up,
+    run_pass,
 )
+from jaxbench.engine.step import StepPlan, compile_step
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
-from jaxbench.engine.timing import StepClock, Timing
-from jaxbench.errors import UserError
+from jaxbench.engine.timing import Timing
+from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import METRICS, fit_temperature
 from model_zoo import Classifier
-
-Role = Literal["clean", "shifted", "ood"]
-Progress = Callable[[int, int], None]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Evaluation:
             label, those of `ExampleScores`, and `NAME_ts` at the fitted temperature.
         num_examples: Examples that count.
         num_skipped: Unreadable images that were left out.
-        skipped: Which ones, and why.
+        skipped: Which ones, and why; on several processes, those of this one.
         num_nonfinite: Examples with a NaN or an infinity among their logits.
         temperature: The fitted temperature, if there was a calibration set.
         batch_size: Rows of a step that this pass ended with.
@@ -67,17 +63,6 @@ class Evaluation:
     features: np.ndarray | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Request:
-    """What stays the same when a pass starts again with a smaller batch."""
-
-    model: Classifier
-    variables: Mapping[str, jax.Array | np.ndarray]
-    mesh: Mesh
-    on_error: str
-    progress: Progress | None
-
-
 def evaluate(
     model: Classifier,
     variables: Mapping[str, jax.Array | np.ndarray],
@@ -86,10 +71,11 @@ def evaluate(
     role: Role = "clean",
     metrics: Sequence[str] = tuple(METRICS),
     reference: Evaluation | None = None,
-    calibration: Dataset | float | None = None,
+    calibration: Dataset | None = None,
+    temperature: float | None = None,
     batch_size: int = 256,
     mesh: Mesh | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
     num_resamples: int = 1000,
     key: jax.Array | None = None,
     keep_logits: bool = False,
@@ -110,9 +96,10 @@ def evaluate(
             images belong to none of them, their labels are not looked at.
         metrics: Names from `METRICS`; "ood" datasets have `OOD_METRICS` instead.
         reference: For "ood", the clean evaluation of the same model.
-        calibration: Images on which a temperature is fitted before the pass, or a
-            temperature that was fitted before. Every score is then given at T = 1 and
-            at T.
+        calibration: Images on which a temperature is fitted before the pass. Every
+            score is then given at T = 1 and at the fitted T. They must be others than
+            those of `dataset`.
+        temperature: A temperature that was fitted before, instead.
         batch_size: Rows of a step, rounded up to a multiple of the devices. Halved,
             with a warning, when the device runs out of memory.
         mesh: Devices to use; all of them when None.
@@ -131,20 +118,18 @@ def evaluate(
     Raises:
         UserError: If the dataset is empty, a label is out of the model's range, or an
             unreadable image was met under `on_error="raise"`.
-        ValueError: If arguments contradict each other.
+        ValueError: If an argument is out of range or does not fit the others; all
+            such are named.
     """
-    if num_resamples and key is None:
-        raise ValueError("key is None; give one, or num_resamples=0 for no intervals")
-    if (role == "ood") != (reference is not None):
-        raise ValueError(
-            f"role is {role!r} and there is {'a' if reference else 'no'} reference; "
-            'the same model\'s clean evaluation goes with role "ood", only with it'
-        )
-    _check_labels(model, dataset, role)
+    problems = [
+        *_range_problems(role, metrics, on_error, batch_size, num_resamples, key),
+        *_fit_problems(role, dataset, reference, calibration, temperature),
+    ]
+    if problems:
+        raise ValueError(f"evaluate: {'; '.join(problems)}")
+    check_labels(model, dataset, role)
     mesh = mesh or make_data_mesh()
-    if calibration is None or isinstance(calibration, int | float):
-        temperature = calibration
-    else:
+    if calibration is not None:
         temperature = calibrate(
             model,
             variables,
@@ -153,17 +138,31 @@ def evaluate(
             mesh=mesh,
             on_error=on_error,
         )
-    request = _Request(model, variables, mesh, on_error, progress)
-    raw = _run_or_halve(
-        request, dataset, batch_size, role, temperature, keep_logits, keep_features
+    request = PassRequest(
+        model,
+        variables,
+        mesh,
+        role=role,
+        on_error=on_error,
+        temperature=temperature,
+        keep_logits=keep_logits,
+        keep_features=keep_features,
+        progress=progress,
     )
+    found = run_pass(request, dataset, batch_size)
+    resampling = {"num_resamples": num_resamples, "key": key}
     if reference is not None:
-        values = summarize_ood_columns(reference.columns, raw.columns)
+        values = summarize_ood_columns(reference.columns, found.columns, **resampling)
     else:
-        values = summarize_columns(
-            raw.columns, tuple(metrics), num_resamples=num_resamples, key=key
-        )
-    return dataclasses.replace(raw, metrics=values, temperature=temperature)
+        values = summarize_columns(found.columns, tuple(metrics), **resampling)
+    return Evaluation(
+        metrics=values,
+        num_examples=len(found.columns["id"]),
+        num_nonfinite=int((~found.columns["finite"]).sum()),
+        temperature=temperature,
+        num_devices=mesh.size,
+        **vars(found),
+    )
 
 
 def calibrate(
@@ -173,7 +172,7 @@ def calibrate(
     *,
     batch_size: int = 256,
     mesh: Mesh | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
 ) -> float:
     """Fits the temperature that minimises the NLL on a dataset.
 
@@ -192,18 +191,24 @@ def calibrate(
         UserError: As for `evaluate`.
         ValueError: If no row of logits is finite.
     """
-    _check_labels(model, dataset, "clean")
-    request = _Request(model, variables, mesh or make_data_mesh(), on_error, None)
-    raw = _run_or_halve(request, dataset, batch_size, "clean", None, keep_logits=True)
-    finite = raw.columns["finite"]
-    if not finite.any() or raw.logits is None:
+    check_labels(model, dataset, "clean")
+    request = PassRequest(
+        model,
+        variables,
+        mesh or make_data_mesh(),
+        on_error=on_error,
+        keep_logits=True,
+    )
+    found = run_pass(request, dataset, batch_size)
+    finite = found.columns["finite"]
+    if not finite.any() or found.logits is None:
         raise ValueError(
             f"{model.name}: every logit on the calibration images is NaN or infinite, "
             "no temperature can be fitted; check the weights"
         )
     # Rows are masked, not dropped: the fit is compiled for every length it meets.
-    labels = raw.columns["label"].astype(np.int32)
-    return float(fit_temperature(raw.logits, labels, mask=finite))
+    labels = found.columns["label"].astype(np.int32)
+    return float(fit_temperature(found.logits, labels, mask=finite))
 
 
 def compile_evaluation(
@@ -232,17 +237,17 @@ def compile_evaluation(
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
         for name, leaf in model.shapes.items()
     }
-    rows = _round_up(batch_size, mesh)
+    rows = round_up(batch_size, mesh)
     plan = StepPlan(model, mesh, rows, tempered=calibrated, keep_logits=keep_logits)
     compile_step(plan, shapes)
 
 
-def _round_up(batch_size: int, mesh: Mesh) -> int:
-    """The next multiple of the number of devices."""
-    return -(-batch_size // mesh.size) * mesh.size
+def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
+    """Refuses datasets that a model cannot be measured on.
 
-
-def _check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
+    Raises:
+        UserError: If there are no examples, or a label is out of the model's range.
+    """
     labels = np.asarray(dataset.labels)
     name = getattr(dataset, "name", "the dataset")
     if not len(labels):
@@ -257,115 +262,37 @@ def _check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
         )
 
 
-def _run_or_halve(
-    request: _Request,
-    dataset: Dataset,
-    batch_size: int,
-    role: Role,
-    temperature: float | None,
-    keep_logits: bool = False,
-    keep_features: bool = False,
-) -> Evaluation:
-    """One pass; when memory runs out, another with half the batch, from the start."""
-    devices = request.mesh.size
-    rows = _round_up(batch_size, request.mesh)
-    while True:
-        plan = StepPlan(
-            request.model,
-            request.mesh,
-            rows,
-            tempered=temperature is not None,
-            keep_logits=keep_logits,
-            keep_features=keep_features,
+def _range_problems(role, metrics, on_error, batch_size, num_resamples, key):
+    """Arguments that are out of range by themselves."""
+    known = {"role": (role, get_args(Role)), "on_error": (on_error, get_args(OnError))}
+    for name, (value, choices) in known.items():
+        if value not in choices:
+            yield unknown_name(name, str(value), choices)
+    for name in metrics:
+        if name not in METRICS:
+            yield unknown_name("metric", name, METRICS)
+    if batch_size < 1:
+        yield f"batch_size is {batch_size}, wanted 1 or more"
+    if num_resamples < 0:
+        yield f"num_resamples is {num_resamples}, wanted 0 or more"
+    if num_resamples and key is None:
+        yield "key is None; give one, or num_resamples=0 for no intervals"
+
+
+def _fit_problems(role, dataset, reference, calibration, temperature):
+    """Arguments that do not fit each other."""
+    if (role == "ood") != (reference is not None):
+        yield (
+            f"role is {role!r} and there is {'a' if reference else 'no'} reference; "
+            'the same model\'s clean evaluation goes with role "ood", only with it'
         )
-        try:
-            return _run(request, plan, dataset, role, temperature)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or rows <= devices:
-                raise
-        smaller = _round_up(rows // 2, request.mesh)
-        _log.warning(
-            "%s: out of memory with batch size %d; starting the dataset again with %d",
-            request.model.name,
-            rows,
-            smaller,
-        )
-        rows = smaller
-
-
-def _run(
-    request: _Request,
-    plan: StepPlan,
-    dataset: Dataset,
-    role: Role,
-    temperature: float | None,
-) -> Evaluation:
-    batches = open_batches(
-        dataset,
-        plan.model.input_spec,
-        plan.batch_size,
-        on_error=request.on_error,
-        share=process_share(plan.mesh),
-    )
-    in_memory = isinstance(dataset, ImageArrays)
-    stepper = Stepper.build(plan, request.variables)
-    collector, clock = Collector(), StepClock()
-    carry, total_steps = stepper.empty_carry(), len(batches)
-    for number, batch in enumerate(clock.wait_for(batches)):
-        labels = np.full_like(batch.labels, -1) if role == "ood" else batch.labels
-        at = number % STEPS_PER_FETCH
-        carry, output = stepper(
-            carry, batch.images, labels, batch.valid, at, temperature or 1.0
-        )
-        collector.add_host(batch.ids, labels, batch.valid)
-        collector.add_extra(logits=output.logits, features=output.features)
-        clock.step(output.seen)
-        if at == STEPS_PER_FETCH - 1 or number == total_steps - 1:
-            collector.add_rows(carry.rows, at + 1)
-            carry = Carry(carry.state, stepper.empty_carry().rows)
-        if request.progress:
-            request.progress(number + 1, total_steps)
-    clock.finish()
-    columns, extra = collector.finish()
-    state = stepper.total(carry)
-    skipped = tuple(dataset.skipped if in_memory else batches.skipped)
-    num_skipped = len(skipped) if in_memory else len(dataset) - len(columns["id"])
-    _assert_all_counted(dataset, columns, int(state.num_examples), skipped)
-    return Evaluation(
-        metrics={},
-        columns=columns,
-        num_examples=len(columns["id"]),
-        num_skipped=num_skipped,
-        skipped=skipped,
-        num_nonfinite=int((~columns["finite"]).sum()),
-        temperature=temperature,
-        batch_size=plan.batch_size,
-        num_devices=plan.mesh.size,
-        timing=clock.summary(
-            batch_size=plan.batch_size,
-            num_images=len(columns["id"]),
-            compile_seconds=stepper.compile_seconds,
-            program_bytes=stepper.program.memory_bytes,
-            devices=list(plan.mesh.local_devices),
-        ),
-        logits=extra.get("logits"),
-        features=extra.get("features"),
-    )
-
-
-def _assert_all_counted(
-    dataset: Dataset, columns: Mapping[str, np.ndarray], counted: int, skipped
-) -> None:
-    """Every example is in exactly one place: a column, or the list of skipped ones."""
-    rows = len(columns["id"])
-    # Images in memory were skipped before they came here. On several processes each
-    # knows only of the images that it skipped itself.
-    before = isinstance(dataset, ImageArrays)
-    expected = len(dataset.labels) - (0 if before else len(skipped))
-    lost = rows != expected if jax.process_count() == 1 else rows > expected
-    if rows != counted or lost or not rows:
-        raise RuntimeError(
-            f"{len(dataset.labels)} examples went in, {len(skipped)} were skipped, "
-            f"{rows} rows and a count of {counted} came out"
-            + ("; no image could be read" if not rows else "")
+    if temperature is not None and calibration is not None:
+        yield "both calibration and temperature are given; one decides the other"
+    if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
+        yield f"temperature is {temperature}, wanted a positive number"
+    same = getattr(dataset, "fingerprint", None)
+    if same is not None and same == getattr(calibration, "fingerprint", None):
+        yield (
+            "calibration and dataset are the same images; a temperature that was "
+            "fitted on the images it is judged by looks better than it is"
         )

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -53,8 +54,10 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    """The commit of the working directory, "-dirty" behind it if it was changed."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """This package's commit, "-dirty" behind it if it was changed; "" if installed."""
+    folder = str(Path(__file__).parent)
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    command.append("--exclude=*")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

@@ -8,8 +8,10 @@ import numpy as np
 
 from jaxbench.engine.step import TEMPERED_COLUMNS
 from jaxbench.metrics import (
+    OOD_METRICS,
     ExampleScores,
     bootstrap_intervals,
+    bootstrap_ood_intervals,
     summarize,
     summarize_ood,
 )
@@ -43,33 +45,43 @@ def summarize_columns(
         values |= {name + suffix: float(value) for name, value in found.items()}
         if num_resamples and key is not None:
             bounds = jax.device_get(_intervals(scores, metrics, key, num_resamples))
-            for name, (low, high) in bounds.items():
-                values[f"{name}{suffix}_low"] = float(low)
-                values[f"{name}{suffix}_high"] = float(high)
+            values |= _named_bounds(bounds, suffix)
     return values
 
 
-def summarize_ood_columns(clean: Columns, ood: Columns) -> dict[str, float]:
+def summarize_ood_columns(
+    clean: Columns, ood: Columns, *, num_resamples: int, key: jax.Array | None
+) -> dict[str, float]:
     """How well out-of-distribution images are told from clean ones.
 
     Args:
         clean: Columns of the clean dataset.
         ood: Columns of the out-of-distribution dataset, from the same model.
+        num_resamples: Bootstrap resamples of both datasets; 0 for no intervals.
+        key: Randomness of the resamples; needed unless `num_resamples` is 0.
 
     Returns:
-        `OOD_METRICS` by name, and with `_ts` where both hold tempered scores.
+        `OOD_METRICS` by name with `NAME_low` and `NAME_high`, and with `_ts` where
+        both hold tempered scores.
     """
     values: dict[str, float] = {}
     for suffix in suffixes(ood):
-        found = jax.device_get(
-            _summarize_ood(to_scores(clean, suffix), to_scores(ood, suffix))
-        )
+        pair = (to_scores(clean, suffix), to_scores(ood, suffix))
         # Maximum logit and energy are taken at T = 1, whatever was fitted.
-        values |= {
-            name + suffix: float(value)
-            for name, value in found.items()
-            if not suffix or name.endswith("max_softmax")
-        }
+        names = tuple(n for n in OOD_METRICS if not suffix or n.endswith("max_softmax"))
+        found = jax.device_get(_summarize_ood(*pair))
+        values |= {name + suffix: float(found[name]) for name in names}
+        if num_resamples and key is not None:
+            bounds = jax.device_get(_ood_intervals(*pair, names, key, num_resamples))
+            values |= _named_bounds(bounds, suffix)
+    return values
+
+
+def _named_bounds(bounds, suffix: str) -> dict[str, float]:
+    values = {}
+    for name, (low, high) in bounds.items():
+        values[f"{name}{suffix}_low"] = float(low)
+        values[f"{name}{suffix}_high"] = float(high)
     return values
 
 
@@ -114,6 +126,13 @@ def _summarize(scores: ExampleScores, metrics: tuple[str, ...]):
 @functools.partial(jax.jit, static_argnums=(1, 3))
 def _intervals(scores: ExampleScores, metrics, key: jax.Array, num_resamples: int):
     return bootstrap_intervals(scores, metrics, key=key, num_resamples=num_resamples)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 4))
+def _ood_intervals(clean, ood, metrics, key: jax.Array, num_resamples: int):
+    return bootstrap_ood_intervals(
+        clean, ood, metrics, key=key, num_resamples=num_resamples
+    )
 
 
 @jax.jit

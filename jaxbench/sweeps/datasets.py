@@ -8,11 +8,13 @@ from jaxbench.config import ExperimentConfig
 from jaxbench.data import (
     ImageArrays,
     Source,
+    expand_addresses,
     load_images,
     open_dataset,
     split_calibration,
     take,
 )
+from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
 from model_zoo import InputSpec
 
@@ -31,21 +33,28 @@ class Datasets:
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config
         self._classes = read_class_names(config.classes) if config.classes else None
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[tuple[str, bool], Source] = {}
         self._resident: dict[tuple, ImageArrays] = {}
         # Programs are compiled in a second thread, which asks for images too.
         self._lock = threading.Lock()
         self.load_seconds = 0.0
 
-    def open(self, address: str) -> Source:
-        """The source behind an address, cut to the experiment's limit."""
-        if address not in self._sources:
-            source = open_dataset(address, class_names=self._classes)
+    def open(self, address: str, *, foreign: bool = False) -> Source:
+        """The source behind an address, cut to the experiment's limit.
+
+        Args:
+            address: Where the images are.
+            foreign: Whether they are of other classes than the experiment's.
+        """
+        key = (address, foreign)
+        if key not in self._sources:
+            classes = None if foreign else self._classes
+            source = open_dataset(address, class_names=classes)
             limit = self._config.limit
             if limit is not None and limit < len(source):
                 source = take(source, limit)
-            self._sources[address] = source
-        return self._sources[address]
+            self._sources[key] = source
+        return self._sources[key]
 
     def calibration(self) -> Source | None:
         """Where the temperature is fitted."""
@@ -55,17 +64,26 @@ class Datasets:
         return self._parts()[0] if isinstance(wanted, int) else self.open(wanted)
 
     def evaluated(self, address: str) -> Source:
-        """What is scored under an address: without the images set apart, if any."""
-        evaluate = self._config.evaluate
-        if address == evaluate.clean[0] and isinstance(evaluate.calibration, int):
-            return self._parts()[1]
-        return self.open(address)
+        """What is scored under an address: without the images set apart, if any.
+
+        A shifted version of the first clean dataset holds the same images under the
+        same ids: they are left out of it too.
+        """
+        source = self.open(address)
+        if not isinstance(self._config.evaluate.calibration, int):
+            return source
+        apart = set(example_ids(self._parts()[0]))
+        ids = example_ids(source)
+        if not apart <= set(ids):
+            return source
+        return take(source, [row for row, id in enumerate(ids) if id not in apart])
 
     def _parts(self) -> tuple[Source, Source]:
         evaluate = self._config.evaluate
         assert isinstance(evaluate.calibration, int)
+        (first, *_) = expand_addresses(evaluate.clean[:1])
         return split_calibration(
-            self.open(evaluate.clean[0]), evaluate.calibration, self._config.seed
+            self.open(first), evaluate.calibration, self._config.seed
         )
 
     def images(self, source: Source, spec: InputSpec) -> ImageArrays:
@@ -113,10 +131,15 @@ def read_class_names(path: str) -> tuple[str, ...]:
         UserError: If the file cannot be read, or names a class twice.
     """
     try:
-        lines = Path(path).read_text().splitlines()
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read class names from {path}: {error}") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
+    if "" in names:
+        raise UserError(
+            f"{path}: line {names.index('') + 1} is empty; wanted one class name a "
+            "line, line i = label i, so an empty line would move all that follow"
+        )
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or not names:
         what = f"names twice: {', '.join(doubled[:5])}" if doubled else "is empty"

@@ -43,6 +43,11 @@ def subject_variables(subject: Subject, classifier: Classifier) -> Variables:
     return load_variables(subject.weights, classifier=classifier)
 
 
+def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:
+    """The devices to share a population among, if there are several and it may."""
+    return mesh if mesh.size > 1 and train.strategy != "loop" else None
+
+
 def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
     """Compiles what a piece of work will need; see `compiling_ahead`."""
     train, evaluate = plan.config.train, plan.config.evaluate
@@ -57,9 +62,9 @@ def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
             job.optimizer,
             images.images,
             images.labels,
-            make_recipe(train),
+            make_recipe(plan.config),
             strategy=train.strategy,
-            mesh=mesh if mesh.size > 1 else None,
+            mesh=training_mesh(train, mesh),
         )
     else:
         classifier = subject_classifier(job)

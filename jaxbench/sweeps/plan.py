@@ -4,7 +4,7 @@ import dataclasses
 import fnmatch
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxbench.config import ExperimentConfig, SubjectConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source, expand_addresses
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
+from jaxbench.metrics import METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
@@ -122,23 +123,29 @@ def make_plan(config: ExperimentConfig) -> Plan:
     """
     _check_names(config)
     datasets = Datasets(config)
-    targets = tuple(_targets(config, datasets))
+    targets = _unique(_targets(config, datasets))
+    _check_classes(config, datasets, targets)
     populations = (
         tuple(_populations(config, config.train, datasets)) if config.train else ()
     )
-    subjects = tuple(
+    subjects = _unique(
         subject
         for entry in config.evaluate.models
-        for subject in _subjects(entry, datasets, targets[0])
+        for subject in _subjects(config, entry, targets[0])
     )
     return Plan(config, datasets, populations, subjects, targets)
 
 
-def make_recipe(train: TrainConfig) -> Recipe:
-    """The part of a training table that is the same for all of its trials."""
+def make_recipe(config: ExperimentConfig) -> Recipe:
+    """The part of a training table that is the same for all of its trials.
+
+    Under a limit a batch is never larger than what is left of the dataset.
+    """
+    train = config.train
+    assert train is not None
     return Recipe(
         epochs=train.epochs,
-        batch_size=train.batch_size,
+        batch_size=min(train.batch_size, config.limit or train.batch_size),
         warmup_epochs=train.warmup_epochs,
         label_smoothing=train.label_smoothing,
         augmentations=train.augmentations,
@@ -148,9 +155,57 @@ def make_recipe(train: TrainConfig) -> Recipe:
     )
 
 
+def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
+    """Drops what is the same work under another name; the first one stays."""
+    first: dict[str, Any] = {}
+    for item in items:
+        first.setdefault(item.digest, item)
+    return tuple(first.values())
+
+
+def _check_classes(
+    config: ExperimentConfig, datasets: Datasets, targets: Sequence[Target]
+) -> None:
+    """Label i must be the same class in every dataset that a model sees.
+
+    Raises:
+        UserError: If it is not, or if the temperature would be judged by the images
+            that it was fitted on.
+    """
+    calibration = datasets.calibration()
+    sources = {t.address: t.source for t in targets if t.role != "ood"}
+    if config.train:
+        for address in (config.train.dataset, config.train.validation):
+            sources[address] = datasets.open(address)
+    if calibration is not None:
+        sources["calibration"] = calibration
+    first, known = next((a, s.class_names) for a, s in sources.items())
+    problems = []
+    for address, source in sources.items():
+        pairs = enumerate(zip(known, source.class_names, strict=False))
+        found = next(((i, a, b) for i, (a, b) in pairs if a != b), None)
+        if found is not None:
+            problems.append(
+                f"label {found[0]} is {found[1]!r} in {first} and {found[2]!r} in "
+                f"{address}; give `classes`, a file with the class names in order"
+            )
+    problems += [
+        f"{target.address} is evaluated and is the calibration set too; choose others"
+        for target in targets
+        if calibration is not None
+        and target.source.fingerprint == calibration.fingerprint
+    ]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 def _check_names(config: ExperimentConfig) -> None:
     patterns = [entry.name for entry in config.evaluate.models]
-    problems: list[str] = []
+    problems = [
+        unknown_name("metric", name, METRICS)
+        for name in config.evaluate.metrics or ()
+        if name not in METRICS
+    ]
     if config.train:
         patterns += config.train.models
         problems += [
@@ -187,7 +242,10 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
         for address in expand_addresses(patterns):
             if seen.setdefault(address, role) != role:
                 raise UserError(f"{address} is both {seen[address]} and {role}")
-            source = datasets.evaluated(address)
+            if role == "ood":
+                source = datasets.open(address, foreign=True)
+            else:
+                source = datasets.evaluated(address)
             reference = reference or source.fingerprint
             digest = run_digest(
                 {
@@ -196,6 +254,7 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
                     "role": role,
                     "reference": reference if role == "ood" else None,
                     "calibration": calibration and calibration.fingerprint,
+                    "metrics": evaluate.metrics and list(evaluate.metrics),
                     "num_resamples": evaluate.num_resamples,
                     "seed": config.seed,
                     "on_error": config.on_error,
@@ -217,7 +276,7 @@ def _populations(
         "image_size": train.image_size,
         "dtype": train.dtype,
         "on_error": config.on_error,
-        "recipe": dataclasses.asdict(make_recipe(train)),
+        "recipe": dataclasses.asdict(make_recipe(config)),
     }
     for model in _expand_models(train.models):
         for optimizer, grid in train.grid.items():
@@ -243,13 +302,21 @@ def _expand_models(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _subjects(
-    entry: SubjectConfig, datasets: Datasets, clean: Target
+    config: ExperimentConfig, entry: SubjectConfig, clean: Target
 ) -> Iterator[Subject]:
+    known = len(clean.source.class_names)
+    if entry.num_classes not in (None, known):
+        raise UserError(
+            f"{entry.name} has num_classes={entry.num_classes}, {clean.address} has "
+            f"{known} classes, so its label numbers are not the model's; give "
+            "`classes`, a file with the model's class names in order"
+            + (f" ({config.classes} has {known})" if config.classes else "")
+        )
     for name in _expand_models((entry.name,)):
         subject = Subject(
             name=name,
             weights=entry.weights,
-            num_classes=entry.num_classes or len(clean.source.class_names),
+            num_classes=known,
             image_size=entry.image_size,
             dtype=entry.dtype,
             digest="",
@@ -264,7 +331,8 @@ def _subjects(
 def _weights_identity(weights: str) -> str:
     """What the weights are: a seed, or the digest of a file."""
     if weights.startswith("random:"):
-        if not weights.removeprefix("random:").isdecimal():
+        seed = weights.removeprefix("random:")
+        if not seed.isdecimal() or int(seed) >= 2**32:
             raise UserError(
                 f"weights {weights!r}: wanted random:SEED, such as random:0"
             )

@@ -8,7 +8,7 @@ from typing import Any
 from jaxbench.config import ExperimentConfig, config_digest
 from jaxbench.engine import Evaluation, provenance
 from jaxbench.results import Run, RunError
-from jaxbench.sweeps.plan import Subject, Target, Trial
+from jaxbench.sweeps.plan import Subject, Target, Trial, make_recipe
 from jaxbench.training import PopulationResult
 from model_zoo import Classifier
 
@@ -23,6 +23,16 @@ def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
         "trial_id": owner.trial_id,
         **dataclasses.asdict(owner.hyper),
     }
+
+
+def recipe_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """How a trial was trained, beside what sets it apart from its population."""
+    assert config.train is not None
+    recipe = dataclasses.asdict(make_recipe(config))
+    recipe["train_batch_size"] = recipe.pop("batch_size")
+    recipe["augmentations"] = " ".join(recipe["augmentations"])
+    names = ("image_size", "dtype", "strategy")
+    return recipe | {name: getattr(config.train, name) for name in names}
 
 
 def trial_run(
@@ -44,8 +54,7 @@ def trial_run(
             **owner_settings(trial),
             "experiment": config.name,
             "dataset": config.train.dataset,
-            "epochs": config.train.epochs,
-            "train_batch_size": config.train.batch_size,
+            **recipe_settings(config),
             "num_classes": classifier.num_classes,
             "num_parameters": classifier.num_parameters,
             "diverged_step": result.diverged_step[member],
@@ -98,6 +107,7 @@ def evaluation_run(
             "batch_size": evaluation.batch_size,
             "num_devices": evaluation.num_devices,
             "temperature": evaluation.temperature,
+            "dtype": _dtype(config, owner),
             "peak_memory_source": source,
         },
         metrics=evaluation.metrics,
@@ -140,6 +150,12 @@ def failed_run(
         examples={},
         curves={},
     )
+
+
+def _dtype(config: ExperimentConfig, owner: Trial | Subject) -> str:
+    if isinstance(owner, Subject):
+        return owner.dtype
+    return config.train.dtype if config.train else "float32"
 
 
 def headline(run: Run) -> float:

@@ -16,6 +16,7 @@ from jaxbench.engine import (
     weights_digest,
 )
 from jaxbench.errors import UserError
+from jaxbench.metrics import METRICS
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
@@ -24,6 +25,7 @@ from jaxbench.sweeps.models import (
     subject_classifier,
     subject_variables,
     trained_classifier,
+    training_mesh,
 )
 from jaxbench.sweeps.plan import (
     Plan,
@@ -168,7 +170,7 @@ class _Sweep:
             trial
             for trial in population.trials
             if trial.trial_id not in self.done
-            or (self._open_targets(trial) and not self._weights_file(trial).is_file())
+            or (self._open_targets(trial) and not self._has_weights(trial))
         ]
         try:
             source = self.plan.datasets.open(train.dataset)
@@ -181,6 +183,9 @@ class _Sweep:
                     yield self._keep(
                         failed_run(self.config, trial.trial_id, trial, None, error)
                     )
+                elif trial in pending:
+                    # Trained before, but its weights are gone.
+                    yield from self._fail(trial, self._open_targets(trial), error)
             return
         for trial in population.trials:
             yield from self._measure(
@@ -208,18 +213,25 @@ class _Sweep:
                 num_resamples=0,
             ).metrics
 
-        checkpoints = Path(self.store.path) / "checkpoints" / _name(population, pending)
+        # A population's state depends on how it is laid over devices.
+        layout = f"{train.strategy}-{jax.default_backend()}-{self.mesh.size}"
+        checkpoints = (
+            Path(self.store.path)
+            / "checkpoints"
+            / f"{_name(population, pending)}-{layout}"
+        )
         result = train_population(
             classifier,
             population.optimizer,
             [trial.hyper for trial in pending],
             images.images,
             images.labels,
-            make_recipe(train),
+            make_recipe(self.config),
             strategy=train.strategy,
-            mesh=self.mesh if self.mesh.size > 1 else None,
+            mesh=training_mesh(train, self.mesh),
             validate=validate,
             checkpoint_dir=checkpoints,
+            checkpoint_seconds=train.checkpoint_seconds,
             on_epoch=lambda epoch, _: self.listener.progress(epoch + 1, train.epochs),
         )
         self.weights.mkdir(parents=True, exist_ok=True)
@@ -235,10 +247,24 @@ class _Sweep:
                 "weights_digest": weights_digest(variables),
             }
             if trial.trial_id not in self.done:
+                run = trial_run(self.config, trial, classifier, result, member, origin)
+                skipped = {"num_skipped": len(images.skipped)}
                 yield self._keep(
-                    trial_run(self.config, trial, classifier, result, member, origin)
+                    dataclasses.replace(run, settings=run.settings | skipped)
                 )
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+    def _has_weights(self, trial: Trial) -> bool:
+        """Whether a trial's weights can be read; a damaged file is moved aside."""
+        path = self._weights_file(trial)
+        if not path.is_file():
+            return False
+        try:
+            load_variables(path)
+        except (UserError, ValueError, OSError):
+            path.replace(path.with_suffix(".corrupt"))
+            return False
+        return True
 
     def _weights_file(self, trial: Trial) -> Path:
         return self.weights / f"{trial.trial_id}.safetensors"
@@ -323,7 +349,8 @@ class _Sweep:
             self.plan.datasets.feed(target.source, spec, uses=self.plan.num_models),
             role=target.role,
             reference=reference if target.role == "ood" else None,
-            calibration=temperature,
+            temperature=temperature,
+            metrics=self.config.evaluate.metrics or tuple(METRICS),
             batch_size=self.config.evaluate.batch_size,
             mesh=self.mesh,
             on_error=self.config.on_error,

@@ -1,5 +1,6 @@
 """The engine: the same numbers however the work is cut, and nothing lost."""
 
+import inspect
 import logging
 
 import jax
@@ -9,7 +10,6 @@ import pytest
 
 from jaxbench.data import ArraySource, ImageArrays, load_images, open_dataset
 from jaxbench.engine import calibrate, evaluate, make_data_mesh
-from jaxbench.engine import evaluate as evaluate_module  # noqa: F401
 from jaxbench.engine.step import STEPS_PER_FETCH, Stepper
 from jaxbench.errors import UserError
 from model_zoo import InputSpec, classifier_from_function, create_model
@@ -92,7 +92,8 @@ def test_batch_size_changes_nothing(model, variables, digits, whole, batch_size)
     assert_same(found, whole)
 
 
-@pytest.mark.parametrize(("devices", "batch_size"), [(2, 64), (8, 64), (8, 7)])
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 289])
 def test_device_count_changes_nothing(
     model, variables, digits, whole, devices, batch_size
 ):
@@ -198,8 +199,11 @@ def test_out_of_distribution_against_scikit_learn(digits):
         open_dataset("digits-ood"),
         role="ood",
         reference=clean,
-        num_resamples=0,
+        num_resamples=50,
+        key=jax.random.key(1),
     )
+    low = ood.metrics["ood_auroc_energy_low"]
+    assert low < ood.metrics["ood_auroc_energy"] < ood.metrics["ood_auroc_energy_high"]
     assert set(ood.columns["label"]) == {-1}
     score = np.concatenate([clean.columns["energy"], ood.columns["energy"]])
     truth = np.arange(len(score)) < clean.num_examples
@@ -209,7 +213,7 @@ def test_out_of_distribution_against_scikit_learn(digits):
 
 
 def test_reference_goes_with_ood_only(digits):
-    with pytest.raises(ValueError, match='role "ood"'):
+    with pytest.raises(ValueError, match='goes with role "ood"'):
         evaluate(linear_model(), kernel(), digits, role="ood", num_resamples=0)
 
 
@@ -222,6 +226,54 @@ def test_nonfinite_logits_are_counted_never_averaged(digits):
     assert 0 < found.num_nonfinite < found.num_examples
     assert found.num_nonfinite == (~found.columns["finite"]).sum()
     assert np.isnan(found.metrics["nll"])
+
+
+@pytest.mark.parametrize("family", ["resnet", "vit", "convnext", "mixer"])
+def test_nan_in_the_weights_reaches_the_scores(family, digits):
+    """XLA's reductions for CPUs can drop a NaN; the engine compiles without them."""
+    own = create_model(f"{family}_micro", num_classes=8)
+    weights = own.init(jax.random.key(0))
+    stem = next(name for name in own.shapes if name.endswith("kernel"))
+    weights[stem] = np.full_like(weights[stem], np.nan)
+    found = evaluate(own, weights, digits, batch_size=64, num_resamples=0)
+    assert found.num_nonfinite == found.num_examples
+    assert np.isnan(found.metrics["nll"])
+
+
+def test_all_wrong_arguments_at_once(digits):
+    # Without the annotations' own check, as users run it.
+    unchecked = inspect.unwrap(evaluate)
+    with pytest.raises(ValueError, match="evaluate: ") as error:
+        unchecked(
+            linear_model(),
+            kernel(),
+            digits,
+            role="oood",
+            metrics=["accuracyy"],
+            on_error="skp",
+            batch_size=0,
+            temperature=-1.0,
+        )
+    for part in (
+        "'ood'",
+        "'accuracy'",
+        "'skip'",
+        "batch_size is 0",
+        "temperature is -1.0",
+        "key is None",
+    ):
+        assert part in str(error.value)
+
+
+def test_calibration_on_the_evaluated_images_is_refused():
+    source = open_dataset("digits@test")
+    with pytest.raises(ValueError, match="same images"):
+        evaluate(linear_model(), kernel(), source, calibration=source, num_resamples=0)
+
+
+def test_features_that_a_model_does_not_give(digits):
+    with pytest.raises(ValueError, match="linear gives no features"):
+        evaluate(linear_model(), kernel(), digits, keep_features=True, num_resamples=0)
 
 
 def test_out_of_memory_halves_the_batch(digits, monkeypatch, caplog):

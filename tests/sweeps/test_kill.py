@@ -34,26 +34,34 @@ def start(config: Path, cache: Path) -> subprocess.Popen:
     )
 
 
+def sweep_of_two(results: Path):
+    """With BatchNorm, and a checkpoint after every epoch."""
+    train = experiment(results).train.model_dump(mode="json")
+    train |= {"models": ["resnet_micro"], "epochs": 6, "checkpoint_seconds": 0.0}
+    return experiment(results, train=train)
+
+
 def write(folder: Path, name: str) -> tuple[Path, Path]:
     results, path = folder / name, folder / f"{name}.toml"
-    path.write_text(as_toml(experiment(results)))
+    path.write_text(as_toml(sweep_of_two(results)))
     return path, results
 
 
-def wait_for(results: Path, parts: int, process: subprocess.Popen) -> None:
-    """Returns once a sweep is at work and has this many parts on disk."""
+def wait_for(results: Path, parts: int | None, process: subprocess.Popen) -> None:
+    """Returns once this many parts, or for None a checkpoint, are on disk."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
-        at_work = (results / "locks").is_dir()
-        if at_work and len(list((results / "runs").glob("*.parquet"))) >= parts:
+        saved = [p for p in results.glob("checkpoints/*/*") if p.name.isdecimal()]
+        written = len(list((results / "runs").glob("*.parquet")))
+        if saved if parts is None else written >= parts:
             return
-        time.sleep(0.01)
+        time.sleep(0.005)
     raise AssertionError(f"no {parts} parts: {process.communicate()[0]}")
 
 
 def assert_complete_and_equal(results: Path, expected: Path) -> None:
     store, twin = ResultStore(results), ResultStore(expected)
-    ids = set(make_plan(experiment(results)).run_ids())
+    ids = set(make_plan(sweep_of_two(results)).run_ids())
     assert store.completed() == twin.completed() == ids
     assert store.summary().num_rows == len(ids)
     assert not store.problems
@@ -77,14 +85,17 @@ def test_killed_at_random_and_by_two_at_once(tmp_path):
 
     config, results = write(tmp_path, "killed")
     draw = random.Random(0)
-    # While the first population trains, then twice at a random number of parts.
-    for parts in (0, draw.randint(1, 4), draw.randint(6, 10)):
+    # While the first population trains, with epochs behind it and epochs to come;
+    # then twice at a random number of parts.
+    for parts in (None, draw.randint(1, 4), draw.randint(6, 10)):
         process = start(config, cache)
         wait_for(results, parts, process)
-        time.sleep(draw.uniform(0.0, 0.3))
+        time.sleep(draw.uniform(0.0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, "it ended before it was killed"
+        if parts is None:
+            assert not list((results / "runs").glob("*.parquet"))
     assert 0 < len(ResultStore(results).completed()) < 12
 
     # Two processes finish it together.

@@ -137,6 +137,187 @@ def test_calibration_images_are_set_apart(tmp_path):
     assert {run.settings["num_examples"] for run in clean} == {96 - 24}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"on_error": "skip"},
+        {"evaluate": {"num_resamples": 51}},
+        {"evaluate": {"metrics": ["accuracy"]}},
+        {"evaluate": {"calibration": 24}},
+        {"evaluate": {"clean": ["digits@validation"], "calibration": None}},
+        {"train": {"epochs": 4}},
+        {"train": {"batch_size": 31}},
+        {"train": {"warmup_epochs": 2.0}},
+        {"train": {"label_smoothing": 0.1}},
+        {"train": {"augmentations": ["flip"]}},
+        {"train": {"clip_norm": 1.0}},
+        {"train": {"drop_rate": 0.1}},
+        {"train": {"drop_path_rate": 0.1}},
+        {"train": {"dtype": "bfloat16"}},
+        {"train": {"image_size": 16}},
+        {"train": {"seeds": [1]}},
+        {"limit": 97},
+    ],
+    ids=str,
+)
+def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
+    plain = experiment(tmp_path)
+    table = plain.model_dump(mode="json")
+    for key, value in change.items():
+        if isinstance(value, dict):
+            table[key] |= value
+        else:
+            table[key] = value
+    before = set(make_plan(plain).run_ids())
+    after = set(make_plan(experiment(tmp_path, **table)).run_ids())
+    trials = {t.trial_id for p in make_plan(plain).populations for t in p.trials}
+    changed = before - after
+    # What only evaluation depends on leaves the trained networks as they are.
+    expected = (
+        before if {"train", "limit", "on_error"} & set(change) else before - trials
+    )
+    assert changed == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"results": "elsewhere"}, {"name": "other"}, {"train": {"strategy": "loop"}}],
+    ids=str,
+)
+def test_what_decides_no_number_is_not(tmp_path, change):
+    plain = experiment(tmp_path)
+    table = plain.model_dump(mode="json")
+    for key, value in change.items():
+        table[key] = table[key] | value if isinstance(value, dict) else value
+    twin = make_plan(experiment(tmp_path, **table))
+    assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
+
+
+def save_classes(folder, classes, name="images"):
+    """An array dataset of 8 x 8 images, three of each class."""
+    draw = np.random.default_rng(len(classes))
+    path = folder / f"{name}.npz"
+    labels = np.repeat(np.arange(len(classes)), 3)
+    images = draw.integers(0, 256, (len(labels), 8, 8, 3), np.uint8)
+    np.savez(path, images=images, labels=labels, class_names=np.array(classes))
+    return f"arrays:{path}"
+
+
+def subject_on(tmp_path, **evaluate):
+    table = {"models": [{"name": "mixer_micro", "weights": "random:0"}]}
+    table |= {"num_resamples": 0} | evaluate
+    classes = table.pop("classes", None)
+    return experiment(
+        tmp_path / "out", train=None, evaluate=table, limit=None, classes=classes
+    )
+
+
+def test_one_label_two_classes_is_refused(tmp_path):
+    clean = save_classes(tmp_path, ["cat", "dog", "emu"], "clean")
+    shifted = save_classes(tmp_path, ["cat", "emu"], "shifted")
+    with pytest.raises(UserError, match=r"label 1 is 'dog' in .* and 'emu' in"):
+        make_plan(subject_on(tmp_path, clean=[clean], shifted=[shifted]))
+
+
+def test_another_number_of_classes_than_the_model_has(tmp_path):
+    clean = save_classes(tmp_path, ["cat", "dog", "emu"])
+    model = {"name": "mixer_micro", "weights": "random:0", "num_classes": 1000}
+    with pytest.raises(UserError, match=r"num_classes=1000.* has 3 classes.*classes"):
+        make_plan(subject_on(tmp_path, clean=[clean], models=[model]))
+
+
+def test_class_file_gives_labels_but_not_to_foreign_images(tmp_path):
+    clean = save_classes(tmp_path, ["cat", "dog"], "clean")
+    foreign = save_classes(tmp_path, ["oak", "elm"], "foreign")
+    classes = tmp_path / "classes.txt"
+    classes.write_text("ant\ncat\ndog\n")
+    config = subject_on(
+        tmp_path, clean=[clean], ood=[foreign], classes=str(classes), num_resamples=10
+    )
+    runs = list(sweep(config))
+    assert [run.status for run in runs] == ["ok", "ok"]
+    assert set(runs[0].examples["label"]) == {1, 2}
+    assert runs[0].settings["num_classes"] == 3
+
+
+def test_empty_line_in_a_class_file(tmp_path):
+    clean = save_classes(tmp_path, ["cat", "dog"])
+    classes = tmp_path / "classes.txt"
+    classes.write_text("cat\n\ndog\n")
+    with pytest.raises(UserError, match="line 2 is empty"):
+        make_plan(subject_on(tmp_path, clean=[clean], classes=str(classes)))
+
+
+def test_the_same_work_twice_is_done_once(tmp_path):
+    model = {"name": "mixer_micro", "weights": "random:0"}
+    plan = make_plan(
+        subject_on(tmp_path, clean=["digits", "digits@test"], models=[model, model])
+    )
+    assert len(plan.subjects) == len(plan.targets) == 1
+
+
+def test_calibration_on_the_evaluated_images(tmp_path):
+    with pytest.raises(UserError, match="calibration set too"):
+        make_plan(
+            subject_on(tmp_path, clean=["digits@test"], calibration="digits@test")
+        )
+
+
+def test_images_set_apart_are_left_out_of_their_shifted_versions(tmp_path):
+    shifted = ["digits-c/contrast_1"]
+    plan = make_plan(
+        subject_on(tmp_path, clean=["digits@test"], shifted=shifted, calibration=40)
+    )
+    clean, corrupted = plan.targets
+    assert list(clean.source.ids) == list(corrupted.source.ids)
+    assert len(clean.source) == 289 - 40
+
+
+def test_lost_weights_that_cannot_be_made_again(tmp_path, monkeypatch):
+    """A trial is done, its weights are gone, training fails: that is a failure."""
+    config = experiment(tmp_path)
+    list(sweep(config))
+    for path in (tmp_path / "weights").iterdir():
+        path.unlink()
+    evaluate = config.evaluate.model_dump(mode="json")
+    evaluate["shifted"].append("digits-c/contrast_4")
+
+    def failing(*arguments, **options):
+        raise RuntimeError("no gradient today")
+
+    monkeypatch.setattr(run_module, "train_population", failing)
+    new = list(sweep(experiment(tmp_path, evaluate=evaluate)))
+    assert [run.kind for run in new] == ["evaluation"] * 3
+    assert {run.error.message for run in new} == {"no gradient today"}
+
+
+def test_damaged_weights_are_made_again(tmp_path):
+    config = experiment(tmp_path)
+    list(sweep(config))
+    for path in (tmp_path / "weights").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    evaluate = config.evaluate.model_dump(mode="json")
+    evaluate["shifted"].append("digits-c/contrast_4")
+    new = list(sweep(experiment(tmp_path, evaluate=evaluate)))
+    assert [run.status for run in new] == ["ok"] * 3
+    assert len(list((tmp_path / "weights").glob("*.corrupt"))) == 3
+
+
+def test_loop_strategy_on_several_devices(tmp_path):
+    train = experiment(tmp_path).train.model_dump(mode="json")
+    train |= {"strategy": "loop", "epochs": 1}
+    runs = list(sweep(experiment(tmp_path, train=train)))
+    assert {run.status for run in runs} == {"ok"}
+
+
+def test_a_limit_below_the_batch_size(tmp_path):
+    runs = list(sweep(experiment(tmp_path, limit=16)))
+    assert {run.status for run in runs} == {"ok"}
+    trial = next(run for run in runs if run.kind == "trial")
+    assert trial.settings["train_batch_size"] == 16
+
+
 def test_zoo_model_with_weights_from_a_file(tmp_path, finished):
     config, runs = finished
     trial = next(run for run in runs if run.kind == "trial")

@@ -1,0 +1,221 @@
+"""One pass of images through a compiled step, and everything counted."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxbench.data.batches import ImageArrays, Skipped
+from jaxbench.engine.collect import Collector
+from jaxbench.engine.feed import Dataset, open_batches
+from jaxbench.engine.mesh import process_share
+from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
+from jaxbench.engine.timing import StepClock, Timing
+from jaxbench.errors import UserError
+from jaxbench.metrics import ClassificationState
+from model_zoo import Classifier
+
+Role = Literal["clean", "shifted", "ood"]
+OnError = Literal["raise", "skip"]
+Progress = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PassRequest:
+    """What stays the same when a pass starts again with a smaller batch.
+
+    Attributes:
+        model: The classifier.
+        variables: Its flat weights.
+        mesh: Devices to use.
+        role: Whether labels count; see `evaluate`.
+        on_error: What an unreadable image does; see `evaluate`.
+        temperature: A second temperature to score at, if any.
+        keep_logits: Whether logits leave the device.
+        keep_features: Whether features leave the device.
+        progress: Called with (steps done, steps in all).
+    """
+
+    model: Classifier
+    variables: Mapping[str, jax.Array | np.ndarray]
+    mesh: Mesh
+    role: Role = "clean"
+    on_error: OnError = "raise"
+    temperature: float | None = None
+    keep_logits: bool = False
+    keep_features: bool = False
+    progress: Progress | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PassResult:
+    """What a pass leaves: see `Evaluation` for the fields.
+
+    On several processes `skipped` names what this process could not read; all else is
+    the same on every one.
+    """
+
+    columns: dict[str, np.ndarray]
+    skipped: tuple[Skipped, ...]
+    num_skipped: int
+    batch_size: int
+    timing: Timing
+    logits: np.ndarray | None
+    features: np.ndarray | None
+
+
+def round_up(batch_size: int, mesh: Mesh) -> int:
+    """The next multiple of the number of devices."""
+    return -(-batch_size // mesh.size) * mesh.size
+
+
+def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassResult:
+    """One pass; when memory runs out, another with half the batch, from the start.
+
+    Args:
+        request: What to run.
+        dataset: What to run it on.
+        batch_size: Rows of a step, rounded up to a multiple of the devices.
+
+    Raises:
+        UserError: At an unreadable image under `on_error="raise"`.
+        RuntimeError: If an example was lost or counted twice.
+    """
+    rows = round_up(batch_size, request.mesh)
+    while True:
+        plan = StepPlan(
+            request.model,
+            request.mesh,
+            rows,
+            tempered=request.temperature is not None,
+            keep_logits=request.keep_logits,
+            keep_features=request.keep_features,
+        )
+        try:
+            return _run(request, plan, dataset)
+        except jax.errors.JaxRuntimeError as error:
+            exhausted = "RESOURCE_EXHAUSTED" in str(error)
+            if not exhausted or rows <= request.mesh.size:
+                raise
+        smaller = round_up(rows // 2, request.mesh)
+        _log.warning(
+            "%s: out of memory with batch size %d; starting the dataset again with %d",
+            request.model.name,
+            rows,
+            smaller,
+        )
+        rows = smaller
+
+
+def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
+    batches = open_batches(
+        dataset,
+        plan.model.input_spec,
+        plan.batch_size,
+        on_error=request.on_error,
+        share=process_share(plan.mesh),
+    )
+    stepper = Stepper.build(plan, request.variables)
+    collector, clock = Collector(), StepClock()
+    carry, failure = stepper.empty_carry(), None
+    try:
+        carry = _feed(request, stepper, carry, batches, collector, clock)
+    except UserError as error:
+        failure = error
+    # Before the one collective of a pass: nobody waits for a process that gave up.
+    _agree(failure)
+    clock.finish()
+    state = stepper.total(carry)
+    columns, extra = collector.finish()
+    in_memory = isinstance(dataset, ImageArrays)
+    skipped = tuple(dataset.skipped if in_memory else batches.skipped)
+    _assert_all_counted(dataset, columns, state, skipped)
+    rows = len(columns["id"])
+    return PassResult(
+        columns=columns,
+        skipped=skipped,
+        num_skipped=len(skipped) if in_memory else len(dataset.labels) - rows,
+        batch_size=plan.batch_size,
+        timing=clock.summary(
+            batch_size=plan.batch_size,
+            num_images=rows,
+            compile_seconds=stepper.compile_seconds,
+            program_bytes=stepper.program.memory_bytes,
+            devices=list(plan.mesh.local_devices),
+        ),
+        logits=extra.get("logits"),
+        features=extra.get("features"),
+    )
+
+
+def _feed(
+    request: PassRequest,
+    stepper: Stepper,
+    carry: Carry,
+    batches,
+    collector: Collector,
+    clock: StepClock,
+) -> Carry:
+    """Sends every batch through the step; no host round trip on the way."""
+    temperature = 1.0 if request.temperature is None else request.temperature
+    steps = len(batches)
+    for number, batch in enumerate(clock.wait_for(batches)):
+        foreign = request.role == "ood"
+        labels = np.full_like(batch.labels, -1) if foreign else batch.labels
+        at = number % STEPS_PER_FETCH
+        carry, output = stepper(
+            carry, batch.images, labels, batch.valid, at, temperature
+        )
+        collector.add_host(batch.ids, labels, batch.valid)
+        collector.add_extra(logits=output.logits, features=output.features)
+        clock.step(output.seen)
+        if at == STEPS_PER_FETCH - 1 or number == steps - 1:
+            collector.add_rows(carry.rows, at + 1)
+            carry = Carry(carry.state, stepper.empty_carry().rows)
+        if request.progress:
+            request.progress(number + 1, steps)
+    return carry
+
+
+def _agree(failure: UserError | None) -> None:
+    """Ends the pass on every process if it failed on one of them."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        flags = multihost_utils.process_allgather(np.asarray(failure is not None))
+        failed = np.flatnonzero(flags).tolist()
+        if failed and failure is None:
+            raise UserError(
+                f"process(es) {failed} could not read an image; their own messages "
+                "name it"
+            )
+    if failure is not None:
+        raise failure
+
+
+def _assert_all_counted(
+    dataset: Dataset,
+    columns: Mapping[str, np.ndarray],
+    state: ClassificationState,
+    skipped: tuple[Skipped, ...],
+) -> None:
+    """Every example is in exactly one place: a column, or the list of skipped ones."""
+    rows = len(columns["id"])
+    # Images in memory were skipped before they came here. On several processes each
+    # knows only of the images that it skipped itself.
+    before = isinstance(dataset, ImageArrays)
+    expected = len(dataset.labels) - (0 if before else len(skipped))
+    lost = rows != expected if jax.process_count() == 1 else rows > expected
+    sums = (int(state.num_examples), int(state.num_correct))
+    if lost or not rows or sums != (rows, int(columns["correct"].sum())):
+        raise RuntimeError(
+            f"{len(dataset.labels)} examples went in, {len(skipped)} were skipped, "
+            f"{rows} rows came out; the devices counted {sums[0]}, {sums[1]} of them "
+            "right" + ("; no image could be read" if not rows else "")
+        )
