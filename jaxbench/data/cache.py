@@ -41,7 +41,11 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def remembered(
-    kind: str, key: str, compute: Callable[[], dict[str, np.ndarray]]
+    kind: str,
+    key: str,
+    compute: Callable[[], dict[str, np.ndarray]],
+    *,
+    keep: Callable[[dict[str, np.ndarray]], bool] = lambda arrays: True,
 ) -> dict[str, np.ndarray]:
     """Arrays that were computed once for a key, or are computed now.
 
@@ -52,6 +56,7 @@ def remembered(
         kind: Sub-folder of the cache.
         key: Text that changes whenever the arrays would.
         compute: Called where nothing is remembered.
+        keep: Whether to remember what was computed.
     """
     path = cache_folder() / kind / f"{digest(key)}.npz"
     try:
@@ -60,6 +65,8 @@ def remembered(
             return dict(np.load(file, allow_pickle=False))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         arrays = compute()
+    if not keep(arrays):
+        return arrays
     with (
         contextlib.suppress(OSError),
         written_whole(path) as temporary,

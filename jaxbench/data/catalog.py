@@ -7,6 +7,7 @@ for a user's own data: `digits@test`, `digits-c/gaussian_noise_3`,
 """
 
 import fnmatch
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,8 @@ KINDS: dict[str, Callable[[str, str | None, str], Source]] = {
     "folder": open_folder,
     "tfds": open_tfds,
 }
+# What follows these is the path of a file or folder.
+_PATH_KINDS = ("arrays", "folder")
 
 
 class Address(NamedTuple):
@@ -117,10 +120,11 @@ class Address(NamedTuple):
 
 
 def parse_address(address: str) -> Address:
-    """Takes an address apart, without looking at what it names.
+    """Takes an address apart.
 
-    `kind` is "" for a name in DATASETS. An "@" inside a path is part of the path where
-    a "/" follows it.
+    `kind` is "" for a name in DATASETS. An "@" inside the path of a file or folder is
+    part of it where a "/" follows, or where there is something at the whole path. A
+    "~" in front of it is the home folder.
 
     Raises:
         UserError: If the kind is unknown or something is empty.
@@ -128,8 +132,10 @@ def parse_address(address: str) -> Address:
     kind, colon, path = address.partition(":")
     if not colon or not re.fullmatch(r"[\w-]+", kind):
         kind, path = "", address
+    if kind in _PATH_KINDS:
+        path = os.path.expanduser(path)
     head, at, split = path.rpartition("@")
-    if not at or "/" in split:
+    if not at or "/" in split or (kind in _PATH_KINDS and os.path.exists(path)):
         head, split = path, None
     if kind and kind not in KINDS:
         raise UserError(f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}")
@@ -208,13 +214,14 @@ def expand_addresses(patterns: str | Iterable[str]) -> tuple[str, ...]:
     `*`, `?` and `[...]` match within DATASETS (`digits-c/*_3`, `digits@*`) and among
     the prepared configs of a TFDS dataset (`tfds:cifar10_corrupted/*@test`). The name
     of a dataset with configs stands for all of them (`digits-c`). Paths of other kinds
-    are left as they are.
+    are left as they are; their splits, and those of TFDS, are named one by one.
 
     Returns:
         Addresses in the order of the patterns, each once.
 
     Raises:
-        UserError: If a pattern matches nothing; all such patterns are named.
+        UserError: If a pattern matches nothing, or asks for several splits of what is
+            not in DATASETS; all such patterns are named.
     """
     patterns = [patterns] if isinstance(patterns, str) else list(patterns)
     found: dict[str, None] = {}
@@ -232,6 +239,12 @@ def expand_addresses(patterns: str | Iterable[str]) -> tuple[str, ...]:
 def _expand(pattern: str) -> list[str]:
     kind, path, split = parse_address(pattern)
     name, slash, config = path.partition("/")
+    # TFDS's own syntax has brackets: `test[:25%]`.
+    if kind and any(c in (split or "") for c in ("*?" if kind == "tfds" else "*?[")):
+        raise UserError(
+            f"{pattern!r}: wildcards after @ match the splits of {', '.join(DATASETS)} "
+            f"only; of {kind}: name each split in an address of its own"
+        )
     if kind == "tfds" and any(c in config for c in "*?["):
         matches = fnmatch.filter(prepared_configs(name), config)
         end = "" if split is None else f"@{split}"
@@ -247,5 +260,8 @@ def _expand(pattern: str) -> list[str]:
         return [pattern]
     if not addresses:
         known = ", ".join(DATASETS) if not kind else "its prepared configs"
+        if not kind and split:
+            with_splits = [a for a in catalog_addresses() if "@" in a]
+            known = f"{', '.join(with_splits)}; other names have no splits"
         raise UserError(f"{pattern!r} matches nothing among {known}")
     return addresses

@@ -57,9 +57,9 @@ def test_gray_becomes_three_equal_channels(shape):
     assert source.ids[7] == "000007"
 
 
-def test_fingerprint_follows_pixels_labels_and_names():
-    def fingerprint(images=IMAGES, labels=LABELS, names=("x", "y", "z")):
-        return ArraySource("a", images, labels, names).fingerprint
+def test_fingerprint_follows_pixels_labels_names_and_ids():
+    def fingerprint(images=IMAGES, labels=LABELS, names=("x", "y", "z"), ids=None):
+        return ArraySource("a", images, labels, names, ids).fingerprint
 
     other = IMAGES.copy()
     other[3, 2, 1, 0] ^= 1
@@ -68,8 +68,11 @@ def test_fingerprint_follows_pixels_labels_and_names():
         fingerprint(images=other),
         fingerprint(labels=LABELS[::-1]),
         fingerprint(names=("x", "y", "w")),
+        # Other ids, other noise where the images are corrupted.
+        fingerprint(ids=[f"i{n}" for n in range(20)]),
+        fingerprint(ids=[f"i{19 - n}" for n in range(20)]),
     }
-    assert len(prints) == 4
+    assert len(prints) == 6
     assert fingerprint(IMAGES.copy()) == fingerprint(np.asfortranarray(IMAGES))
 
 
@@ -96,6 +99,15 @@ BAD_ARRAYS = {
     "19 ids come more than once": {"ids": ["a"] * 20},
     "the highest label is 2, but there are 2 class_names": {"class_names": ["x", "y"]},
     "class_names come more than once": {"class_names": ["x", "y", "x"]},
+    "highest label is 4294967297 of 20 examples; .* below 10000: number the": {
+        "labels": np.where(LABELS == 2, 2**32 + 1, LABELS)
+    },
+    # As int32 it would be -2147483648.
+    "highest label is 2147483648 of 20": {"labels": LABELS.astype("u8") + 2**31 - 2},
+    "the highest label is 2147483648, but there are 3": {
+        "labels": LABELS + 2**31 - 2,
+        "class_names": ["x", "y", "z"],
+    },
 }
 
 
@@ -104,6 +116,20 @@ def test_bad_arrays(message, tmp_path):
     arrays = {"images": IMAGES, "labels": LABELS} | BAD_ARRAYS[message]
     with pytest.raises(UserError, match=message):
         open_dataset(save(tmp_path / "bad.npz", **arrays))
+
+
+@pytest.mark.parametrize(("count", "limit"), [(20, 10_000), (1100, 11_000)])
+def test_how_many_classes_without_names(count, limit):
+    labels = np.zeros(count, np.int64)
+    images = np.zeros((count, 1, 1), np.uint8)
+    labels[3] = limit - 1
+    assert len(ArraySource("a", images, labels).class_names) == limit
+    labels[3] = limit
+    with pytest.raises(UserError, match=f"wanted labels below {limit}"):
+        ArraySource("a", images, labels)
+    # Sparse labels are fine where the classes have names.
+    names = [str(i) for i in range(limit + 1)]
+    assert ArraySource("a", images, labels, names).labels[3] == limit
 
 
 def test_all_problems_at_once():

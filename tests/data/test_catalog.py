@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from jaxbench.data import CORRUPTIONS, DATASETS, expand_addresses, open_dataset
@@ -26,7 +27,7 @@ def test_fingerprints_tell_datasets_apart():
     assert open_dataset("digits@test").fingerprint == DIGITS_TEST_FINGERPRINT
 
 
-DIGITS_TEST_FINGERPRINT = "e2db35b9634be72798798b91132e4890"
+DIGITS_TEST_FINGERPRINT = "0078ceed733986e3ea3ca312099dba68"
 
 
 def test_the_table_is_filled_in():
@@ -84,6 +85,48 @@ def test_expanding():
     assert len(expand_addresses("digits-c")) == 5 * len(CORRUPTIONS)
     third = expand_addresses("digits-c/*_3")
     assert third == tuple(f"digits-c/{name}_3" for name in CORRUPTIONS)
+    assert expand_addresses("dig*@t*") == ("digits@train", "digits@test")
+
+
+WILD_SPLITS = {
+    "folder:/x@*": "wildcards after @ match .* digits.*; of folder: name each",
+    "arrays:/x.npz@[tv]*": "of arrays: name each split",
+    "tfds:x@*": "of tfds: name each split",
+    "digits-ood@*": "nothing among digits@train, .* other names have no splits",
+    "digits-c/*@test": "nothing among digits@train, .* other names have no splits",
+}
+
+
+@pytest.mark.parametrize("pattern", WILD_SPLITS)
+def test_wildcards_in_splits_that_cannot_be_listed(pattern):
+    with pytest.raises(UserError, match=WILD_SPLITS[pattern]):
+        expand_addresses(["digits@*", pattern])
+
+
+def test_brackets_of_tfds_are_no_wildcards():
+    assert expand_addresses("tfds:x@test[:25%]") == ("tfds:x@test[:25%]",)
+
+
+def test_paths_with_an_at_sign(tmp_path, write_tree, photos):
+    write_tree(tmp_path / "me@home", photos)
+    np.savez(tmp_path / "a@b.npz", images=np.zeros((2, 4, 4), "u1"), labels=[0, 1])
+    address = f"folder:{tmp_path}/me@home"
+    whole = open_dataset(address)
+    assert (len(whole), whole.name) == (30, address)
+    assert len(open_dataset(f"{address}@test")) == 3
+    assert len(open_dataset(f"arrays:{tmp_path}/a@b.npz")) == 2
+    assert expand_addresses(address) == (address,)
+    # Nothing is at this whole path: the last part is a split.
+    with pytest.raises(UserError, match=r"there is nothing at '.*/me'"):
+        open_dataset(f"folder:{tmp_path}/me@work")
+
+
+def test_the_home_folder(tmp_path, write_tree, photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_tree(tmp_path / "photos@2x", photos)
+    source = open_dataset("folder:~/photos@2x")
+    assert (len(source), source.name) == (30, "folder:~/photos@2x")
+    assert len(open_dataset("folder:~/photos@2x@validation")) == 3
 
 
 def test_patterns_that_match_nothing_are_named_together():

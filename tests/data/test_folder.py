@@ -1,13 +1,13 @@
-import gzip
-import io
+import errno
 import os
-import tarfile
 
 import numpy as np
 import pytest
 
 from jaxbench.data import cache, load_images, open_dataset, take
+from jaxbench.data.source import DecodeError
 from jaxbench.data.sources import tar as tar_module
+from jaxbench.data.sources import trees
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
 
@@ -111,6 +111,42 @@ def test_a_folder_inside(lay_out, photos):
         open_dataset(f"{address}/wrapped/tran")
 
 
+WRAPPED = {
+    "cat/{}.jpg": "photos",
+    "data/cat/{}.jpg": "photos/data",
+    "train/cat/{}.jpg": "photos",  # whose only split is train
+    "n01440764_{}.JPEG": None,  # a class with its images
+}
+
+
+@pytest.mark.parametrize("inner", WRAPPED)
+def test_a_wrapper_is_no_class(lay_out, encoded, inner):
+    names = [inner.format(0), inner.replace("cat", "dog").format(1)]
+    address = lay_out({f"photos/{name}": encoded(0) for name in names}, "outer")
+    if WRAPPED[inner] is None:
+        assert open_dataset(address).class_names == ("photos",)
+        return
+    works = f"{address}/{WRAPPED[inner]}"
+    for split in ("", "@test"):
+        with pytest.raises(UserError, match="only folder, 'photos', holds no ") as e:
+            open_dataset(address + split)
+        assert str(e.value).endswith(f"classes: {works.removeprefix('folder:')}")
+    assert open_dataset(works).class_names == ("cat", "dog")
+
+
+def test_a_wrapper_inside_splits(lay_out, encoded):
+    files = [f"{s}/photos/{c}/0.jpg" for s in ("train", "val") for c in ("cat", "dog")]
+    address = lay_out({path: encoded(0) for path in files})
+    with pytest.raises(UserError, match=r"@train: its only .*/train/photos$"):
+        open_dataset(f"{address}@train")
+    assert open_dataset(f"{address}/train/photos").class_names == ("cat", "dog")
+
+
+def test_one_class_with_images_and_folders(lay_out, encoded):
+    files = {f"cat/{path}": encoded(0) for path in ("0.jpg", "old/1.jpg", "new/2.jpg")}
+    assert open_dataset(lay_out(files)).class_names == ("cat",)
+
+
 def test_a_class_may_be_called_train(lay_out, encoded):
     files = {f"{c}/0.jpg": encoded(0) for c in ("bus", "train")}
     assert open_dataset(lay_out(files)).class_names == ("bus", "train")
@@ -193,56 +229,6 @@ def test_links(tmp_path, write_tree, photos):
     assert "dog/gone.jpg: a link to nothing" in str(caught.value)
 
 
-def add(archive, name, content=b"", **fields):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    for field, value in fields.items():
-        setattr(member, field, value)
-    archive.addfile(member, io.BytesIO(content))
-
-
-def test_links_inside_a_tar(tmp_path):
-    path = tmp_path / "links.tar"
-    with tarfile.open(path, "w") as archive:
-        add(archive, "./a/real.jpg", b"first")
-        add(archive, "./a/real.jpg", b"later")  # a name that comes twice
-        add(archive, "b/hard.jpg", type=tarfile.LNKTYPE, linkname="./a/real.jpg")
-        add(archive, "b/soft.jpg", type=tarfile.SYMTYPE, linkname="../b/hard.jpg")
-    source = open_dataset(f"folder:{path}")
-    assert source.ids == ("a/real.jpg", "b/hard.jpg", "b/soft.jpg")
-    assert {source[i].image for i in range(3)} == {b"later"}
-    with tarfile.open(path, "a") as archive:
-        for name, target in {"x": "y", "y": "x", "z": "../../etc/passwd"}.items():
-            add(
-                archive,
-                f"b/{name}.jpg",
-                type=tarfile.SYMTYPE,
-                linkname=target if "/" in target else f"{target}.jpg",
-            )
-    with pytest.raises(UserError, match=r"b/x\.jpg: .*loop.* b/y\.jpg: .* b/z\.jpg:"):
-        open_dataset(f"folder:{path}")
-
-
-def test_damaged_archives(tmp_path, write_tree, pack, photos):
-    root = write_tree(tmp_path / "photos", photos)
-    whole = pack(root, tmp_path / "whole.tar.gz").read_bytes()
-    plain = gzip.decompress(whole)
-    damaged = {
-        "cut.tar.gz": (whole[: len(whole) // 2], "not a whole gzip file"),
-        "text.tar.gz": (b"text", "not a whole gzip file"),
-        "empty.tar": (b"", "not a whole tar file"),
-        "text.tar": (b"text" * 400, "not a whole tar file"),
-        "cut.tar": (plain[: len(plain) // 2 + 100], "not a whole tar file"),
-        "text.tgz": (gzip.compress(b"text" * 400), "not a whole tar file"),
-    }
-    for name, (content, message) in damaged.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name}: {message}"):
-            open_dataset(f"folder:{tmp_path / name}")
-    left = [p for p in (cache.cache_folder() / "tar").iterdir() if p.name[0] == "."]
-    assert not left
-
-
 def test_archives_are_unpacked_and_indexed_once(lay_out, photos, monkeypatch):
     address = lay_out(photos)
     first = open_dataset(address)
@@ -254,16 +240,6 @@ def test_archives_are_unpacked_and_indexed_once(lay_out, photos, monkeypatch):
     monkeypatch.setattr(tar_module.shutil, "copyfileobj", again)
     second = open_dataset(address)
     assert [second[i] for i in range(30)] == [first[i] for i in range(30)]
-
-
-def test_a_changed_archive_is_read_anew(tmp_path, write_tree, pack, photos):
-    root = write_tree(tmp_path / "photos", photos)
-    archive = tmp_path / "photos.tar.gz"
-    before = open_dataset(f"folder:{pack(root, archive)}").fingerprint
-    (root / "cat/00.jpg").write_bytes(photos["cat/01.jpg"])
-    after = open_dataset(f"folder:{pack(root, archive)}")
-    assert after[0].image == photos["cat/01.jpg"]
-    assert after.fingerprint != before
 
 
 def test_an_unwritable_cache(tmp_path, write_tree, pack, photos, monkeypatch):
@@ -303,10 +279,48 @@ def test_fingerprints_follow_content_not_place(tmp_path, write_tree, pack, photo
     assert take(again, [3, 17]).fingerprint in few
 
 
-def test_a_tar_that_shrinks_while_open(tmp_path, write_tree, pack, photos):
-    archive = pack(write_tree(tmp_path / "photos", photos), tmp_path / "p.tar")
-    source = open_dataset(f"folder:{archive}")
-    os.truncate(archive, 4000)
+@pytest.fixture
+def unreadable(monkeypatch):
+    """Paths, relative to the folder, that the system refuses to read, and why."""
+    errors = {}
+    read = trees.DirectoryTree.read
+
+    def read_(tree, path):
+        if path in errors:
+            raise OSError(errors[path], os.strerror(errors[path]), f"/at/{path}")
+        return read(tree, path)
+
+    monkeypatch.setattr(trees.DirectoryTree, "read", read_)
+    return errors
+
+
+def test_an_unreadable_file_is_for_the_reader_to_judge(
+    tmp_path, write_tree, photos, unreadable
+):
+    roots = [write_tree(tmp_path / name, photos) for name in ("one", "two")]
+    whole = open_dataset(f"folder:{write_tree(tmp_path / 'w', photos)}").fingerprint
+    prints = set()
+    for code in (errno.EACCES, errno.EIO):
+        unreadable["cat/03.jpg"] = code
+        # Of both folders the same: the reason, not the place, is digested.
+        found = {open_dataset(f"folder:{root}").fingerprint for root in roots}
+        assert len(found) == 1
+        prints |= found
+    assert len(prints | {whole}) == 3
+    source = open_dataset(f"folder:{roots[1]}")
+    with pytest.raises(DecodeError, match=r"'cat/03\.jpg': .*Input/output"):
+        load_images(source, SPEC)
     loaded = load_images(source, SPEC, on_error="skip")
-    assert 0 < len(loaded.ids) < 30
-    assert "the archive ends after" in loaded.skipped[0].reason
+    assert [skipped.id for skipped in loaded.skipped] == ["cat/03.jpg"]
+    assert len(loaded.ids) == 29
+    # Readable again, with the same size and time of change: nothing was remembered.
+    unreadable.clear()
+    assert open_dataset(f"folder:{roots[1]}").fingerprint == whole
+
+
+def test_a_file_that_goes_after_the_listing(tmp_path, write_tree, photos):
+    root = write_tree(tmp_path / "photos", photos)
+    source = open_dataset(f"folder:{root}")
+    (root / "dog/05.jpg").unlink()
+    assert source.fingerprint_of(np.arange(30)) != source.fingerprint_of(np.arange(15))
+    assert load_images(source, SPEC, on_error="skip").skipped[0].id == "dog/05.jpg"

@@ -12,6 +12,11 @@ from jaxbench.data.source import Example, digest, read_only
 from jaxbench.errors import UserError
 
 _KEYS = ("images", "labels", "ids", "class_names")
+# Without class_names, the highest label decides the number of classes. One absurd label
+# must not make billions of them, so they may not be more than ten an example, and any
+# dataset may have 10,000.
+_CLASSES_PER_EXAMPLE = 10
+_EXAMPLES_AT_LEAST = 1000
 
 
 class ArraySource:
@@ -20,8 +25,9 @@ class ArraySource:
     Args:
         name: What to call it in results.
         images: uint8 [N, h, w, 3], or gray [N, h, w] or [N, h, w, 1].
-        labels: Whole numbers [N], 0 or more.
-        class_names: One name a class; "0", "1", ... if not given.
+        labels: Whole numbers [N], 0 or more, below 2**31.
+        class_names: One name a class; "0", "1", ... up to the highest label if not
+            given, which must then be below 10 * max(N, 1000).
         ids: One unique name a row; "000000", "000001", ... if not given.
 
     Raises:
@@ -55,7 +61,7 @@ class ArraySource:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of pixels, labels and class names."""
+        """Digest of pixels, labels, class names and ids (they key corruptions)."""
         return self._fingerprint
 
     @cached_property
@@ -66,6 +72,7 @@ class ArraySource:
             images.tobytes(),
             self.labels.astype("<i4").tobytes(),
             self.class_names,
+            self.ids,
         )
 
     def __len__(self) -> int:
@@ -161,6 +168,16 @@ def _label_problems(labels: np.ndarray, class_names: Sequence[str] | None) -> li
             )
         if len(set(class_names)) < len(class_names):
             problems.append("class_names come more than once")
+        return problems
+    count = _CLASSES_PER_EXAMPLE * max(len(labels), _EXAMPLES_AT_LEAST)
+    # At most what int32 can hold.
+    limit = min(count, 2**31)
+    if labels.max() >= limit:
+        problems.append(
+            f"the highest label is {labels.max()} of {len(labels)} examples; without "
+            f"class_names, wanted labels below {limit}: number the classes from 0, or "
+            "give class_names"
+        )
     return problems
 
 

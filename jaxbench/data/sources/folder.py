@@ -5,6 +5,7 @@ val (or validation) and test are splits. Files whose names begin with a WordNet 
 ImageNet's do (`n01440764_tench.JPEG`), may lie flat, without class folders.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ SPLIT_FOLDERS = {
 }
 _WORDNET_ID = re.compile(r"(n\d{8})_")
 _READERS = 8
+_UNREADABLE = "unreadable:"
 
 
 class FolderSource:
@@ -73,19 +75,35 @@ class FolderSource:
         """Digest of (path, content) of some rows, in their order.
 
         Reads those files once; the digest is remembered in the cache under their
-        paths, sizes and times of change. A folder, and a tar of it, digest alike.
+        paths, sizes and times of change. A folder, and a tar of it, digest alike. A
+        file that cannot be read counts as the reason: whether it ends the run is for
+        who asks for the image to say.
         """
         ids = [self.ids[i] for i in indices]
         paths = [self._path(id) for id in ids]
 
         def compute() -> dict[str, np.ndarray]:
             with ThreadPoolExecutor(_READERS) as pool:
-                contents = pool.map(lambda path: digest(self._tree.read(path)), paths)
-                rows = [f"{i}\0{c}" for i, c in zip(ids, contents, strict=True)]
-            return {"digest": np.array(digest(rows))}
+                contents = list(pool.map(self._content_digest, paths))
+            rows = [f"{i}\0{c}" for i, c in zip(ids, contents, strict=True)]
+            unreadable = any(content.startswith(_UNREADABLE) for content in contents)
+            return {"digest": np.array(digest(rows)), "whole": np.array(not unreadable)}
 
         key = "\n".join((self._prefix, self._tree.stamp(paths)))
-        return str(remembered("fingerprints", key, compute)["digest"])
+        # What could not be read may be readable the next time, under the same stamp.
+        found = remembered(
+            "fingerprints", key, compute, keep=lambda arrays: bool(arrays["whole"])
+        )
+        return str(found["digest"])
+
+    def _content_digest(self, path: str) -> str:
+        try:
+            return digest(self._tree.read(path))
+        except OSError as error:
+            # The code, not the message: that names the place, and other machines
+            # word it otherwise.
+            reason = errno.errorcode.get(error.errno or 0, str(error))
+            return f"{_UNREADABLE}{reason}"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,17 +132,19 @@ def open_folder(path: str, split: str | None, name: str) -> FolderSource:
 
     Raises:
         UserError: If nothing is there, there are no images, class folders are empty
-            (all are named), links loop, or the split does not exist.
+            (all are named), links loop, the split does not exist, or the only folder
+            holds folders alone (the path that holds the classes is named).
     """
     tree, prefix = _open_tree(path, name)
     try:
         splits = _split_folders(tree, prefix, name)
         if splits:
-            return _own_split(tree, prefix, splits, split, name)
+            return _own_split(tree, prefix, splits, split, name, path)
         if split not in (None, "all", *STANDARD_SHARES):
             known = ("all", *STANDARD_SHARES)
             raise UserError(f"{name}: {unknown_name('split', split, known)}")
         ids, labels, class_names = _classify(tree, prefix, None, name)
+        _check_wrapper(tree, prefix, class_names, name, path)
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -204,7 +224,12 @@ def _split_folders(tree: Tree, prefix: str, name: str) -> dict[str, str]:
 
 
 def _own_split(
-    tree: Tree, prefix: str, splits: dict[str, str], split: str | None, name: str
+    tree: Tree,
+    prefix: str,
+    splits: dict[str, str],
+    split: str | None,
+    name: str,
+    path: str,
 ) -> FolderSource:
     split = SPLIT_FOLDERS.get(split, split) if split else default_split(splits, name)
     if split not in splits:
@@ -214,6 +239,7 @@ def _own_split(
     class_names = sorted({c for folder in folders for c in tree.folders(folder)})
     root = _join(prefix, splits[split])
     ids, labels, _ = _classify(tree, root, class_names, name)
+    _check_wrapper(tree, root, class_names, name, f"{path}/{splits[split]}")
     return FolderSource(name, tree, root, ids, labels, class_names)
 
 
@@ -268,6 +294,36 @@ def _classify(
     if problems:
         raise ValueError("; ".join(problems))
     return ids, np.array(labels, np.int32), class_names
+
+
+def _check_wrapper(
+    tree: Tree, root: str, class_names: list[str], name: str, path: str
+) -> None:
+    """Refuses one class that is a folder around the classes: `photos/{cat,dog}`.
+
+    Args:
+        tree: Where the files are.
+        root: The folder of the tree whose sub-folders are the classes.
+        class_names: All classes.
+        name: The address.
+        path: What leads the user to the root.
+    """
+    if len(class_names) > 1:
+        return
+    inner = ""
+    folders = tree.folders(root)
+    # Down to the first folder with images, with several folders, or with splits.
+    while len(folders) == 1 and folders[0] not in SPLIT_FOLDERS:
+        below = _join(root, _join(inner, folders[0]))
+        if tree.files(below):
+            break
+        inner, folders = _join(inner, folders[0]), tree.folders(below)
+    if inner:
+        raise UserError(
+            f"{name}: its only folder, {class_names[0]!r}, holds no images but "
+            "folders, so that all images would be of one class; name the folder that "
+            f"holds the classes: {path.rstrip('/')}/{inner}"
+        )
 
 
 def _classify_flat(

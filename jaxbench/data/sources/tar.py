@@ -143,6 +143,7 @@ def _read_index(plain: str, path: str) -> dict[str, np.ndarray]:
                 elif member.issym():
                     target = posixpath.join(posixpath.dirname(name), member.linkname)
                     links[name] = _clean(target)
+            _check_end(plain, archive.offset)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise UserError(
             f"{path}: not a whole tar file ({error}); get or make it again"
@@ -162,6 +163,32 @@ def _read_index(plain: str, path: str) -> dict[str, np.ndarray]:
         "folders": np.array([name for name in folders if name], dtype=str),
         "broken": np.array(sorted(broken), dtype=str),
     }
+
+
+def _check_end(plain: str, end: int) -> None:
+    """Refuses an archive that goes on, or stops, where its index came to an end.
+
+    tarfile takes a damaged header, and a file cut between two members, for the end.
+    POSIX ends an archive with two blocks of zeros, and programs pad it with more; one
+    block is enough here, as it is for GNU tar.
+
+    Raises:
+        tarfile.ReadError: If the rest of the file is anything but zeros.
+    """
+    with open(plain, "rb") as file:
+        file.seek(end)
+        rest = file.read(tarfile.BLOCKSIZE)
+        if len(rest) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"cut at byte {end}: no end-of-archive block")
+        if any(rest):
+            raise tarfile.ReadError(f"a damaged header at byte {end}")
+        while rest:
+            if rest.count(0) < len(rest):
+                raise tarfile.ReadError(
+                    f"more data behind an end-of-archive block at byte {end}: a "
+                    "damaged header, or archives laid end to end"
+                )
+            rest = file.read(1 << 20)
 
 
 def _clean(name: str) -> str:

@@ -128,7 +128,14 @@ class DirectoryTree:
 
     def stamp(self, paths: list[str]) -> str:
         """Path, size and time of change of every file."""
-        return "\n".join(file_stamp(self._absolute(path)) for path in paths)
+        return "\n".join(self._stamp(self._absolute(path)) for path in paths)
+
+    def _stamp(self, path: str) -> str:
+        try:
+            return file_stamp(path)
+        except OSError as error:
+            # Reading it fails as well, and says so by name.
+            return f"{path}\0{error}"
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self._root, path) if path else self._root
