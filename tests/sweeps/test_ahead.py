@@ -30,7 +30,7 @@ def test_evaluation_finds_its_programs(devices):
         model,
         variables,
         images,
-        calibration=temperature,
+        temperature=temperature,
         batch_size=90,
         mesh=mesh,
         num_resamples=0,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import jaxbench.sweeps.run as run_module
+from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps import Listener, make_plan, sweep
@@ -137,6 +138,14 @@ def test_calibration_images_are_set_apart(tmp_path):
     assert {run.settings["num_examples"] for run in clean} == {96 - 24}
 
 
+def changed(config, change: dict):
+    """The experiment with some values replaced, tables key by key."""
+    table = config.model_dump(mode="json")
+    for key, value in change.items():
+        table[key] = table[key] | value if isinstance(value, dict) else value
+    return parse_config(table, origin="changed")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -163,21 +172,15 @@ def test_calibration_images_are_set_apart(tmp_path):
 )
 def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
     plain = experiment(tmp_path)
-    table = plain.model_dump(mode="json")
-    for key, value in change.items():
-        if isinstance(value, dict):
-            table[key] |= value
-        else:
-            table[key] = value
     before = set(make_plan(plain).run_ids())
-    after = set(make_plan(experiment(tmp_path, **table)).run_ids())
+    after = set(make_plan(changed(plain, change)).run_ids())
     trials = {t.trial_id for p in make_plan(plain).populations for t in p.trials}
-    changed = before - after
+    renamed = before - after
     # What only evaluation depends on leaves the trained networks as they are.
     expected = (
         before if {"train", "limit", "on_error"} & set(change) else before - trials
     )
-    assert changed == expected
+    assert renamed == expected
 
 
 @pytest.mark.parametrize(
@@ -187,10 +190,7 @@ def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
 )
 def test_what_decides_no_number_is_not(tmp_path, change):
     plain = experiment(tmp_path)
-    table = plain.model_dump(mode="json")
-    for key, value in change.items():
-        table[key] = table[key] | value if isinstance(value, dict) else value
-    twin = make_plan(experiment(tmp_path, **table))
+    twin = make_plan(changed(plain, change))
     assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
 
 
