@@ -1,10 +1,8 @@
 """A classifier's promises: purity, modes, hashing, and behaviour under transforms."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
@@ -110,8 +108,20 @@ def test_training_needs_its_key_and_evaluation_none(train, variables, images):
     other, _ = train(variables, images, jax.random.key(1))
     np.testing.assert_array_equal(first.logits, again.logits)
     assert not np.allclose(first.logits, other.logits)
-    raw, _ = train(variables, images, jax.random.key_data(jax.random.key(0)))
-    np.testing.assert_array_equal(first.logits, raw.logits)
+
+
+def test_a_raw_key_is_as_good_as_a_typed_one():
+    classifier = twins.tiny(FAMILIES["mixer"], drop_rate=0.2, drop_path_rate=0.2)
+    variables = twins.random_variables(classifier)
+    images = twins.random_images(classifier, 2)
+
+    @jax.jit
+    def both(key):
+        kinds = key, jax.random.key_data(key)
+        return [classifier.apply_train(variables, images, k)[0] for k in kinds]
+
+    typed, raw = both(jax.random.key(0))
+    np.testing.assert_array_equal(typed.logits, raw.logits)
 
 
 def test_training_returns_the_statistics_and_nothing_else(
@@ -141,7 +151,7 @@ def test_without_noise_and_batch_norm_training_is_evaluation():
 def test_vmap_over_variables_and_keys_equals_a_loop(classifier, train, images):
     members = [twins.random_variables(classifier, seed) for seed in range(2)]
     keys = jax.random.split(jax.random.key(0), 2)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
     vmapped = jax.jit(jax.vmap(classifier.apply_train, (0, None, 0)))
     together, states = vmapped(stacked, images, keys)
     for i, member in enumerate(members):
@@ -226,18 +236,19 @@ def test_apply_refuses_other_names_and_sizes(classifier, variables):
     assert "images have shape (2, 6, 10, 3), wanted (n, 8, 8, 3)" in message
 
 
-def test_apply_refuses_bytes():
-    # In a process of its own: here the type checker would refuse them first.
-    code = """
-import jax, numpy as np, model_zoo
-classifier = model_zoo.create_model("mixer_micro", num_classes=8)
-images = np.zeros((2, 8, 8, 3), np.uint8)
-classifier.apply(classifier.init(jax.random.key(0)), images)
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True
-    )
-    assert "ValueError: mixer_micro: images are uint8, wanted floats" in result.stderr
+@pytest.fixture
+def users_types():
+    """Runs as a user does: without the checks of annotations that the tests add."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_apply_refuses_bytes(users_types):
+    classifier = create_model("mixer_micro", num_classes=8)
+    variables = classifier.init(jax.random.key(0))
+    with pytest.raises(ValueError, match="mixer_micro: images are uint8, wanted float"):
+        classifier.apply(variables, np.zeros((2, 8, 8, 3), np.uint8))
 
 
 def test_check_variables_reports_everything_at_once():

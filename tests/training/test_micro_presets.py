@@ -1,5 +1,6 @@
 """The zoo's own micro presets, in place of the doubles."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +21,7 @@ def test_a_micro_preset_learns_the_pictures(train, name):
     losses = result.curves["train_loss"][0]
     assert losses[-1] < losses[0]
     assert result.variables[0].keys() == network.shapes.keys()
-    scores = network.apply(
+    scores = jax.jit(network.apply)(
         result.variables[0], np.zeros((1, *network.input_spec.size, 3), np.float32)
     )
     assert np.isfinite(scores.logits).all()

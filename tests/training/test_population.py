@@ -99,14 +99,14 @@ def only(result, index):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns_the_pictures(train, name):
     member = HyperParameters(OPTIMIZERS[name].defaults["learning_rate"], seed=3)
-    recipe = Recipe(epochs=40, batch_size=8, warmup_epochs=1.0)
+    recipe = Recipe(epochs=60, batch_size=16, warmup_epochs=1.0)
     result = train(DenseNet("dense"), name, (member,), recipe)
     losses = result.curves["train_loss"][0]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_one_trace_serves_the_grid_and_the_next_population(train):
-    network = DenseNet("counted", width=6)
+    network = DenseNet("counted")
     members = tuple(
         HyperParameters(rate, decay, seed)
         for rate in (1e-3, 0.1)
@@ -125,7 +125,7 @@ def test_one_trace_serves_the_grid_and_the_next_population(train):
 
 
 def test_optimizers_share_the_gradient_program(train):
-    network = DenseNet("shared", width=5)
+    network = DenseNet("shared")
     for name in OPTIMIZERS:
         train(network, name, recipe=PLAIN)
     assert network.traces.count == 1
@@ -158,11 +158,11 @@ def test_every_part_of_the_recipe_acts(train, drop_rate, change):
 
 
 def test_statistics_are_trained_and_initial_variables_left_alone(train, monkeypatch):
-    network = ConvNet("net")
+    network = ConvNet("net", drop_rate=0.2)
     drawn = network.init(jax.random.key(0))
     copies = {name: value.copy() for name, value in drawn.items()}
     monkeypatch.setattr(ConvNet, "init", lambda *_: drawn)
-    result = train(network, recipe=PLAIN)
+    result = train(network)
     for name, value in copies.items():
         np.testing.assert_array_equal(drawn[name], value)
         assert (result.variables[0][name] != value).any()

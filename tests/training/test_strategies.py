@@ -14,6 +14,11 @@ from tests.training.doubles import ConvNet, DenseNet, make_images
 # One batch: a single step.
 ONE_STEP = Recipe(epochs=1, batch_size=16, warmup_epochs=0.0, clip_norm=1.0)
 ONE_BATCH = make_images(16)
+AUGMENTED = {
+    "classifier": ConvNet("conv", drop_rate=0.2),
+    "recipe": dataclasses.replace(ONE_STEP, augmentations=("flip",)),
+    "data": ONE_BATCH,
+}
 
 
 def make_mesh(count):
@@ -37,11 +42,9 @@ def test_vmap_agrees_with_the_loop_after_a_step(train, assert_same, optimizer):
 
 
 def test_members_cut_over_a_mesh_agree_with_the_loop(train, assert_same):
-    network = ConvNet("conv", drop_rate=0.2)
-    recipe = dataclasses.replace(ONE_STEP, augmentations=("flip",))
-    loop = train(network, recipe=recipe, data=ONE_BATCH, strategy="loop")
+    loop = train(**AUGMENTED, strategy="loop")
     # Three members on two devices: one slot is padding.
-    cut = train(network, recipe=recipe, data=ONE_BATCH, mesh=make_mesh(2))
+    cut = train(**AUGMENTED, mesh=make_mesh(2))
     assert_same(loop, cut, atol=1e-6)
 
 
@@ -76,9 +79,8 @@ def test_the_default_is_the_loop_on_a_cpu_and_vmap_over_a_mesh(train, monkeypatc
             original(self, *arguments)
 
         monkeypatch.setattr(runner, "run_epoch", spy)
-    options = {"recipe": ONE_STEP, "data": ONE_BATCH}
-    train(DenseNet("dense"), **options)
-    train(DenseNet("dense"), mesh=make_mesh(1), **options)
+    train(**AUGMENTED)
+    train(**AUGMENTED, mesh=make_mesh(2))
     assert ran == [LoopRunner, VmapRunner]
 
 
@@ -114,8 +116,8 @@ def test_a_diverged_member_is_frozen_and_the_others_go_on(train, assert_same, st
     assert len(validated) == 3 * 2
     assert np.isfinite(result.curves["train_loss"][[0, 2]]).all()
     assert result.timing["steps"] == (3 + 1 + 3) * 4
-    sound = run((MEMBERS[0], MEMBERS[1]))
-    for ours, theirs in zip(result.variables[::2], sound.variables, strict=True):
+    sound = run(MEMBERS)
+    for ours, theirs in zip(result.variables[::2], sound.variables[:2], strict=True):
         for name, value in ours.items():
             np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6)
 
