@@ -71,3 +71,7 @@ def test_two_processes_of_two_devices(tmp_path):
             np.testing.assert_allclose(
                 found[f"metric_{name}"], value, atol=1e-5, err_msg=name
             )
+    # An image that one process cannot read ends the pass on both, by name.
+    first, second = (str(np.load(output)["message"]) for output in outputs)
+    assert "cannot read image" in first
+    assert "process(es) [0] could not read an image" in second

@@ -14,8 +14,9 @@ def main(port: str, count: int, index: int, output: str) -> None:
     )
     from jax.experimental.multihost_utils import sync_global_devices
 
-    from jaxbench.data import open_dataset
+    from jaxbench.data import ArraySource, load_images, open_dataset
     from jaxbench.engine import evaluate
+    from jaxbench.errors import UserError
     from model_zoo import create_model
 
     model = create_model("resnet_micro", num_classes=8)
@@ -28,6 +29,27 @@ def main(port: str, count: int, index: int, output: str) -> None:
         num_resamples=0,
         keep_logits=True,
     )
+
+    class Holed(ArraySource):
+        """Its 70th image, which the first process reads, is no image."""
+
+        def __getitem__(self, index):
+            example = super().__getitem__(index)
+            return example._replace(image=b"none") if index == 69 else example
+
+    images = load_images(open_dataset("digits@test"), model.input_spec)
+    source = Holed("holed", images.images, images.labels)
+    message = ""
+    try:
+        evaluate(
+            model,
+            model.init(jax.random.key(3)),
+            source,
+            batch_size=60,
+            num_resamples=0,
+        )
+    except UserError as error:
+        message = str(error)
     columns = {n: c.astype(str) if n == "id" else c for n, c in found.columns.items()}
     values = {f"metric_{name}": value for name, value in found.metrics.items()}
     np.savez(
@@ -35,6 +57,7 @@ def main(port: str, count: int, index: int, output: str) -> None:
         logits=found.logits,
         devices=found.num_devices,
         temperature=found.temperature,
+        message=message,
         **columns,
         **values,
     )
