@@ -86,7 +86,8 @@ class SubjectConfig(_Table):
     """A model that is evaluated without being trained here.
 
     Attributes:
-        name: Zoo name, wildcards allowed.
+        name: Zoo name, wildcards allowed; or `module:attribute`, a user's own
+            classifier made with `classifier_from_function`.
         weights: A `.safetensors` file, or "random:SEED" for an untrained network.
         num_classes: Outputs of the head; the number of the clean dataset's classes
             when None.

@@ -73,7 +73,10 @@ def run(
 
 
 def evaluate(
-    model: Annotated[list[str], typer.Argument(help="Zoo names, wildcards allowed.")],
+    model: Annotated[
+        list[str],
+        typer.Argument(help="Zoo names, wildcards allowed; or MODULE:NAME, your own."),
+    ],
     data: Annotated[list[str], typer.Option(help="Dataset of the model's classes.")],
     weights: Annotated[
         str,

@@ -112,10 +112,10 @@ def _best_detector(results: Results) -> Iterator[Finding]:
     if not found:
         return
     _, name, row, entry, dataset = max(found, key=lambda item: item[0])
-    score = name.removeprefix("ood_auroc_").replace("_", " ")
-    text = (
-        f"Highest AUROC in telling {dataset} from known images, by the {score} score."
-    )
+    kind = name.removeprefix("ood_auroc_")
+    after = " after temperature scaling" if kind.endswith("_ts") else ""
+    score = kind.removesuffix("_ts").replace("max_", "maximum ") + after
+    text = f"Highest AUROC in telling {dataset} from known images, by {score}."
     yield Finding(
         "Best at foreign images", _percent_value(row, name), entry.label, text
     )

@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 
 from jaxbench.config import TrainConfig
 from jaxbench.engine import compile_evaluation
+from jaxbench.sweeps.own import is_own, own_classifier
 from jaxbench.sweeps.plan import Plan, Population, Subject, make_recipe
 from jaxbench.training import compile_population
 from model_zoo import Classifier, Variables, create_model, load_variables
@@ -27,6 +28,8 @@ def trained_classifier(
 
 def subject_classifier(subject: Subject) -> Classifier:
     """A model that is evaluated as it is."""
+    if is_own(subject.name):
+        return own_classifier(subject.name)
     return create_model(
         subject.name,
         num_classes=subject.num_classes,
@@ -36,11 +39,15 @@ def subject_classifier(subject: Subject) -> Classifier:
 
 
 def subject_variables(subject: Subject, classifier: Classifier) -> Variables:
-    """Its weights: drawn from a seed, or read and checked against the classifier."""
+    """Its weights: drawn from a seed, or read and checked against the classifier.
+
+    What weights a user's own function wants, only the function knows.
+    """
     if subject.weights.startswith("random:"):
         seed = int(subject.weights.removeprefix("random:"))
         return classifier.init(jax.random.key(seed))
-    return load_variables(subject.weights, classifier=classifier)
+    checked = None if is_own(subject.name) else classifier
+    return load_variables(subject.weights, classifier=checked)
 
 
 def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:

@@ -15,6 +15,7 @@ from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.own import is_own, own_classifier
 from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
 from model_zoo import list_models
 
@@ -200,7 +201,7 @@ def _check_classes(
 
 
 def _check_names(config: ExperimentConfig) -> None:
-    patterns = [entry.name for entry in config.evaluate.models]
+    patterns = [e.name for e in config.evaluate.models if not is_own(e.name)]
     problems = [
         unknown_name("metric", name, METRICS)
         for name in config.evaluate.metrics or ()
@@ -312,7 +313,10 @@ def _subjects(
             "`classes`, a file with the model's class names in order"
             + (f" ({config.classes} has {known})" if config.classes else "")
         )
-    for name in _expand_models((entry.name,)):
+    if is_own(entry.name):
+        _check_own(entry, known)
+    names = (entry.name,) if is_own(entry.name) else _expand_models((entry.name,))
+    for name in names:
         subject = Subject(
             name=name,
             weights=entry.weights,
@@ -326,6 +330,20 @@ def _subjects(
             "weights": _weights_identity(entry.weights),
         }
         yield dataclasses.replace(subject, digest=run_digest(payload))
+
+
+def _check_own(entry: SubjectConfig, num_classes: int) -> None:
+    """What can be told of a user's own classifier before anything is computed."""
+    classes = own_classifier(entry.name).num_classes
+    problems = []
+    if classes != num_classes:
+        problems.append(f"it has {classes} classes, the clean dataset {num_classes}")
+    if entry.weights.startswith("random:"):
+        problems.append("its weights cannot be drawn; give a .safetensors file")
+    if entry.image_size is not None or entry.dtype != "float32":
+        problems.append("its image size and dtype are set in its own module")
+    if problems:
+        raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
 
 
 def _weights_identity(weights: str) -> str:

@@ -8,6 +8,7 @@ from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps import Listener, make_plan, sweep
+from model_zoo import save_variables
 from tests.sweeps.experiment import experiment
 
 
@@ -211,6 +212,53 @@ def subject_on(tmp_path, **evaluate):
     return experiment(
         tmp_path / "out", train=None, evaluate=table, limit=None, classes=classes
     )
+
+
+OWN = """
+from model_zoo import InputSpec, classifier_from_function
+
+def apply(variables, images):
+    return images.mean((1, 2)) @ variables["w"]
+
+spec = InputSpec(size=(8, 8), crop_fraction=1.0)
+mine = classifier_from_function(apply, name="mine", num_classes=2, input_spec=spec)
+"""
+
+
+def test_a_model_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_own_model.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    weights = {"w": np.eye(3, 2, dtype=np.float32)}
+    save_variables("mine.safetensors", weights)
+    clean = save_classes(tmp_path, ["cat", "dog"])
+    model = {"name": "my_own_model:mine", "weights": "mine.safetensors"}
+    (run,) = sweep(subject_on(tmp_path, clean=[clean], models=[model]))
+    assert run.error is None
+    images = np.load(tmp_path / "images.npz")["images"] / 255
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    logits = ((images - mean) / std).mean((1, 2)) @ weights["w"]
+    assert run.examples["prediction"].tolist() == logits.argmax(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "no_such_module:mine"}, "cannot import 'no_such_module'"),
+        ({"name": "my_second_model:mien"}, "did you mean 'mine'"),
+        ({"name": "my_second_model:apply"}, "classifier_from_function"),
+        ({"weights": "random:0"}, "give a .safetensors file"),
+        ({"image_size": 32}, "set in its own module"),
+    ],
+)
+def test_mistakes_with_a_model_of_ones_own(tmp_path, monkeypatch, changes, message):
+    (tmp_path / "my_second_model.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    save_variables("mine.safetensors", {"w": np.eye(3, 2, dtype=np.float32)})
+    clean = save_classes(tmp_path, ["cat", "dog"])
+    model = {"name": "my_second_model:mine", "weights": "mine.safetensors"} | changes
+    with pytest.raises(UserError) as error:
+        make_plan(subject_on(tmp_path, clean=[clean], models=[model]))
+    assert message in str(error.value)
 
 
 def test_one_label_two_classes_is_refused(tmp_path):
