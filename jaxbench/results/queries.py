@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -12,6 +12,13 @@ import pyarrow.dataset as ds
 
 from jaxbench.errors import UserError
 from jaxbench.results.schema import CURVE_PREFIX, EXAMPLE_PREFIX
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+else:
+    # Checkers of annotations keep what they check against until the process ends, and
+    # DuckDB's bindings report everything that is kept so long as a leak.
+    Connection = object
 
 # Nothing is downloaded: what the wheel holds is enough for Parquet, CSV and JSON.
 _OFFLINE: dict[str, str | bool | int | float | list[str]] = {
@@ -22,9 +29,7 @@ Parts = Sequence[tuple[Path, dict[str, Any]]]
 
 
 @contextlib.contextmanager
-def connect(
-    query: str, summary: pa.Table, parts: Parts
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(query: str, summary: pa.Table, parts: Parts) -> Iterator[Connection]:
     """A database in memory with the views that a query names.
 
     Args:
@@ -45,7 +50,7 @@ def connect(
         yield connection
 
 
-def run_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+def run_query(connection: Connection, query: str) -> pa.Table:
     """Runs a query; a statement without rows, such as CREATE, gives an empty table."""
     try:
         relation = connection.sql(query)
@@ -57,7 +62,7 @@ def run_query(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
         ) from error
 
 
-def _create_examples(connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+def _create_examples(connection: Connection, parts: Parts) -> None:
     types = [
         pa.schema((n, pa.type_for_alias(t)) for n, t in header["examples"].items())
         for _, header in parts
@@ -72,7 +77,7 @@ def _create_examples(connection: duckdb.DuckDBPyConnection, parts: Parts) -> Non
     _create_view(connection, "examples", files, columns, unnested)
 
 
-def _create_curves(connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+def _create_curves(connection: Connection, parts: Parts) -> None:
     names = list(dict.fromkeys(n for _, header in parts for n in header["curves"]))
     columns = [(CURVE_PREFIX, name, pa.float64()) for name in names]
     files = [path for path, header in parts if header["curves"]]
@@ -87,7 +92,7 @@ def _create_curves(connection: duckdb.DuckDBPyConnection, parts: Parts) -> None:
 
 
 def _create_view(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     view: str,
     files: Sequence[Path],
     columns: Sequence[tuple[str, str, pa.DataType]],
