@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxbench.engine.mesh import local_rows
+from jaxbench.engine.mesh import local_rows, start_fetch
 
 
 class Collector:
@@ -32,7 +32,7 @@ class Collector:
             if array is None:
                 continue
             kept = self._extra.setdefault(name, [])
-            array.copy_to_host_async()
+            start_fetch(array)
             # One step late, so that the copy overlaps with the next step.
             if kept:
                 kept[-1] = _fetched(kept[-1])
@@ -46,7 +46,7 @@ class Collector:
             steps: How many leading steps of it were written.
         """
         for column in rows.values():
-            column.copy_to_host_async()
+            start_fetch(column)
         # The piece before has had a whole buffer's time to arrive.
         self._fetch()
         self._pending.append((rows, steps))

@@ -87,6 +87,13 @@ def put_replicated(mesh: Mesh, tree):
     )
 
 
+def start_fetch(array: jax.Array) -> None:
+    """Begins to copy an array to the host, to be waited for by `local_rows`."""
+    # Meant, like a `device_get`; newer versions of JAX take it for an accident.
+    with jax.transfer_guard_device_to_host("allow"):
+        array.copy_to_host_async()
+
+
 def local_rows(array: jax.Array, axis: int) -> np.ndarray:
     """Fetches the part of a row-sharded array that this process's devices hold.
 
