@@ -38,7 +38,7 @@ def enable_persistent_cache(folder: str | Path | None = None) -> Path | None:
 
 # XLA's fusion of reductions for CPUs (YNN, on by default in jax 0.10 to 0.12) drops
 # NaN: the mean of relu over an array of NaN comes out as 0, and a broken network gets
-# ordinary scores. Without it NaN stays NaN, and convolutions are not slower.
+# ordinary scores. Without it NaN stays NaN.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
