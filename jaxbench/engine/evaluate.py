@@ -24,7 +24,7 @@ from jaxbench.engine.step import StepPlan, compile_step
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.engine.timing import Timing
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.metrics import METRICS, fit_temperature
+from jaxbench.metrics import SCORE_METRICS, fit_temperature
 from model_zoo import Classifier
 
 
@@ -69,7 +69,7 @@ def evaluate(
     dataset: Dataset,
     *,
     role: Role = "clean",
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = tuple(SCORE_METRICS),
     reference: Evaluation | None = None,
     calibration: Dataset | None = None,
     temperature: float | None = None,
@@ -94,7 +94,7 @@ def evaluate(
         dataset: A source, or images in memory of the model's input size.
         role: "clean" and "shifted" images carry labels of the model's classes; "ood"
             images belong to none of them, their labels are not looked at.
-        metrics: Names from `METRICS`; "ood" datasets have `OOD_METRICS` instead.
+        metrics: Names from `SCORE_METRICS`; "ood" datasets have `OOD_METRICS` instead.
         reference: For "ood", the clean evaluation of the same model.
         calibration: Images on which a temperature is fitted before the pass. Every
             score is then given at T = 1 and at the fitted T. They must be others than
@@ -269,8 +269,8 @@ def _range_problems(role, metrics, on_error, batch_size, num_resamples, key):
         if value not in choices:
             yield unknown_name(name, str(value), choices)
     for name in metrics:
-        if name not in METRICS:
-            yield unknown_name("metric", name, METRICS)
+        if name not in SCORE_METRICS:
+            yield unknown_name("metric", name, SCORE_METRICS)
     if batch_size < 1:
         yield f"batch_size is {batch_size}, wanted 1 or more"
     if num_resamples < 0:

@@ -30,7 +30,7 @@ def summarize_columns(
 
     Args:
         columns: As in `Evaluation.columns`, each [n].
-        metrics: Names from `METRICS`.
+        metrics: Names from `SCORE_METRICS`.
         num_resamples: Bootstrap resamples; 0 for no intervals.
         key: Randomness of the resamples; needed unless `num_resamples` is 0.
 

@@ -7,43 +7,68 @@
 Definitions and edge cases: docs/metrics.md.
 """
 
-from jaxbench.metrics.accuracy import accuracy
+from jaxbench.metrics.accuracy import (
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    per_class_accuracy,
+    top_k_accuracy,
+)
 from jaxbench.metrics.calibration import (
-    ReliabilityBins,
+    debiased_calibration_error,
     expected_calibration_error,
+    kolmogorov_smirnov_calibration_error,
+    maximum_calibration_error,
     mean_confidence,
-    reliability_bins,
+    root_mean_square_calibration_error,
+    signed_calibration_gap,
+    smooth_calibration_error,
 )
 from jaxbench.metrics.catalog import (
+    ARRAY_METRICS,
+    CONFIDENCES,
     METRICS,
     OOD_METRICS,
+    SCORE_METRICS,
+    ArrayMetric,
     Metric,
     OodMetric,
-    summarize,
-    summarize_ood,
+    ScoreMetric,
 )
-from jaxbench.metrics.intervals import (
-    PairedDifference,
-    bootstrap_intervals,
-    bootstrap_ood_intervals,
-    mcnemar,
-    paired_bootstrap,
+from jaxbench.metrics.classwise import classwise_calibration_error
+from jaxbench.metrics.intervals import bootstrap_intervals, bootstrap_ood_intervals
+from jaxbench.metrics.paired import PairedDifference, mcnemar, paired_bootstrap
+from jaxbench.metrics.proper_scores import (
+    BrierDecomposition,
+    brier_decomposition,
+    brier_score,
+    negative_log_likelihood,
 )
-from jaxbench.metrics.proper_scores import brier_score, negative_log_likelihood
-from jaxbench.metrics.ranking import area_under_roc, fpr_at_tpr
+from jaxbench.metrics.ranking import area_under_roc, average_precision, fpr_at_tpr
+from jaxbench.metrics.reliability import ReliabilityBins, reliability_bins
 from jaxbench.metrics.scores import ExampleScores, score_examples
 from jaxbench.metrics.selective import (
     RiskCoverageCurve,
+    area_under_generalized_risk_coverage,
     area_under_risk_coverage,
     coverage_at_accuracy,
+    excess_area_under_generalized_risk_coverage,
+    excess_area_under_risk_coverage,
+    risk_at_coverage,
     risk_coverage_curve,
 )
 from jaxbench.metrics.streaming import ClassificationState
+from jaxbench.metrics.summary import summarize, summarize_ood
 from jaxbench.metrics.temperature import fit_temperature
 
 __all__ = [
+    "ARRAY_METRICS",
+    "CONFIDENCES",
     "METRICS",
     "OOD_METRICS",
+    "SCORE_METRICS",
+    "ArrayMetric",
+    "BrierDecomposition",
     "ClassificationState",
     "ExampleScores",
     "Metric",
@@ -51,23 +76,41 @@ __all__ = [
     "PairedDifference",
     "ReliabilityBins",
     "RiskCoverageCurve",
+    "ScoreMetric",
     "accuracy",
+    "area_under_generalized_risk_coverage",
     "area_under_risk_coverage",
     "area_under_roc",
+    "average_precision",
+    "balanced_accuracy",
     "bootstrap_intervals",
     "bootstrap_ood_intervals",
+    "brier_decomposition",
     "brier_score",
+    "classwise_calibration_error",
+    "confusion_matrix",
     "coverage_at_accuracy",
+    "debiased_calibration_error",
+    "excess_area_under_generalized_risk_coverage",
+    "excess_area_under_risk_coverage",
     "expected_calibration_error",
     "fit_temperature",
     "fpr_at_tpr",
+    "kolmogorov_smirnov_calibration_error",
+    "maximum_calibration_error",
     "mcnemar",
     "mean_confidence",
     "negative_log_likelihood",
     "paired_bootstrap",
+    "per_class_accuracy",
     "reliability_bins",
+    "risk_at_coverage",
     "risk_coverage_curve",
+    "root_mean_square_calibration_error",
     "score_examples",
+    "signed_calibration_gap",
+    "smooth_calibration_error",
     "summarize",
     "summarize_ood",
+    "top_k_accuracy",
 ]

@@ -17,12 +17,15 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
+from jaxbench.metrics.checks import require_rows
 from jaxbench.metrics.types import AnyArray, Column, Flags, Scalar
 
 T = TypeVar("T")
+
+# Terms of the harmonic series added one by one before its asymptotic series is used.
+_FIRST_TERMS = 8
 
 
 class Ranking(NamedTuple):
@@ -33,6 +36,7 @@ class Ranking(NamedTuple):
         valid: Whether it counts.
         first: Index of the first example of its block.
         last: Index of the last example of its block.
+        has_ties: Whether any block has more than one example.
         comparable: False where some valid confidence is NaN: there is no order then.
     """
 
@@ -40,6 +44,7 @@ class Ranking(NamedTuple):
     valid: Bool[jax.Array, " n"]
     first: Int[jax.Array, " n"]
     last: Int[jax.Array, " n"]
+    has_ties: Bool[jax.Array, ""]
     comparable: Bool[jax.Array, ""]
 
 
@@ -59,7 +64,7 @@ class TieCounts(NamedTuple):
         correct_through: The right ones of `rows_through`.
         total: Sum of the weights.
         total_correct: Sum of the weights of right examples.
-        example_at: The example in each of the n places; arbitrary past `total`.
+        ends_block: Whether the example is the last of its block.
         comparable: As in `Ranking`.
     """
 
@@ -71,7 +76,7 @@ class TieCounts(NamedTuple):
     correct_through: Int[jax.Array, " n"]
     total: Int[jax.Array, ""]
     total_correct: Int[jax.Array, ""]
-    example_at: Int[jax.Array, " n"]
+    ends_block: Bool[jax.Array, " n"]
     comparable: Bool[jax.Array, ""]
 
 
@@ -115,6 +120,8 @@ def rank(
         valid=~invalid,
         first=jax.lax.cummax(jnp.where(starts, index, 0)),
         last=jax.lax.cummin(jnp.where(ends, index, last_index), reverse=True),
+        # The rows that do not count are alike, and do not matter.
+        has_ties=jnp.any(~boundary & ~invalid[1:]),
         comparable=~jnp.any(jnp.isnan(fall)),
     )
     return ranking, tuple(ordered)
@@ -140,43 +147,73 @@ def count_ties(
 
     Args:
         ranking: The sorted examples.
-        weights: How often each occurs, in the ranking's order: at least 0, 0 where
-            it does not count, with a sum of at most n. None counts each valid
-            example once.
+        weights: How often each occurs, in the ranking's order: at least 0, and 0
+            where it does not count. None counts each valid example once.
 
     Returns:
         Integer counts, exact up to a sum of weights of 2^31 - 1.
     """
-    example_at = None
     if weights is None:
-        # Valid examples come first, each in its own place.
         weights = ranking.valid.astype(jnp.int32)
-        example_at = jnp.arange(weights.shape[0], dtype=jnp.int32)
     right = jnp.where(ranking.correct, weights, 0)
     # Both at once: a cumulative sum is slow to compile on some backends.
     sums = jnp.cumsum(jnp.stack([weights, right]), axis=1, dtype=jnp.int32)
-    if example_at is None:
-        example_at = _example_at(sums[0])
-    rows, rights = jnp.pad(sums, ((0, 0), (1, 0)))
+    before, through = around_blocks(ranking, sums)
     return TieCounts(
         weights=weights,
         correct=ranking.correct,
-        rows_before=rows[ranking.first],
-        rows_through=rows[ranking.last + 1],
-        correct_before=rights[ranking.first],
-        correct_through=rights[ranking.last + 1],
-        total=rows[-1],
-        total_correct=rights[-1],
-        example_at=example_at,
+        rows_before=before[0],
+        rows_through=through[0],
+        correct_before=before[1],
+        correct_through=through[1],
+        total=sums[0, -1],
+        total_correct=sums[1, -1],
+        ends_block=ranking.last == jnp.arange(weights.shape[0], dtype=jnp.int32),
         comparable=ranking.comparable,
     )
 
 
-def _example_at(ends: Int[jax.Array, " n"]) -> Int[jax.Array, " n"]:
-    """Which example stands in each place, where example i takes those up to ends[i]."""
-    num_rows = ends.shape[0]
-    passed = jnp.zeros(num_rows, jnp.int32).at[ends].add(1, mode="drop")
-    return jnp.minimum(jnp.cumsum(passed, dtype=jnp.int32), num_rows - 1)
+def around_blocks(
+    ranking: Ranking, sums: Shaped[jax.Array, "columns n"]
+) -> tuple[Shaped[jax.Array, "columns n"], Shaped[jax.Array, "columns n"]]:
+    """Cumulative sums as they stand before, and through, each example's block."""
+    shifted = jnp.pad(sums[:, :-1], ((0, 0), (1, 0)))
+
+    def gathered(_: None):
+        return shifted[:, ranking.first], sums[:, ranking.last]
+
+    # Most confidences are unique, and a gather costs as much as all the rest.
+    return jax.lax.cond(ranking.has_ties, gathered, lambda _: (shifted, sums), None)
+
+
+def harmonic_between(
+    low: Int[jax.Array, "..."], high: Int[jax.Array, "..."]
+) -> Float[jax.Array, "..."]:
+    """H(high) - H(low) = sum of 1 / i over low < i <= high, to 1e-6 of its value.
+
+    Term by term up to eight, and from there on the difference of the asymptotic
+    series of H at half-integers, whose logarithm is taken of the ratio: differences
+    of tabulated H would lose all digits of 1/50,000.
+
+    Args:
+        low: At least 0.
+        high: At least `low`.
+    """
+    terms = [
+        jnp.where((low < i) & (i <= high), 1.0 / i, 0.0)
+        for i in range(1, _FIRST_TERMS + 1)
+    ]
+    start = jnp.maximum(low, _FIRST_TERMS)
+    x = as_float(start) + 0.5
+    y = as_float(jnp.maximum(high, start)) + 0.5
+    rest = jnp.log1p((y - x) / x) + _half_series(y) - _half_series(x)
+    return sum(terms, start=rest)
+
+
+def _half_series(x: Float[jax.Array, "..."]) -> Float[jax.Array, "..."]:
+    """H(x - 1/2) less log x and Euler's constant, for x > 8."""
+    square = 1.0 / (x * x)
+    return square * (1 / 24 - square * (7 / 960 - square * (31 / 8064)))
 
 
 def as_float(counts: Int[jax.Array, "..."]) -> Float[jax.Array, "..."]:
@@ -221,26 +258,12 @@ def _masked_mean(values: Column, mask: Flags | None) -> Scalar:
 
 
 def require_examples(rows: AnyArray, mask: Flags | None) -> None:
-    """Refuses an empty measurement: the mean of nothing is no number, and not 0.
-
-    Under jit the mask's values are unknown; the metrics are NaN there.
+    """Refuses an empty measurement; see `require_rows`.
 
     Raises:
         ValueError: If there are no rows, or the mask is known and all false.
     """
-    num_rows = rows.shape[0]
-    if not num_rows:
-        raise ValueError(
-            "metrics need at least one example and got 0 rows; "
-            "check the split, the limit or the filter that chose them"
-        )
-    if mask is None or isinstance(mask, Tracer):
-        return
-    if not jax.device_get(mask).any():
-        raise ValueError(
-            f"metrics need at least one example and the mask excludes all {num_rows} "
-            "rows; check which rows were marked valid"
-        )
+    require_rows(rows.shape[0], mask)
 
 
 def whole_part(count: Int[jax.Array, "..."], share: float) -> Int[jax.Array, "..."]:

@@ -5,15 +5,26 @@ logits are O(n k). Store the columns, and a new metric, an interval or a paired 
 needs no new pass over the images.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, Logits
+from jaxbench.metrics.checks import check_scored
+from jaxbench.metrics.chunks import by_chunks
+from jaxbench.metrics.softmax import split_softmax
+from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, LabelSets, Logits
 
-TOP_K = 5
+# The rank of a label that no number of guesses reaches.
+UNRANKED = 2**31 - 1
+
+Inputs = Literal["logits", "probabilities"]
+
+# Logits that a CPU scores at a time: what passes over them need stays in its cache. An
+# array of 50,000 x 1,000 takes a fifth of the time that one piece would.
+_CHUNK = 1 << 21
 
 
 class ExampleScores(NamedTuple):
@@ -23,18 +34,22 @@ class ExampleScores(NamedTuple):
     whatever the logits' dtype.
 
     Attributes:
-        label: The class, int32; -1 where the image belongs to none of them.
+        label: The class, int32; -1 where the image belongs to none of them. Of a set
+            of labels, the one with the largest logit.
         prediction: First class with the largest logit, int32; -1 where the row is
             not finite.
         correct: Whether the prediction is the label.
-        correct_top5: Whether fewer than five classes beat the label. A class beats
-            it with a larger logit, or with an equal one and a lower index.
+        label_rank: How many classes beat the label, int32; 0 is right. A class beats
+            it with a larger logit, or with an equal one and a lower index. 2^31 - 1
+            for a label that is no class, or outside the class mask, or in a row that
+            is not finite.
         confidence: Probability of the prediction, in (0, 1].
         log_one_minus_confidence: log(1 - confidence), computed without forming the
             difference, so that it ranks images whose confidence rounds to 1.
-        nll: Negative log-likelihood of the label, nats; NaN without a label.
+        nll: Negative log-likelihood of the label, nats; NaN without a label, or with
+            a set of them.
         brier: Squared distance of the probabilities to the one-hot label, summed
-            over classes, in [0, 2]; NaN without a label.
+            over classes, in [0, 2]; NaN as `nll` is.
         entropy: Entropy of the probabilities, nats.
         margin: Probability of the prediction less that of the runner-up.
         max_logit: The largest logit (after the temperature).
@@ -42,13 +57,14 @@ class ExampleScores(NamedTuple):
             energy, higher for in-distribution images.
         finite: Whether all logits of the row are finite. Where they are not, every
             float column is NaN and the row counts as wrong.
-        mask: Whether the row counts; False for padding.
+        mask: Whether the row counts; False for padding, and for an empty set of
+            labels.
     """
 
     label: Int[AnyArray, " n"]
     prediction: Int[AnyArray, " n"]
     correct: Bool[AnyArray, " n"]
-    correct_top5: Bool[AnyArray, " n"]
+    label_rank: Int[AnyArray, " n"]
     confidence: Float[AnyArray, " n"]
     log_one_minus_confidence: Float[AnyArray, " n"]
     nll: Float[AnyArray, " n"]
@@ -61,29 +77,14 @@ class ExampleScores(NamedTuple):
     mask: Bool[AnyArray, " n"]
 
 
-class _TopSplit(NamedTuple):
-    """A row's softmax, split into the prediction and the others.
-
-    All of it is relative to the largest logit, so nothing overflows, and the sums
-    over the others are relative to the runner-up, so nothing of them underflows.
-    """
-
-    prediction: Int[jax.Array, " n"]
-    top: Float[jax.Array, " n"]  # the largest logit
-    gap: Float[jax.Array, " n"]  # runner-up less largest, <= 0; -inf without one
-    log_odds: Float[jax.Array, " n"]  # log((1 - confidence) / confidence)
-    others: Float[jax.Array, " n"]  # sum of exp(z - runner-up)
-    others_squared: Float[jax.Array, " n"]  # sum of exp(2 (z - runner-up))
-    others_moment: Float[jax.Array, " n"]  # sum of exp(z - runner-up) (z - runner-up)
-
-
 def score_examples(
     logits: Logits,
-    labels: Labels,
+    labels: Labels | LabelSets,
     *,
     mask: Flags | None = None,
     class_mask: ClassMask | None = None,
     temperature: float | Float[AnyArray, ""] = 1.0,
+    inputs: Inputs = "logits",
 ) -> ExampleScores:
     """Reduces each row of logits to the statistics that every metric is made of.
 
@@ -97,135 +98,139 @@ def score_examples(
 
     Args:
         logits: Any float dtype; raised to float32.
-        labels: Classes in [0, k). Any other value (by convention -1) says that no
-            class is right: nll and brier are NaN and the row counts as wrong.
+        labels: Classes in [0, k), or -1 for an image of none of them: nll and brier
+            are NaN and the row counts as wrong. A matrix [n, m] gives each image a
+            set of labels, filled up with -1 (ImageNet ReaL, ImageNet-Hard): the
+            prediction is right if it is any of them, and an image with an empty set
+            does not count (Beyer et al. 2020: https://arxiv.org/abs/2006.07159).
         mask: Rows that count; None counts all. A masked row may hold anything.
-        class_mask: Classes the images may belong to; the rest get probability zero
-            before the softmax, and may hold anything. A label outside it has
-            probability zero too, so its nll is infinite. None allows all.
+        class_mask: Classes the images may belong to (ImageNet-A, -O, -R); the rest
+            get probability zero before the softmax, and may hold anything. A label
+            outside it has probability zero too, so its nll is infinite. None allows
+            all.
         temperature: Divides the logits; may be traced. In (0, inf).
+        inputs: "probabilities" if `logits` holds probabilities instead: rows in
+            [0, 1] that sum to 1. Never guessed. Their order is only as fine as their
+            own rounding: logits keep more.
 
     Returns:
         Columns of length n.
 
     Raises:
-        ValueError: If the logits have no classes.
+        ValueError: If shapes or dtypes do not fit, `inputs` is unknown, or, outside
+            jit, a row that counts holds a label outside [-1, k), a NaN or an infinite
+            logit. Under jit a label outside [-1, k) is as -1, and a row that is not
+            finite is marked so and has NaN in every float column.
     """
-    if not logits.shape[1]:
-        raise ValueError(
-            f"score_examples: logits of shape {logits.shape} have no classes; "
-            "wanted [n, k] with k >= 1"
-        )
-    return _score(
-        logits, labels, mask, class_mask, jnp.asarray(temperature, jnp.float32)
-    )
+    check_scored(logits, labels, mask, class_mask, temperature, inputs)
+    # Divisions of every logit by one would cost a tenth of the pass.
+    warmed = None
+    if not (isinstance(temperature, float) and temperature == 1.0):
+        warmed = jnp.asarray(temperature, jnp.float32)
+    return _score(logits, labels, mask, class_mask, warmed, inputs)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="inputs")
 def _score(
     logits: Logits,
-    labels: Labels,
+    labels: Labels | LabelSets,
     mask: Flags | None,
     class_mask: ClassMask | None,
-    temperature: Float[jax.Array, ""],
+    temperature: Float[jax.Array, ""] | None,
+    inputs: Inputs,
+) -> ExampleScores:
+    rows = (logits, labels) if mask is None else (logits, labels, mask)
+
+    def score(logits, labels, mask=None) -> ExampleScores:
+        return _score_rows(logits, labels, mask, class_mask, temperature, inputs)
+
+    return by_chunks(score, rows, most=max(1, _CHUNK // logits.shape[1]))
+
+
+def _score_rows(
+    logits: Logits,
+    labels: Labels | LabelSets,
+    mask: Flags | None,
+    class_mask: ClassMask | None,
+    temperature: Float[jax.Array, ""] | None,
+    inputs: Inputs,
 ) -> ExampleScores:
     num_rows, num_classes = logits.shape
-    label = jnp.asarray(labels, jnp.int32)
-    z = jnp.asarray(logits, jnp.float32) / temperature
-    allowed = jnp.ones((1, num_classes), bool)
-    if class_mask is not None:
-        allowed = jnp.asarray(class_mask)[None, :]
-    finite = jnp.all(jnp.isfinite(z) | ~allowed, axis=1)
-    # Broken rows are computed as zeros and overwritten, so that no NaN leaks into
-    # the gradients of the others.
-    z = jnp.where(finite[:, None] & allowed, z, jnp.where(allowed, 0.0, -jnp.inf))
+    z = jnp.asarray(logits, jnp.float32)
+    broken = None
+    if inputs == "probabilities":
+        z, broken = _log_probabilities(z, class_mask)
+    if temperature is not None:
+        z = z / temperature
+    allowed = None if class_mask is None else jnp.asarray(class_mask)
+    counted = jnp.ones(num_rows, bool) if mask is None else jnp.asarray(mask)
+    label, several = jnp.asarray(labels, jnp.int32), labels.ndim == 2
+    if several:
+        label = _best_label(z, label, allowed)
+        counted &= label >= 0
 
-    split = _split_top(z, allowed)
     known = (label >= 0) & (label < num_classes)
-    label_logit, rank = _rank_of_label(z, jnp.clip(label, 0, num_classes - 1))
-    reachable = known & finite & (label_logit > -jnp.inf)
-    correct = known & finite & (split.prediction == label)
+    index = jnp.clip(label, 0, num_classes - 1)
+    split = split_softmax(z, index, allowed, log_space=inputs == "probabilities")
+    finite = split.finite if broken is None else split.finite & ~broken
+    rank = jnp.where(known & finite & split.reachable, split.label_rank, UNRANKED)
+    single = finite & known & (not several)
 
     def or_nan(values, where=finite):
         return jnp.where(where, values, jnp.float32(jnp.nan))
 
-    log_normaliser = jax.nn.softplus(split.log_odds)  # logsumexp less largest logit
-    confidence = jax.nn.sigmoid(-split.log_odds)
     return ExampleScores(
         label=label,
         prediction=jnp.where(finite, split.prediction, -1),
-        correct=correct,
-        correct_top5=reachable & (rank < TOP_K),
-        confidence=or_nan(confidence),
+        correct=rank == 0,
+        label_rank=rank,
+        confidence=or_nan(split.confidence),
         log_one_minus_confidence=or_nan(jax.nn.log_sigmoid(split.log_odds)),
-        nll=or_nan((split.top - label_logit) + log_normaliser, finite & known),
-        brier=or_nan(_brier(split, label_logit, correct), finite & known),
-        entropy=or_nan(_entropy(split)),
-        margin=or_nan(-confidence * jnp.expm1(split.gap)),
+        nll=or_nan(split.nll, single),
+        brier=or_nan(split.brier(rank == 0), single),
+        entropy=or_nan(split.entropy),
+        margin=or_nan(-split.confidence * jnp.expm1(split.gap)),
         max_logit=or_nan(split.top),
-        energy=or_nan(split.top + log_normaliser),
+        energy=or_nan(split.top + split.log_normaliser),
         finite=finite,
-        mask=jnp.ones(num_rows, bool) if mask is None else jnp.asarray(mask),
+        mask=counted,
     )
 
 
-def _split_top(
-    z: Float[jax.Array, "n k"], allowed: Bool[jax.Array, "1 k"]
-) -> _TopSplit:
-    prediction = jnp.argmax(z, axis=1).astype(jnp.int32)
-    top = jnp.take_along_axis(z, prediction[:, None], axis=1)[:, 0]
-    classes = jnp.arange(z.shape[1], dtype=jnp.int32)[None, :]
-    other = allowed & (classes != prediction[:, None])
-    runner_up = jnp.max(jnp.where(other, z, -jnp.inf), axis=1)
-    # With a single class there is no runner-up: the sums below are empty, the
-    # confidence 1 and its complement's logarithm -inf.
-    origin = jnp.where(runner_up > -jnp.inf, runner_up, 0.0)
-    below = jnp.where(other, z - origin[:, None], 0.0)
-    power = jnp.where(other, jnp.exp(below), 0.0)
-    others = jnp.sum(power, axis=1)
-    return _TopSplit(
-        prediction=prediction,
-        top=top,
-        gap=runner_up - top,
-        log_odds=(runner_up - top) + jnp.log(others),
-        others=others,
-        others_squared=jnp.sum(power * power, axis=1),
-        others_moment=jnp.sum(power * below, axis=1),
-    )
+def _log_probabilities(
+    p: Float[jax.Array, "n k"], class_mask: ClassMask | None
+) -> tuple[Float[jax.Array, "n k"], Bool[jax.Array, " n"]]:
+    """Logarithms, and the rows that are no distribution."""
+    fits = (p >= 0.0) & (p <= 1.0)
+    shares = p
+    if class_mask is not None:
+        # The mask renormalises, so only what it leaves must be probabilities.
+        fits |= ~jnp.asarray(class_mask)[None, :]
+        shares = jnp.where(jnp.asarray(class_mask)[None, :], p, 0.0)
+    total = jnp.sum(shares, axis=1)
+    # bfloat16 probabilities of 1000 classes miss one by up to 4e-3.
+    sums_up = jnp.abs(total - 1.0) < 1e-2
+    if class_mask is not None:
+        sums_up = total > 0.0
+    return jnp.log(p), ~(jnp.all(fits, axis=1) & sums_up)
 
 
-def _rank_of_label(
-    z: Float[jax.Array, "n k"], label: Int[jax.Array, " n"]
-) -> tuple[Float[jax.Array, " n"], Int[jax.Array, " n"]]:
-    """The label's logit, and how many classes beat it: a count, not a sort."""
-    logit = jnp.take_along_axis(z, label[:, None], axis=1)
-    earlier = jnp.arange(z.shape[1], dtype=jnp.int32)[None, :] < label[:, None]
-    beats = (z > logit) | ((z == logit) & earlier)
-    return logit[:, 0], jnp.sum(beats, axis=1, dtype=jnp.int32)
-
-
-def _brier(
-    split: _TopSplit,
-    label_logit: Float[jax.Array, " n"],
-    correct: Bool[jax.Array, " n"],
-) -> Float[jax.Array, " n"]:
-    log_normaliser = jax.nn.softplus(split.log_odds)
-    runner_up = jnp.exp(split.gap - log_normaliser)
-    others_squared = split.others_squared * runner_up * runner_up
-    confidence = jax.nn.sigmoid(-split.log_odds)
-    doubt = jax.nn.sigmoid(split.log_odds)
-    p_label = jnp.exp((label_logit - split.top) - log_normaliser)
-    # (1 - p)^2 of a right prediction from its own complement: 1 - p would cancel.
-    right = doubt * doubt + others_squared
-    wrong = confidence * confidence + others_squared + 1.0 - 2.0 * p_label
-    return jnp.where(correct, right, wrong)
-
-
-def _entropy(split: _TopSplit) -> Float[jax.Array, " n"]:
-    log_normaliser = jax.nn.softplus(split.log_odds)
-    confidence = jax.nn.sigmoid(-split.log_odds)
-    has_others = split.gap > -jnp.inf
-    log_runner_up = jnp.where(has_others, split.gap, 0.0) - log_normaliser
-    others = jnp.where(has_others, jnp.exp(log_runner_up), 0.0)
-    moment = split.others_moment + split.others * log_runner_up
-    return confidence * log_normaliser - others * moment
+def _best_label(
+    z: Float[jax.Array, "n k"],
+    labels: Int[jax.Array, "n m"],
+    allowed: Bool[jax.Array, " k"] | None,
+) -> Int[jax.Array, " n"]:
+    """The label of each set that the fewest classes beat; -1 of an empty set."""
+    num_classes = z.shape[1]
+    known = (labels >= 0) & (labels < num_classes)
+    index = jnp.clip(labels, 0, num_classes - 1)
+    logit = jnp.take_along_axis(z, index, axis=1)
+    usable = known if allowed is None else known & allowed[index]
+    logit = jnp.where(usable, logit, -jnp.inf)
+    best = jnp.max(logit, axis=1, keepdims=True, initial=-jnp.inf)
+    # The lowest class among equal logits, as in a prediction.
+    candidates = jnp.where(known & (logit == best), labels, num_classes)
+    label = jnp.min(candidates, axis=1, initial=num_classes)
+    # A NaN equals nothing; such a row is told as not finite, under any of its labels.
+    first = jnp.max(jnp.where(known, labels, -1), axis=1, initial=-1)
+    return jnp.where(label < num_classes, label, first).astype(jnp.int32)

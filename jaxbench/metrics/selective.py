@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxbench.metrics import galil
+from jaxbench.metrics.checks import check_choice, check_columns, check_fraction
 from jaxbench.metrics.ranked import (
     TieCounts,
     as_float,
+    harmonic_between,
     over_ranking,
-    require_examples,
     whole_part,
 )
 from jaxbench.metrics.types import Column, Flags, Scalar
 
-# arXiv 2302.11874's code ignores violations among this many most confident examples.
-GALIL_GRACE = 200
+Scale = Literal["mean", "per_mille", "trapezoid"]
 
 
 class RiskCoverageCurve(NamedTuple):
@@ -31,15 +32,12 @@ class RiskCoverageCurve(NamedTuple):
 
 
 def curve_of_counts(counts: TieCounts) -> RiskCoverageCurve:
-    """The curve from block counts; see `risk_coverage_curve`."""
+    """The curve from block counts under unit weights; see `risk_coverage_curve`."""
     place = jnp.arange(1, counts.weights.shape[0] + 1, dtype=jnp.int32)
-    at = counts.example_at
-    before, through = counts.rows_before[at], counts.rows_through[at]
-    wrong_before = before - counts.correct_before[at]
-    wrong_inside = through - counts.correct_through[at] - wrong_before
+    wrong_before, wrong_inside, size = _errors_of_blocks(counts)
     # Over the orders of a block, its errors are met at a steady rate on average.
-    share = as_float(place - before) / as_float(through - before)
-    wrong = as_float(wrong_before) + as_float(wrong_inside) * share
+    share = as_float(place - counts.rows_before) / size
+    wrong = wrong_before + wrong_inside * share
     defined = (place <= counts.total) & counts.comparable
     return RiskCoverageCurve(
         coverage=jnp.where(defined, as_float(place) / as_float(counts.total), jnp.nan),
@@ -47,12 +45,56 @@ def curve_of_counts(counts: TieCounts) -> RiskCoverageCurve:
     )
 
 
+def _errors_of_blocks(counts: TieCounts):
+    """Errors before each example's block, inside it, and its size."""
+    size = counts.rows_through - counts.rows_before
+    wrong_before = counts.rows_before - counts.correct_before
+    wrong_inside = size - (counts.correct_through - counts.correct_before)
+    return as_float(wrong_before), as_float(wrong_inside), as_float(size)
+
+
 def aurc_of_counts(counts: TieCounts) -> Scalar:
-    """AURC from block counts; see `area_under_risk_coverage`."""
-    risk = curve_of_counts(counts).risk
-    place = jnp.arange(1, risk.shape[0] + 1, dtype=jnp.int32)
-    area = jnp.sum(jnp.where(place <= counts.total, risk, 0.0)) / as_float(counts.total)
-    return jnp.where(counts.comparable, area, jnp.nan)
+    """AURC from block counts; see `area_under_risk_coverage`.
+
+    A block that follows r places with w errors and holds m with b adds
+    sum_{i=1..m} (w + i b / m) / (r + i) = b + (w - r b / m) (H(r + m) - H(r)).
+    """
+    wrong_before, wrong_inside, size = _errors_of_blocks(counts)
+    met = counts.ends_block & (size > 0)
+    rate = wrong_inside / jnp.where(met, size, 1.0)
+    lead = wrong_before - rate * as_float(counts.rows_before)
+    between = harmonic_between(counts.rows_before, counts.rows_through)
+    area = jnp.sum(jnp.where(met, wrong_inside + lead * between, 0.0))
+    return jnp.where(counts.comparable, area / as_float(counts.total), jnp.nan)
+
+
+def oracle_aurc(counts: TieCounts) -> Scalar:
+    """AURC of these examples if all right ones came first: the least there is."""
+    right, total = counts.total_correct, counts.total
+    between = harmonic_between(right, total)
+    return (as_float(total - right) - as_float(right) * between) / as_float(total)
+
+
+def excess_aurc_of_counts(counts: TieCounts) -> Scalar:
+    """E-AURC from block counts; see `excess_area_under_risk_coverage`."""
+    excess = aurc_of_counts(counts) - oracle_aurc(counts)
+    return jnp.where(excess < 0.0, 0.0, excess)  # NaN stays
+
+
+def excess_augrc_of_counts(counts: TieCounts) -> Scalar:
+    """E-AUGRC from block counts: the share of pairs in the wrong order."""
+    wrong_before, wrong_inside, _ = _errors_of_blocks(counts)
+    right = counts.correct_through - counts.correct_before
+    inverted = as_float(right) * (wrong_before + wrong_inside / 2.0)
+    pairs = jnp.sum(jnp.where(counts.ends_block, inverted, 0.0))
+    share = pairs / as_float(counts.total) / as_float(counts.total)
+    return jnp.where(counts.comparable, share, jnp.nan)
+
+
+def augrc_of_counts(counts: TieCounts) -> Scalar:
+    """AUGRC from block counts; see `area_under_generalized_risk_coverage`."""
+    wrong = as_float(counts.total - counts.total_correct) / as_float(counts.total)
+    return excess_augrc_of_counts(counts) + wrong * wrong / 2.0
 
 
 def coverage_of_counts(counts: TieCounts, accuracy: float) -> Scalar:
@@ -62,6 +104,17 @@ def coverage_of_counts(counts: TieCounts, accuracy: float) -> Scalar:
     most = jnp.max(jnp.where(accepted, counts.rows_through, 0))
     coverage = as_float(most) / as_float(counts.total)
     return jnp.where(counts.comparable, coverage, jnp.nan)
+
+
+def risk_of_counts(counts: TieCounts, coverage: float) -> Scalar:
+    """Risk from block counts; see `risk_at_coverage`."""
+    place = counts.total - whole_part(counts.total, 1.0 - coverage)
+    wrong_before, wrong_inside, size = _errors_of_blocks(counts)
+    there = (counts.rows_before < place) & (place <= counts.rows_through)
+    met = counts.ends_block & there
+    share = as_float(place - counts.rows_before) / jnp.where(met, size, 1.0)
+    wrong = jnp.sum(jnp.where(met, wrong_before + wrong_inside * share, 0.0))
+    return jnp.where(counts.comparable, wrong / as_float(place), jnp.nan)
 
 
 def risk_coverage_curve(
@@ -76,24 +129,29 @@ def risk_coverage_curve(
 
     Returns:
         Two columns of length n, by rising coverage; NaN past the rows that count,
-        and throughout if a confidence is NaN.
+        and, under jit, throughout if a confidence is NaN.
 
     Raises:
-        ValueError: If no row counts (outside jit).
+        ValueError: If columns do not fit, a confidence is NaN, or no row counts
+            (the last two outside jit).
     """
-    require_examples(correct, mask)
-    return over_ranking(curve_of_counts, confidence, correct, mask)
+    return _measured(curve_of_counts, confidence, correct, mask)
 
 
 def area_under_risk_coverage(
-    confidence: Column, correct: Flags, *, mask: Flags | None = None
+    confidence: Column,
+    correct: Flags,
+    *,
+    mask: Flags | None = None,
+    scale: Scale = "mean",
+    compat: Literal["galil"] | None = None,
 ) -> Scalar:
     """Mean selective risk over all coverages.
 
     AURC = 1/N sum_{i=1..N} (errors among the i most confident) / i. A tied block
     contributes the mean over all orders of its rows: i places into a block of m rows
-    with b errors, i b / m of them are met on average. No trapezoid, no x1000.
-    Geifman et al. (2019): https://arxiv.org/abs/1805.08206; Galil et al. (2023):
+    with b errors, i b / m of them are met on average. Geifman et al. (2019):
+    https://arxiv.org/abs/1805.08206; Galil et al. (2023):
     https://arxiv.org/abs/2302.11874 (whose code leaves ties to an unstable sort).
 
     Args:
@@ -101,16 +159,164 @@ def area_under_risk_coverage(
             -log(1 - p) rather than p: p rounds to 1, and ties there.
         correct: Whether each example is right.
         mask: Rows that count; None counts all.
+        scale: "mean" is the definition above, in [0, 1]. "per_mille" is a thousand
+            times that, as tables print it. "trapezoid" is the area under the same
+            curve by the trapezoid rule from coverage 1/N to 1, divided by 1 - 1/N,
+            as torch-uncertainty has it; NaN for a single example.
+        compat: "galil" for the code published with arXiv 2302.11874, on the host in
+            float64: see `jaxbench.metrics.galil`. Only on scale "mean".
 
     Returns:
-        In [0, 1], lower is better; 0 if all are right, 1 if all are wrong. NaN if a
-        confidence is, or, under jit, if no row counts.
+        Lower is better; 0 if all are right, 1 (or 1000) if all are wrong. NaN, under
+        jit, if a confidence is NaN or no row counts.
 
     Raises:
-        ValueError: If no row counts (outside jit).
+        ValueError: If columns or settings do not fit, a confidence is NaN, or no row
+            counts (the last two outside jit).
     """
-    require_examples(correct, mask)
-    return over_ranking(aurc_of_counts, confidence, correct, mask)
+    check_choice("scale", scale, ("mean", "per_mille", "trapezoid"))
+    check_choice("compat", compat, (None, "galil"))
+    if compat == "galil":
+        check_choice("scale, with compat='galil',", scale, ("mean",))
+        check_columns(
+            mask, floats={"confidence": confidence}, flags={"correct": correct}
+        )
+        return galil.aurc(confidence, correct, mask)
+    kernels = {
+        "mean": aurc_of_counts,
+        "per_mille": _per_mille,
+        "trapezoid": _trapezoid,
+    }
+    return _measured(kernels[scale], confidence, correct, mask)
+
+
+def _per_mille(counts: TieCounts) -> Scalar:
+    return 1000.0 * aurc_of_counts(counts)
+
+
+def _trapezoid(counts: TieCounts) -> Scalar:
+    total = as_float(counts.total)
+    curve = curve_of_counts(counts)
+    # Half of the first and of the last risk are what the mean counts and the
+    # trapezoid does not.
+    place = jnp.arange(1, counts.weights.shape[0] + 1, dtype=jnp.int32)
+    ends = (place == 1) | (place == counts.total)
+    half = jnp.sum(jnp.where(ends, curve.risk, 0.0)) / 2.0
+    area = (aurc_of_counts(counts) * total - half) / (total - 1.0)
+    return jnp.where(counts.total > 1, area, jnp.nan)
+
+
+def excess_area_under_risk_coverage(
+    confidence: Column, correct: Flags, *, mask: Flags | None = None
+) -> Scalar:
+    """AURC less that of an oracle that ranks every right example above every wrong.
+
+    E-AURC = AURC - 1/N sum_{j=1..e} j / (N - e + j), e = number of errors. The oracle
+    is that of the N examples, so that its own excess is 0; the closed form
+    r + (1 - r) log(1 - r) of Geifman et al. (2019),
+    https://arxiv.org/abs/1805.08206, is the same for N to infinity, and lower by
+    about r / (2 N) else.
+
+    Args:
+        confidence: Higher is more confident, on any monotone scale.
+        correct: Whether each example is right.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        In [0, 1), lower is better; 0 for the best possible order, and if all are
+        right or all are wrong. NaN, under jit, if a confidence is NaN or no row
+        counts.
+
+    Raises:
+        ValueError: If columns do not fit, a confidence is NaN, or no row counts
+            (the last two outside jit).
+    """
+    return _measured(excess_aurc_of_counts, confidence, correct, mask)
+
+
+def area_under_generalized_risk_coverage(
+    confidence: Column, correct: Flags, *, mask: Flags | None = None
+) -> Scalar:
+    """Mean over coverages of the share of all examples that are answered wrongly.
+
+    The generalized risk at coverage i/N is (errors among the i most confident) / N:
+    unlike the selective risk it does not weigh the errors at low coverage up. With
+    the trapezoid rule from coverage 0 to 1, and ties in the mean over their orders,
+
+    AUGRC = (1 - AUROC) a (1 - a) + (1 - a)^2 / 2, a = accuracy.
+
+    Traub et al. (2024), eq. 6 and 7: https://arxiv.org/abs/2407.01032.
+
+    Args:
+        confidence: Higher is more confident, on any monotone scale.
+        correct: Whether each example is right.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        In [0, 1/2], lower is better; 0 if all are right, 1/2 if all are wrong. NaN,
+        under jit, if a confidence is NaN or no row counts.
+
+    Raises:
+        ValueError: If columns do not fit, a confidence is NaN, or no row counts
+            (the last two outside jit).
+    """
+    return _measured(augrc_of_counts, confidence, correct, mask)
+
+
+def excess_area_under_generalized_risk_coverage(
+    confidence: Column, correct: Flags, *, mask: Flags | None = None
+) -> Scalar:
+    """AUGRC less that of the best order, which is (1 - accuracy)^2 / 2.
+
+    E-AUGRC = (1 - AUROC) a (1 - a): the share of pairs of examples, of all N^2, in
+    which a wrong one stands above a right one (ties one half). Traub et al. (2024):
+    https://arxiv.org/abs/2407.01032.
+
+    Args:
+        confidence: Higher is more confident, on any monotone scale.
+        correct: Whether each example is right.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        In [0, 1/4], lower is better; 0 if all are right or all are wrong. NaN, under
+        jit, if a confidence is NaN or no row counts.
+
+    Raises:
+        ValueError: If columns do not fit, a confidence is NaN, or no row counts
+            (the last two outside jit).
+    """
+    return _measured(excess_augrc_of_counts, confidence, correct, mask)
+
+
+def risk_at_coverage(
+    confidence: Column,
+    correct: Flags,
+    *,
+    coverage: float,
+    mask: Flags | None = None,
+) -> Scalar:
+    """Error rate on the most confident examples that make up a share of all.
+
+    The ceil(coverage N) most confident are answered; where the last place falls into
+    a tied block, the risk is the mean over the block's orders. Geifman and El-Yaniv
+    (2017): https://arxiv.org/abs/1705.08500.
+
+    Args:
+        confidence: Higher is more confident, on any monotone scale.
+        correct: Whether each example is right.
+        coverage: In (0, 1]; known when tracing.
+        mask: Rows that count; None counts all.
+
+    Returns:
+        In [0, 1], lower is better. NaN, under jit, if a confidence is NaN or no row
+        counts.
+
+    Raises:
+        ValueError: If the coverage is outside (0, 1], columns do not fit, a
+            confidence is NaN, or no row counts (the last two outside jit).
+    """
+    check_fraction("coverage", coverage, low_open=True)
+    return _measured(risk_of_counts, confidence, correct, mask, coverage)
 
 
 def coverage_at_accuracy(
@@ -128,44 +334,32 @@ def coverage_at_accuracy(
     is answered whole or not at all: i runs over the ends of blocks. The comparison
     is made in integers.
 
-    `compat="galil"` is the code published with arXiv 2302.11874, as it is: the first
-    place past 200 where the accuracy falls below the requirement (an earlier one
-    only if there is none), divided by N + 1, and 0 if it never falls below; ties
-    broken against the model (wrong rows first), where the code leaves them to its
-    sort. The code fails for N <= 200; here the result is NaN.
-
     Args:
         confidence: Higher is more confident, on any monotone scale.
         correct: Whether each example is right.
         accuracy: Required, in [0, 1]; known when tracing.
         mask: Rows that count; None counts all.
-        compat: None for the definition above.
+        compat: "galil" for the code published with arXiv 2302.11874, which answers
+            another question, on the host in float64: see `jaxbench.metrics.galil`.
 
     Returns:
         A fraction in [0, 1], higher is better; 0 if no coverage reaches the accuracy.
-        NaN if a confidence is, or, under jit, if no row counts.
+        NaN, under jit, if a confidence is NaN or no row counts.
 
     Raises:
-        ValueError: If the accuracy is outside [0, 1], compat is unknown, or no row
-            counts (outside jit).
+        ValueError: If the accuracy is outside [0, 1], columns do not fit, a
+            confidence is NaN, or no row counts (the last two outside jit).
     """
-    if not 0.0 <= accuracy <= 1.0:
-        raise ValueError(f"accuracy is {accuracy}; wanted a fraction in [0, 1]")
-    if compat not in (None, "galil"):
-        raise ValueError(f"compat is {compat!r}; wanted None or 'galil'")
-    require_examples(correct, mask)
-    kernel = _galil_coverage if compat == "galil" else coverage_of_counts
-    return over_ranking(kernel, confidence, correct, mask, (accuracy,))
+    check_fraction("accuracy", accuracy)
+    check_choice("compat", compat, (None, "galil"))
+    if compat == "galil":
+        check_columns(
+            mask, floats={"confidence": confidence}, flags={"correct": correct}
+        )
+        return galil.coverage_at_accuracy(confidence, correct, mask, accuracy)
+    return _measured(coverage_of_counts, confidence, correct, mask, accuracy)
 
 
-def _galil_coverage(counts: TieCounts, accuracy: float) -> Scalar:
-    place = jnp.arange(1, counts.weights.shape[0] + 1, dtype=jnp.int32)
-    wrong = place - jnp.cumsum(counts.correct, dtype=jnp.int32)
-    below = (wrong > whole_part(place, 1.0 - accuracy)) & (place <= counts.total)
-    # argmax of all-false is 0, in their NumPy as here.
-    strict = jnp.argmax(below)
-    loose = jnp.argmax(below & (place > GALIL_GRACE))
-    first = jnp.where(loose > GALIL_GRACE, loose, strict)
-    coverage = as_float(first) / as_float(counts.total + 1)
-    defined = counts.comparable & (counts.total > GALIL_GRACE)
-    return jnp.where(defined, coverage, jnp.nan)
+def _measured(kernel, confidence: Column, correct: Flags, mask, *parameters: float):
+    check_columns(mask, floats={"confidence": confidence}, flags={"correct": correct})
+    return over_ranking(kernel, confidence, correct, mask, parameters)

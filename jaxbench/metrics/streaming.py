@@ -1,20 +1,44 @@
 """Metrics of a stream: a state of constant size that adds up over batches and devices.
 
 For an evaluation inside a training loop, where the per-example columns are not kept.
-Metrics of order (AUROC, AURC, coverage) need the columns: see `summarize`.
+Whoever keeps the columns has the exact values: see `summarize`.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Float, Int
 
-from jaxbench.metrics.calibration import NUM_BINS, bin_index, binned
-from jaxbench.metrics.ranked import as_float, valid_rows
-from jaxbench.metrics.scores import ExampleScores
-from jaxbench.metrics.types import Scalar
+from jaxbench.metrics import binning
+from jaxbench.metrics.binning import NUM_BINS, BinSums
+from jaxbench.metrics.checks import check_count, is_known
+from jaxbench.metrics.classwise import classwise_error_of_sums, classwise_sums
+from jaxbench.metrics.histogram import (
+    NUM_ORDER_BINS,
+    WIDEST_BIN,
+    OrderHistogram,
+    counts_of,
+    error_bounds,
+    order_bin,
+)
+from jaxbench.metrics.ranked import as_float
+from jaxbench.metrics.ranking import auroc_of_counts
+from jaxbench.metrics.reliability import bin_sums
+from jaxbench.metrics.samples import equal_mass_bins
+from jaxbench.metrics.scores import ExampleScores, Inputs, score_examples
+from jaxbench.metrics.selective import (
+    augrc_of_counts,
+    aurc_of_counts,
+    coverage_of_counts,
+    excess_augrc_of_counts,
+    excess_aurc_of_counts,
+    risk_of_counts,
+)
+from jaxbench.metrics.smooth import smooth_error, spread_on_mesh
+from jaxbench.metrics.sums import ExactSum, add_states
+from jaxbench.metrics.types import ClassMask, Flags, Labels, LabelSets, Logits, Scalar
 
 
 class ClassificationState(NamedTuple):
@@ -26,8 +50,9 @@ class ClassificationState(NamedTuple):
         state = ClassificationState.empty().update(score_examples(logits, labels))
         total = jax.lax.psum(state, "data").compute()
 
-    Counts are integers and exact. The float sums round: they agree between batch
-    sizes to float32 accuracy.
+    Counts are integers, exact up to 2^31 - 1 examples. Sums carry what they rounded
+    away, and agree between batch sizes to float32 accuracy. Metrics of order come
+    from a histogram, with a bound on their error: see `error_bounds`.
 
     Attributes:
         num_examples: Examples that count.
@@ -36,100 +61,333 @@ class ClassificationState(NamedTuple):
         num_correct_top5: Labels among the five largest logits.
         nll_sum: Sum of negative log-likelihoods, nats.
         brier_sum: Sum of Brier scores.
-        bin_count: Examples in each bin of confidence.
+        bin_count: Examples in each equal-width bin of confidence.
         bin_correct: Right predictions in each bin.
         bin_gap: Sum of confidence - correct in each bin: what ECE needs, and small,
             so it rounds less than the sum of confidences.
+        order: Counts, right ones and gaps in fine bins of -log(1 - confidence).
+        class_count: Examples of each class; empty unless classes were asked for.
+        class_correct: Right ones of them.
+        num_classless: Examples that count and belong to no class.
+        class_gap: Sums of p_k - [label is k] in each bin of each class's probability;
+            empty unless asked for.
+        class_broken: Examples that `class_gap` could not take.
     """
 
     num_examples: Int[jax.Array, ""]
     num_nonfinite: Int[jax.Array, ""]
     num_correct: Int[jax.Array, ""]
     num_correct_top5: Int[jax.Array, ""]
-    nll_sum: Float[jax.Array, ""]
-    brier_sum: Float[jax.Array, ""]
+    nll_sum: ExactSum
+    brier_sum: ExactSum
     bin_count: Int[jax.Array, " bins"]
     bin_correct: Int[jax.Array, " bins"]
-    bin_gap: Float[jax.Array, " bins"]
+    bin_gap: ExactSum
+    order: OrderHistogram
+    class_count: Int[jax.Array, " k"]
+    class_correct: Int[jax.Array, " k"]
+    num_classless: Int[jax.Array, ""]
+    class_gap: Float[jax.Array, "bins classes"]
+    class_broken: Float[jax.Array, ""]
 
     @classmethod
-    def empty(cls, num_bins: int = NUM_BINS) -> "ClassificationState":
+    def empty(
+        cls, num_bins: int = NUM_BINS, *, num_classes: int = 0, classwise: bool = False
+    ) -> "ClassificationState":
         """The state of no examples.
 
+        Args:
+            num_bins: Equal-width bins of the calibration errors.
+            num_classes: Number of classes, for balanced accuracy: 8 bytes a class.
+            classwise: Whether to keep the tables of the classwise calibration error,
+                60 bytes a class; they are filled by `update_from_logits`.
+
         Raises:
-            ValueError: If num_bins < 1.
+            ValueError: If num_bins < 1, or the tables are asked for without a number
+                of classes.
         """
-        if num_bins < 1:
-            raise ValueError(f"num_bins is {num_bins}; wanted an integer >= 1")
-        count = jnp.zeros((), jnp.int32)
-        total = jnp.zeros((), jnp.float32)
-        bins = jnp.zeros(num_bins, jnp.int32)
+        check_count("num_bins", num_bins)
+        if num_classes < 0 or (classwise and not num_classes):
+            raise ValueError(
+                f"num_classes is {num_classes}; wanted the number of classes"
+                + (" for classwise=True" if classwise else ", or 0 for none")
+            )
+        count, total = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
+        bins, order = jnp.zeros(num_bins, jnp.int32), NUM_ORDER_BINS
         gap = jnp.zeros(num_bins, jnp.float32)
-        return cls(count, count, count, count, total, total, bins, bins, gap)
+        classes = jnp.zeros(num_classes, jnp.int32)
+        table = jnp.zeros((num_bins, num_classes if classwise else 0), jnp.float32)
+        return cls(
+            num_examples=count,
+            num_nonfinite=count,
+            num_correct=count,
+            num_correct_top5=count,
+            nll_sum=ExactSum(total, total),
+            brier_sum=ExactSum(total, total),
+            bin_count=bins,
+            bin_correct=bins,
+            bin_gap=ExactSum(gap, gap),
+            order=OrderHistogram(
+                jnp.zeros(order, jnp.int32),
+                jnp.zeros(order, jnp.int32),
+                jnp.zeros(order, jnp.float32),
+            ),
+            class_count=classes,
+            class_correct=classes,
+            num_classless=count,
+            class_gap=table,
+            class_broken=total,
+        )
 
     def update(self, scores: ExampleScores) -> "ClassificationState":
-        """The state after a further batch; its masked rows change nothing."""
-        num_bins = self.bin_count.shape[-1]
-        valid = valid_rows(scores.mask, scores.mask)
+        """The state after a further batch; its masked rows change nothing.
+
+        Raises:
+            ValueError: If the state keeps classwise tables, which need the logits.
+        """
+        if self.class_gap.shape[-1]:
+            raise ValueError(
+                "ClassificationState.update: this state keeps classwise tables, which "
+                "scores do not fill; give the logits to update_from_logits"
+            )
+        return self.merge(self._of_batch(scores))
+
+    def update_from_logits(
+        self,
+        logits: Logits,
+        labels: Labels | LabelSets,
+        *,
+        mask: Flags | None = None,
+        class_mask: ClassMask | None = None,
+        inputs: Inputs = "logits",
+    ) -> "ClassificationState":
+        """The state after a further batch of logits; see `score_examples`.
+
+        Raises:
+            ValueError: As `score_examples`; and if the state keeps classwise tables
+                and the batch has sets of labels or a class mask, which they lack.
+        """
+        scores = score_examples(
+            logits, labels, mask=mask, class_mask=class_mask, inputs=inputs
+        )
+        batch = self._of_batch(scores)
+        if self.class_gap.shape[-1]:
+            if labels.ndim > 1 or class_mask is not None:
+                raise ValueError(
+                    "classwise tables know neither sets of labels nor a class mask; "
+                    "make the state with classwise=False"
+                )
+            num_bins = self.class_gap.shape[-2]
+            sums = classwise_sums(logits, labels, mask, num_bins, inputs)
+            batch = batch._replace(class_gap=sums.gap, class_broken=sums.broken)
+        return self.merge(batch)
+
+    def _of_batch(self, scores: ExampleScores) -> "ClassificationState":
+        """The state of one batch alone, of this state's sizes."""
+        valid = jnp.asarray(scores.mask)
+        sound = valid & jnp.asarray(scores.finite)
         correct = jnp.asarray(scores.correct) & valid
-        confidence = jnp.where(valid, jnp.asarray(scores.confidence), 0.0)
-        bins = bin_index(confidence, num_bins)
-        inside = bins[:, None] == jnp.arange(num_bins, dtype=jnp.int32)[None, :]
-        gap = confidence - correct.astype(jnp.float32)
+        confidence = jnp.where(sound, jnp.asarray(scores.confidence), 0.0)
+        num_bins, num_classes = self.bin_count.shape[-1], self.class_count.shape[-1]
+        bins = bin_sums(confidence, correct, sound, num_bins)
+        label = jnp.asarray(scores.label)
+        classified = valid & (label >= 0)
+        zero = jnp.zeros((), jnp.float32)
 
         def count(flags):
-            return jnp.sum(flags, axis=0, dtype=jnp.int32)
+            return jnp.sum(flags, dtype=jnp.int32)
 
-        batch = ClassificationState(
+        def add(column):
+            # A label of no class has no likelihood: NaN, for the mean to tell.
+            total = jnp.sum(jnp.where(sound, jnp.asarray(column), 0.0))
+            return ExactSum(total, zero)
+
+        def by_class(flags):
+            place = jnp.where(flags, label, num_classes)
+            return jnp.zeros(num_classes, jnp.int32).at[place].add(1, mode="drop")
+
+        return ClassificationState(
             num_examples=count(valid),
-            num_nonfinite=count(valid & ~jnp.asarray(scores.finite)),
+            num_nonfinite=count(valid & ~sound),
             num_correct=count(correct),
-            num_correct_top5=count(valid & jnp.asarray(scores.correct_top5)),
-            nll_sum=jnp.sum(jnp.where(valid, jnp.asarray(scores.nll), 0.0)),
-            brier_sum=jnp.sum(jnp.where(valid, jnp.asarray(scores.brier), 0.0)),
-            bin_count=count(inside & valid[:, None]),
-            bin_correct=count(inside & correct[:, None]),
-            bin_gap=jnp.sum(binned(gap, bins, num_bins), axis=0),
+            num_correct_top5=count(valid & (jnp.asarray(scores.label_rank) < 5)),
+            nll_sum=add(scores.nll),
+            brier_sum=add(scores.brier),
+            bin_count=bins.count,
+            bin_correct=bins.correct,
+            bin_gap=ExactSum(bins.gap, jnp.zeros_like(bins.gap)),
+            order=_histogram(scores, sound, confidence),
+            class_count=by_class(classified),
+            class_correct=by_class(classified & correct),
+            num_classless=count(valid & ~classified),
+            class_gap=jnp.zeros_like(self.class_gap),
+            class_broken=zero,
         )
-        return self.merge(batch)
 
     def merge(self, other: "ClassificationState") -> "ClassificationState":
         """The state of both sets of examples.
 
         Raises:
-            ValueError: If the two have different numbers of bins.
+            ValueError: If the two have different numbers of bins or classes.
         """
-        if self.bin_count.shape != other.bin_count.shape:
+        mine, theirs = (
+            {"bins": s.bin_count.shape[-1], "classes": s.class_count.shape[-1]}
+            | {"classwise classes": s.class_gap.shape[-1]}
+            for s in (self, other)
+        )
+        if mine != theirs:
             raise ValueError(
-                f"states of {self.bin_count.shape[-1]} and "
-                f"{other.bin_count.shape[-1]} bins do not merge; "
-                "make both with the same num_bins"
+                f"states of {mine} and {theirs} do not merge; make both with the same "
+                "num_bins, num_classes and classwise"
             )
-        return jax.tree.map(jnp.add, self, other)
+        return add_states(self, other)
 
     def compute(self) -> dict[str, Scalar]:
         """The metrics of the examples seen, under their names in `METRICS`.
 
         Returns:
-            accuracy, top_5_accuracy, nll, brier, ece and mean_confidence. All NaN
-            if no example counts, under jit.
+            Every metric of `SCORE_METRICS`, balanced accuracy only if the state knows
+            the classes; and classwise_ece if it keeps the tables. Metrics of order,
+            ks_calibration_error, smooth_ece and the bins of equal mass come from the
+            histogram; the rest is exact but for float32 rounding. All NaN if no
+            example counts, under jit; all but accuracy and top-5 accuracy NaN if a
+            logit was not finite.
 
         Raises:
             ValueError: If no example counts (outside jit).
         """
-        seen = self.num_examples
-        if not isinstance(seen, Tracer) and not jax.device_get(seen).any():
-            raise ValueError(
-                "ClassificationState.compute: no example counts so far; "
-                "update the state with a batch that has valid rows"
+        self._require_examples()
+        broken = self.num_nonfinite > 0
+        total = as_float(self.num_examples)
+        accuracy = as_float(self.num_correct) / total
+        values = self._means() | self._calibration() | self._order()
+        if self.class_count.shape[-1]:
+            values["balanced_accuracy"] = self._balanced_accuracy()
+        if self.class_gap.shape[-1]:
+            values["classwise_ece"] = classwise_error_of_sums(
+                self.class_gap, self.class_broken, total
             )
-        total = as_float(seen)
-        confidence_sum = jnp.sum(self.bin_gap) + as_float(self.num_correct)
+        values = {n: jnp.where(broken, jnp.nan, value) for n, value in values.items()}
+        top5 = as_float(self.num_correct_top5) / total
+        return {"accuracy": accuracy, "top_5_accuracy": top5} | values
+
+    def error_bounds(self) -> dict[str, Scalar]:
+        """How far each value from the histogram may be from the exact one, at most.
+
+        The bounds follow from the counts, not from any assumption: the examples of
+        one of the 4,608 bins of -log(1 - confidence) may stand in any order.
+
+        Returns:
+            Bounds on |streamed - exact|, before float32 rounding (1e-6), for the
+            metrics of order, ks_calibration_error, smooth_ece and the bins of equal
+            mass.
+            NaN under jit if no example counts.
+
+        Raises:
+            ValueError: If no example counts (outside jit).
+        """
+        self._require_examples()
+        counts = counts_of(self.order)
+        total = as_float(counts.total)
+        size = as_float(counts.weights)
+        bounds = error_bounds(counts)
+        # An edge between two bins of equal mass may cut any part of a histogram bin
+        # off, with gaps of any sign; the bins on both its sides see it.
+        edges = NUM_BINS - 1
+        bounds["ece_equal_mass"] = 2.0 * edges * jnp.max(size) / total
+        least = as_float(counts.total // NUM_BINS)
+        bounds["mce_equal_mass"] = jnp.minimum(1.0, 2.0 * jnp.max(size) / least)
+        bounds["smooth_ece"] = _smooth_bound(self._calibration()["smooth_ece"])
+        return bounds
+
+    def _require_examples(self) -> None:
+        seen = self.num_examples
+        if is_known(seen) and not jax.device_get(seen).any():
+            raise ValueError(
+                "ClassificationState: no example counts so far; update the state with "
+                "a batch that has valid rows"
+            )
+
+    def _means(self) -> dict[str, Scalar]:
+        total = as_float(self.num_examples)
+        overconfidence = jnp.sum(self.bin_gap.total) / total
         return {
-            "accuracy": as_float(self.num_correct) / total,
-            "top_5_accuracy": as_float(self.num_correct_top5) / total,
-            "nll": self.nll_sum / total,
-            "brier": self.brier_sum / total,
-            "ece": jnp.sum(jnp.abs(self.bin_gap)) / total,
-            "mean_confidence": confidence_sum / total,
+            "nll": self.nll_sum.total / total,
+            "brier": self.brier_sum.total / total,
+            "mean_confidence": overconfidence + as_float(self.num_correct) / total,
+            "overconfidence": overconfidence,
         }
+
+    def _calibration(self) -> dict[str, Scalar]:
+        bins = BinSums(self.bin_count, self.bin_correct, self.bin_gap.total)
+        counts = counts_of(self.order)
+        through = jnp.cumsum(self.order.gap[::-1])
+        before = through - self.order.gap[::-1]
+        equal = equal_mass_bins(counts, before, through, NUM_BINS)
+        below = through[-1] - before
+        total = as_float(self.num_examples)
+        return {
+            "ece": binning.expected_error(bins),
+            "mce": binning.maximum_error(bins),
+            "ece_equal_mass": binning.expected_error(equal),
+            "mce_equal_mass": binning.maximum_error(equal),
+            "ece_debiased": binning.debiased_expected_error(bins),
+            "rms_calibration_error": jnp.sqrt(binning.squared_error(bins)),
+            "ks_calibration_error": jnp.max(jnp.abs(below)) / total,
+            "smooth_ece": smooth_error(_on_mesh(self.order) / total),
+            "brier_reliability": binning.reliability(bins),
+            "brier_resolution": binning.resolution(bins),
+            "brier_uncertainty": binning.uncertainty(bins),
+        }
+
+    def _order(self) -> dict[str, Scalar]:
+        counts = counts_of(self.order)
+        return {
+            "auroc": auroc_of_counts(counts),
+            "aurc": aurc_of_counts(counts),
+            "excess_aurc": excess_aurc_of_counts(counts),
+            "augrc": augrc_of_counts(counts),
+            "excess_augrc": excess_augrc_of_counts(counts),
+            "coverage_at_95_accuracy": coverage_of_counts(counts, 0.95),
+            "coverage_at_99_accuracy": coverage_of_counts(counts, 0.99),
+            "risk_at_80_coverage": risk_of_counts(counts, 0.8),
+        }
+
+    def _balanced_accuracy(self) -> Scalar:
+        seen = self.class_count > 0
+        recall = as_float(self.class_correct) / as_float(
+            jnp.maximum(self.class_count, 1)
+        )
+        mean = jnp.sum(recall) / as_float(jnp.sum(seen, dtype=jnp.int32))
+        return jnp.where(self.num_classless > 0, jnp.nan, mean)
+
+
+def _histogram(scores: ExampleScores, sound, confidence) -> OrderHistogram:
+    place = order_bin(jnp.asarray(scores.log_one_minus_confidence, jnp.float32))
+    place = jnp.where(sound, place, NUM_ORDER_BINS)
+    right = (jnp.asarray(scores.correct) & sound).astype(jnp.float32)
+    empty = jnp.zeros(NUM_ORDER_BINS, jnp.int32)
+    return OrderHistogram(
+        count=empty.at[place].add(1, mode="drop"),
+        correct=empty.at[place].add(right.astype(jnp.int32), mode="drop"),
+        gap=jnp.zeros(NUM_ORDER_BINS, jnp.float32)
+        .at[place]
+        .add(confidence - right, mode="drop"),
+    )
+
+
+def _on_mesh(order: OrderHistogram) -> Float[jax.Array, " cells"]:
+    """Puts each histogram bin's gap at its mean confidence."""
+    count = as_float(jnp.maximum(order.count, 1))
+    confidence = (order.gap + as_float(order.correct)) / count
+    return spread_on_mesh(confidence, order.gap)
+
+
+def _smooth_bound(error: Scalar) -> Scalar:
+    """How far the smooth calibration error moves if confidences move by a bin.
+
+    A residual moved by d changes smECE_s by at most d sqrt(2 / pi) / s, the mean
+    absolute slope of the Gaussian; and since smECE_s falls with s, the point where it
+    equals s moves by no more than that at the larger of the two points.
+    """
+    return jnp.minimum(1.0, WIDEST_BIN * math.sqrt(2.0 / math.pi) / error)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.ranked import require_examples, valid_rows
-from jaxbench.metrics.types import ClassMask, Flags, Labels, Logits, Scalar
+from jaxbench.metrics.checks import refuse, require_rows
+from jaxbench.metrics.ranked import valid_rows
+from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, Logits, Scalar
 
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 100.0
@@ -16,6 +17,29 @@ MAX_TEMPERATURE = 100.0
 # widest bracket in 24 steps, Newton in about six.
 _TOLERANCE = 1e-6
 _MAX_STEPS = 40
+
+
+class FitRows(NamedTuple):
+    """What a calibration is fitted on: checked shapes, float32, no optional masks."""
+
+    logits: Float[jax.Array, "n k"]
+    labels: Int[jax.Array, " n"]
+    valid: Bool[jax.Array, " n"]
+    allowed: Bool[jax.Array, " k"]
+
+
+class UsableRows(NamedTuple):
+    """Which rows a fit sees, and whether it may be trusted.
+
+    Attributes:
+        label: The labels, clipped to [0, k).
+        keep: Rows that count and have finite logits and a possible label.
+        sound: Whether some row counts and every row that counts is kept.
+    """
+
+    label: Int[jax.Array, " n"]
+    keep: Bool[jax.Array, " n"]
+    sound: Bool[jax.Array, ""]
 
 
 class _Bracket(NamedTuple):
@@ -59,38 +83,84 @@ def fit_temperature(
         `class_mask`, or, under jit, if no row counts.
 
     Raises:
-        ValueError: If no row counts (outside jit).
+        ValueError: If an array has a wrong shape or dtype (labels are integers, masks
+            booleans), or no row counts (outside jit).
     """
-    require_examples(labels, mask)
-    valid = valid_rows(labels, mask)
-    allowed = jnp.ones(logits.shape[1], bool)
+    rows = as_fit_rows("fit_temperature", logits, labels, mask, class_mask)
+    return least_nll_temperature(rows)
+
+
+def as_fit_rows(
+    name: str,
+    logits: AnyArray,
+    labels: AnyArray,
+    mask: AnyArray | None,
+    class_mask: AnyArray | None,
+) -> FitRows:
+    """Checks the arguments of a fit called `name`, and fills in its masks.
+
+    Raises:
+        ValueError: If an array has a wrong shape or dtype, or no row counts (outside
+            jit).
+    """
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(
+            f"{name}: logits have shape {logits.shape}; wanted [n, k] with k >= 1"
+        )
+    num_rows, num_classes = logits.shape
+    wanted = [
+        ("logits", logits, logits.shape, jnp.floating, "floats"),
+        ("labels", labels, (num_rows,), jnp.integer, "integers"),
+        ("mask", mask, (num_rows,), jnp.bool, "booleans"),
+        ("class_mask", class_mask, (num_classes,), jnp.bool, "booleans"),
+    ]
+    refuse(
+        [
+            f"{name}: {argument} is {array.dtype} of shape {array.shape}; "
+            f"wanted {kind_name} of shape {shape}"
+            for argument, array, shape, kind, kind_name in wanted
+            if array is not None
+            and (array.shape != shape or not jnp.issubdtype(array.dtype, kind))
+        ]
+    )
+    require_rows(num_rows, mask)
+    allowed = jnp.ones(num_classes, bool)
     if class_mask is not None:
         allowed = jnp.asarray(class_mask)
-    return _fit(
-        jnp.asarray(logits, jnp.float32), jnp.asarray(labels, jnp.int32), valid, allowed
+    return FitRows(
+        logits=jnp.asarray(logits, jnp.float32),
+        labels=jnp.asarray(labels, jnp.int32),
+        valid=valid_rows(labels, mask),
+        allowed=allowed,
     )
 
 
+def usable_rows(rows: FitRows) -> UsableRows:
+    """The rows that a fit can use."""
+    num_classes = rows.logits.shape[1]
+    label = jnp.clip(rows.labels, 0, num_classes - 1)
+    usable = jnp.all(jnp.isfinite(rows.logits) | ~rows.allowed[None, :], axis=1)
+    usable &= (rows.labels == label) & rows.allowed[label]
+    sound = jnp.any(rows.valid) & ~jnp.any(rows.valid & ~usable)
+    return UsableRows(label, rows.valid & usable, sound)
+
+
+def logits_above_label(rows: FitRows, usable: UsableRows) -> Float[jax.Array, "n k"]:
+    """Logits less the label's, so that logsumexp is the NLL; 0 where nothing counts."""
+    label_logit = jnp.take_along_axis(rows.logits, usable.label[:, None], axis=1)
+    counts = usable.keep[:, None] & rows.allowed[None, :]
+    return jnp.where(counts, rows.logits - label_logit, 0.0)
+
+
 @jax.jit
-def _fit(
-    logits: Float[jax.Array, "n k"],
-    labels: Int[jax.Array, " n"],
-    valid: Bool[jax.Array, " n"],
-    allowed: Bool[jax.Array, " k"],
-) -> Scalar:
-    num_classes = logits.shape[1]
-    index = jnp.clip(labels, 0, num_classes - 1)
-    usable = jnp.all(jnp.isfinite(logits) | ~allowed[None, :], axis=1)
-    usable &= (labels >= 0) & (labels < num_classes) & allowed[index]
-    keep = (valid & usable)[:, None] & allowed[None, :]
-    label_logit = jnp.take_along_axis(logits, index[:, None], axis=1)
-    # Relative to the label's: the NLL is then logsumexp(excess / T), and a row that
-    # does not count has no excess.
-    excess = jnp.where(keep, logits - label_logit, 0.0)
+def least_nll_temperature(rows: FitRows) -> Scalar:
+    """`fit_temperature` of checked arguments."""
+    usable = usable_rows(rows)
+    excess = logits_above_label(rows, usable)
 
     def slope_and_curvature(log_t):
         inverse = jnp.exp(-log_t)
-        p = jax.nn.softmax(jnp.where(allowed[None, :], excess * inverse, -jnp.inf))
+        p = jax.nn.softmax(jnp.where(rows.allowed[None, :], excess * inverse, -jnp.inf))
         mean = jnp.sum(p * excess, axis=1)
         spread = jnp.square(excess - mean[:, None])
         return jnp.sum(mean), inverse * jnp.sum(p * spread)
@@ -119,5 +189,4 @@ def _fit(
     temperature = jnp.where(at_low <= 0, MIN_TEMPERATURE, temperature)
     temperature = jnp.where(at_high >= 0, MAX_TEMPERATURE, temperature)
     temperature = jnp.where(flat, 1.0, temperature)
-    sound = jnp.any(valid) & ~jnp.any(valid & ~usable)
-    return jnp.where(sound, temperature, jnp.nan).astype(jnp.float32)
+    return jnp.where(usable.sound, temperature, jnp.nan).astype(jnp.float32)

@@ -14,6 +14,7 @@ AnyArray: TypeAlias = jax.Array | np.ndarray
 
 Logits: TypeAlias = Float[AnyArray, "n k"]
 Labels: TypeAlias = Int[AnyArray, " n"]
+LabelSets: TypeAlias = Int[AnyArray, "n m"]
 Column: TypeAlias = Float[AnyArray, " n"]
 Flags: TypeAlias = Bool[AnyArray, " n"]
 ClassMask: TypeAlias = Bool[AnyArray, " k"]

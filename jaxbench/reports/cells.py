@@ -8,87 +8,9 @@ import rich.table
 import rich.text
 
 from jaxbench.reports.entries import Row, is_number
+from jaxbench.reports.metric_texts import metric_text
 
 MISSING = "-"
-
-
-@dataclass(frozen=True)
-class MetricText:
-    """How a metric is shown: its heading, its unit, and what it means in a line."""
-
-    heading: str
-    meaning: str
-    percent: bool = True
-    direction: str = "↑"
-
-
-METRIC_TEXTS = {
-    "accuracy": MetricText(
-        "Accuracy", "share of images whose most probable class is the label"
-    ),
-    "nll": MetricText(
-        "NLL", "mean negative log-probability of the label, in nats", False, "↓"
-    ),
-    "brier": MetricText(
-        "Brier",
-        "mean squared distance of the probabilities to the label, from 0 to 2",
-        False,
-        "↓",
-    ),
-    "ece": MetricText(
-        "ECE",
-        "expected calibration error: mean gap between confidence and accuracy over 15 "
-        "equal bins",
-        direction="↓",
-    ),
-    "auroc": MetricText(
-        "AUROC", "chance that a right answer has more confidence than a wrong one"
-    ),
-    "aurc": MetricText(
-        "AURC",
-        "error rate averaged over all coverages, answering the most confident first",
-        False,
-        "↓",
-    ),
-    "coverage_at_95_accuracy": MetricText(
-        "Cov@95", "share that can be answered if 95% of the answers must be right"
-    ),
-    "coverage_at_99_accuracy": MetricText(
-        "Cov@99", "share that can be answered if 99% of the answers must be right"
-    ),
-    "top_5_accuracy": MetricText(
-        "Top-5", "share of images whose label is among the five most probable classes"
-    ),
-    "mean_confidence": MetricText(
-        "Confidence",
-        "mean probability of the predicted class; above accuracy means overconfident",
-        direction="",
-    ),
-    "ood_auroc_max_softmax": MetricText(
-        "OOD AUROC, softmax",
-        "chance that a known image scores above a foreign one, by largest probability",
-    ),
-    "ood_auroc_max_logit": MetricText(
-        "OOD AUROC, logit", "the same, scored by the largest logit"
-    ),
-    "ood_auroc_energy": MetricText(
-        "OOD AUROC, energy", "the same, scored by the logsumexp of the logits"
-    ),
-    "ood_fpr95_max_softmax": MetricText(
-        "OOD FPR95, softmax",
-        "share of foreign images let in when 95% of the known ones are, by largest "
-        "probability",
-        direction="↓",
-    ),
-    "ood_fpr95_max_logit": MetricText(
-        "OOD FPR95, logit", "the same, scored by the largest logit", direction="↓"
-    ),
-    "ood_fpr95_energy": MetricText(
-        "OOD FPR95, energy",
-        "the same, scored by the logsumexp of the logits",
-        direction="↓",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -131,18 +53,6 @@ class Table:
         for row in self.texts():
             table.add_row(*(rich.text.Text(text) for text in row))
         return table
-
-
-def metric_text(name: str) -> MetricText:
-    """How to show a metric; one that is not in the table is shown as a plain number."""
-    base = name.removesuffix("_ts")
-    known = METRIC_TEXTS.get(base)
-    if known is None:
-        return MetricText(name, "", percent=False, direction="")
-    if base == name:
-        return known
-    meaning = f"{known.heading} after temperature scaling"
-    return MetricText(f"{known.heading} (T*)", meaning, known.percent, known.direction)
 
 
 def metric_column(name: str) -> Column:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from jaxbench.reports.cells import format_interval, format_value, metric_text
+from jaxbench.reports.cells import format_interval, format_value
 from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number
+from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.tables import drops
 
 

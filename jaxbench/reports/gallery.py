@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from jaxbench.errors import UserError
 from jaxbench.metrics import reliability_bins, risk_coverage_curve
 from jaxbench.reports import figures
-from jaxbench.reports.cells import METRIC_TEXTS
 from jaxbench.reports.entries import (
     Entry,
     Results,
@@ -27,6 +26,7 @@ from jaxbench.reports.entries import (
     mean,
 )
 from jaxbench.reports.figures import Curve, Point, Reliability
+from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.tables import shifted_accuracy
 from jaxbench.results import ResultStore
 

@@ -12,17 +12,19 @@ import jinja2
 from markupsafe import Markup
 
 from jaxbench.errors import UserError
-from jaxbench.reports.cells import METRIC_TEXTS
 from jaxbench.reports.entries import Results, Row, load_results
 from jaxbench.reports.findings import find
 from jaxbench.reports.gallery import Exhibit, build_exhibits
+from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.style import inline_svg, render
 from jaxbench.reports.tables import (
     Table,
+    calibration_table,
     evaluation_table,
     failure_table,
     main_table,
     ood_table,
+    selective_table,
     shift_table,
     trial_table,
 )
@@ -37,6 +39,15 @@ _TABLE_TEXTS = {
         "Where trials trained the models, each row is the trial of a backbone and an "
         "optimizer with the best validation accuracy. Brackets hold bootstrap "
         "intervals. T* means after temperature scaling.",
+    ),
+    "calibration": (
+        "Calibration",
+        "Every measure of how far confidence is from accuracy; T* after temperature "
+        "scaling.",
+    ),
+    "selective": (
+        "Selective prediction",
+        "Every measure of how well confidence tells right answers from wrong ones.",
     ),
     "shift": (
         "Under shift",
@@ -103,6 +114,8 @@ def _page(results: Results, figures: list[dict[str, Any]], title: str | None) ->
     experiments = ", ".join(_distinct(rows, "experiment"))
     tables = {
         "models": main_table(results),
+        "calibration": calibration_table(results),
+        "selective": selective_table(results),
         "shift": shift_table(results),
         "ood": ood_table(results),
         "trials": trial_table(results),

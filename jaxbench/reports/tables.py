@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxbench.reports.cells import (
-    METRIC_TEXTS,
     MISSING,
     Cell,
     Column,
@@ -13,7 +12,6 @@ from jaxbench.reports.cells import (
     format_value,
     metric_cell,
     metric_column,
-    metric_text,
     text_cell,
 )
 from jaxbench.reports.entries import (
@@ -27,17 +25,41 @@ from jaxbench.reports.entries import (
     is_number,
     mean,
 )
+from jaxbench.reports.metric_texts import (
+    CALIBRATION,
+    HEADLINES,
+    METRIC_TEXTS,
+    SELECTIVE,
+    metric_text,
+)
 
 
 def main_table(results: Results) -> Table:
-    """Every entry on every clean dataset, the best first."""
+    """Every entry on every clean dataset, the best first: the usual metrics."""
+    return _clean_table(results, HEADLINES)
+
+
+def calibration_table(results: Results) -> Table:
+    """The same entries: every measure of calibration."""
+    return _clean_table(results, CALIBRATION)
+
+
+def selective_table(results: Results) -> Table:
+    """The same entries: every measure of selective prediction."""
+    return _clean_table(results, SELECTIVE)
+
+
+def _clean_table(results: Results, names: Sequence[str]) -> Table:
     rows = [
         (entry, dataset, row)
         for entry in results.entries
         for dataset, row in entry.clean.items()
     ]
     rows.sort(key=lambda r: (r[1] != results.dataset, r[1], -_or_least(r[2])))
-    metrics = present([row for _, _, row in rows], clean_metrics())
+    # What temperature scaling makes of them stands last.
+    names = (*names, *(f"{name}_ts" for name in names))
+    metrics = present([row for _, _, row in rows], names)
+    rows = rows if metrics else []
     columns = (
         Column("Model"),
         Column("Dataset"),
@@ -185,12 +207,6 @@ def comparison_table(comparisons: Sequence[Any]) -> Table:
             )
         )
     return Table(columns, tuple(rows))
-
-
-def clean_metrics() -> tuple[str, ...]:
-    """The metrics of a clean dataset; what temperature scaling makes of them, last."""
-    names = [name for name in METRIC_TEXTS if not name.startswith("ood_")]
-    return (*names, *(f"{name}_ts" for name in names))
 
 
 def present(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:

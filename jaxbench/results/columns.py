@@ -68,7 +68,7 @@ EXAMPLES = {
     "label": "class index; -1 where no class of the model applies (ood)",
     "prediction": "class of the largest logit",
     "correct": "prediction == label",
-    "correct_top5": "label among the five largest logits",
+    "label_rank": "classes that beat the label; 0 is right, 2147483647 unreachable",
     "confidence": "largest softmax probability, in [0, 1]",
     "log_one_minus_confidence": "log(1 - confidence), stable where confidence is 1",
     "nll": "negative log-likelihood of the label, nats",

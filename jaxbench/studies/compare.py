@@ -25,7 +25,7 @@ class Comparison(NamedTuple):
     """One metric of two models on the same images.
 
     Attributes:
-        metric: Its name in `METRICS`; with `_ts` after temperature scaling.
+        metric: Its name in `SCORE_METRICS`; with `_ts` after temperature scaling.
         a: Value of the first model.
         b: Value of the second.
         difference: a - b.

@@ -12,7 +12,7 @@ from jaxbench.config import ExperimentConfig, SubjectConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source, expand_addresses
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.metrics import METRICS
+from jaxbench.metrics import SCORE_METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.own import is_own, own_classifier
@@ -203,9 +203,9 @@ def _check_classes(
 def _check_names(config: ExperimentConfig) -> None:
     patterns = [e.name for e in config.evaluate.models if not is_own(e.name)]
     problems = [
-        unknown_name("metric", name, METRICS)
+        unknown_name("metric", name, SCORE_METRICS)
         for name in config.evaluate.metrics or ()
-        if name not in METRICS
+        if name not in SCORE_METRICS
     ]
     if config.train:
         patterns += config.train.models

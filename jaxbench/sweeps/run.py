@@ -16,7 +16,7 @@ from jaxbench.engine import (
     weights_digest,
 )
 from jaxbench.errors import UserError
-from jaxbench.metrics import METRICS
+from jaxbench.metrics import SCORE_METRICS
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
@@ -350,7 +350,7 @@ class _Sweep:
             role=target.role,
             reference=reference if target.role == "ood" else None,
             temperature=temperature,
-            metrics=self.config.evaluate.metrics or tuple(METRICS),
+            metrics=self.config.evaluate.metrics or tuple(SCORE_METRICS),
             batch_size=self.config.evaluate.batch_size,
             mesh=self.mesh,
             on_error=self.config.on_error,

@@ -8,15 +8,29 @@ import pytest
 from jaxbench.metrics import (
     METRICS,
     OOD_METRICS,
-    catalog,
+    SCORE_METRICS,
     score_examples,
     summarize,
     summarize_ood,
+    summary,
 )
 from tests.reference.metrics import OOD_REFERENCES, REFERENCES
 
 # float32 means over at most 160 rows.
 CLOSE = {"rel": 3e-6, "abs": 1e-6, "nan_ok": True}
+
+
+# The twin sums kernels at 1,000 points and halves the bandwidth 14 times; a gap of one
+# image of a bin is a difference of cumulative sums.
+LOOSER = {"smooth_ece": 5e-5, "mce_equal_mass": 3e-6, "ece_debiased": 3e-6}
+
+
+def close(name, twin):
+    return pytest.approx(twin, rel=3e-6, abs=LOOSER.get(name, 1e-6), nan_ok=True)
+
+
+# Under jit a broken row is a result; on the host it is an error.
+score_inside_jit = jax.jit(score_examples)
 
 
 def measure(case, **options):
@@ -29,7 +43,7 @@ def inside_jit():
 
     @jax.jit
     def both(scores, other):
-        alone = {name: m.function(scores) for name, m in METRICS.items()}
+        alone = {name: m.function(scores) for name, m in SCORE_METRICS.items()}
         pairs = {name: m.function(scores, other) for name, m in OOD_METRICS.items()}
         together = summarize(scores) | summarize_ood(scores, other)
         return alone | pairs, together
@@ -37,13 +51,13 @@ def inside_jit():
     return both
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", SCORE_METRICS)
 def test_metric_matches_its_twin_and_its_declared_range(name, cases):
     for case_name, case in cases.items():
         value = float(measure(case)[name])
         twin = REFERENCES[name](case.logits, case.labels)
-        assert value == pytest.approx(twin, **CLOSE), case_name
-        low, high = METRICS[name].range
+        assert value == close(name, twin), case_name
+        low, high = SCORE_METRICS[name].range
         assert np.isnan(value) or low <= value <= high
 
 
@@ -57,7 +71,7 @@ def test_function_of_one_metric_is_its_entry_in_the_summary(
         assert found.keys() == expected.keys()
         for name, value in found.items():
             assert float(value) == pytest.approx(float(expected[name]), rel=1e-6), name
-    eager = METRICS["accuracy"].function(scores)
+    eager = SCORE_METRICS["accuracy"].function(scores)
     assert float(eager) == float(expected["accuracy"])
 
 
@@ -73,7 +87,7 @@ def test_ood_metric_matches_its_twin(name, cases, ood_logits):
 
 
 def test_every_metric_says_where_it_comes_from_and_which_way_is_up():
-    for name, metric in {**METRICS, **OOD_METRICS}.items():
+    for name, metric in METRICS.items():
         assert metric.reference.startswith("https://"), name
         assert metric.direction in ("higher", "lower", "none"), name
 
@@ -82,7 +96,7 @@ def test_order_of_the_rows_never_matters(case):
     order = np.random.default_rng(3).permutation(len(case.labels))
     shuffled = type(case)(case.logits[order], case.labels[order])
     before, after = measure(case), measure(shuffled)
-    for name in METRICS:
+    for name in SCORE_METRICS:
         # Bit for bit: rows that tie are themselves sorted before they are summed.
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
@@ -91,7 +105,7 @@ def test_masked_padding_changes_nothing(cases, pad):
     for name in ("random", "tied"):
         padded, mask = pad(cases[name], 23)
         with_padding, without = measure(padded, mask=mask), measure(cases[name])
-        for metric in METRICS:
+        for metric in SCORE_METRICS:
             expected = pytest.approx(float(without[metric]), **CLOSE)
             assert float(with_padding[metric]) == expected, (name, metric)
 
@@ -119,7 +133,7 @@ def test_jit_equals_eager_and_vmap_equals_a_loop(cases):
         eager = summarize(scores[1])
     for i, case in enumerate(chosen):
         alone = measure(case)
-        for name in METRICS:
+        for name in SCORE_METRICS:
             assert float(together[name][i]) == pytest.approx(
                 float(alone[name]), **CLOSE
             )
@@ -133,18 +147,20 @@ def test_bfloat16_logits_give_float32_metrics(cases):
     for name, value in found.items():
         assert value.dtype == jnp.float32
         twin = REFERENCES[name](half.astype(np.float32), cases["random"].labels)
-        assert float(value) == pytest.approx(twin, **CLOSE)
+        assert float(value) == close(name, twin), name
 
 
 def test_broken_row_is_wrong_for_accuracy_and_spoils_every_other_metric(cases):
     case = cases["random"]
     logits = case.logits.copy()
     logits[4, 2] = np.nan
-    found = measure(type(case)(logits, case.labels))
+    with pytest.raises(ValueError, match="logits of 1 rows are NaN or infinite"):
+        score_examples(logits, case.labels)
+    found = summarize(score_inside_jit(logits, case.labels))
     assert not np.isfinite(REFERENCES["nll"](logits, case.labels))
     right = (case.logits.argmax(1) == case.labels) & (np.arange(160) != 4)
     assert float(found["accuracy"]) == pytest.approx(right.mean())
-    for name in METRICS:
+    for name in SCORE_METRICS:
         if name not in ("accuracy", "top_5_accuracy"):
             assert np.isnan(found[name]), name
 
@@ -153,7 +169,7 @@ def test_broken_row_spoils_every_ood_metric(cases):
     case = cases["random"]
     logits = case.logits.copy()
     logits[4, 2] = np.inf
-    broken = score_examples(logits, case.labels)
+    broken = score_inside_jit(logits, case.labels)
     found = summarize_ood(broken, score_examples(*case))
     assert all(np.isnan(value) for value in found.values())
 
@@ -168,7 +184,7 @@ def test_nothing_to_measure_is_an_error_outside_jit_and_nan_inside(
     with pytest.raises(ValueError, match="excludes all 160 rows"):
         summarize_ood(score_examples(*cases["random"]), scores)
     with pytest.raises(ValueError, match="got 0 rows"):
-        METRICS["ece"].function(jax.tree.map(lambda column: column[:0], scores))
+        SCORE_METRICS["ece"].function(jax.tree.map(lambda column: column[:0], scores))
     other = score_examples(ood_logits, np.full(len(ood_logits), -1, np.int32))
     for found in inside_jit(scores, other._replace(mask=np.zeros(90, bool))):
         assert all(np.isnan(value) for value in found.values())
@@ -193,15 +209,15 @@ def test_summary_is_compiled_once_a_shape_and_takes_numpy_columns(cases):
     scores = score_examples(*cases["random"])
     expected = summarize(scores, ("aurc", "accuracy"))
     assert list(expected) == ["aurc", "accuracy"]
-    compiled = catalog._summarize._cache_size()
+    compiled = summary._summarize._cache_size()
     stored = jax.tree.map(np.asarray, scores)
     for _ in range(3):
         found = summarize(stored, ("aurc", "accuracy"))
-    assert catalog._summarize._cache_size() <= compiled + 1
+    assert summary._summarize._cache_size() <= compiled + 1
     assert found == expected
 
 
 def test_documentation_has_one_row_a_metric():
     text = Path(__file__).parents[2].joinpath("docs", "metrics.md").read_text()
-    for name in (*METRICS, *OOD_METRICS):
+    for name in METRICS:
         assert text.count(f"\n| `{name}` |") == 1, name

@@ -5,6 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from tests.reference import calibration, selective
+
 
 def softmax(logits):
     z = np.asarray(logits, np.float64)
@@ -27,11 +29,11 @@ def correct(logits, labels):
     return predictions(logits) == np.asarray(labels)
 
 
-def correct_top5(logits, labels):
+def label_rank(logits, labels):
     found = []
     for row, label in zip(np.asarray(logits, np.float64), labels, strict=True):
         best_first = sorted(range(len(row)), key=lambda j: (-row[j], j))
-        found.append(label in best_first[:5])
+        found.append(best_first.index(label))
     return np.array(found)
 
 
@@ -74,19 +76,6 @@ def energy(logits):
     return np.array([logsumexp(list(r)) for r in np.asarray(logits, np.float64)])
 
 
-def ece(confidence, correct, num_bins=15):
-    confidence = np.asarray(confidence, np.float64)
-    total = 0.0
-    for b in range(num_bins):
-        inside = (confidence > b / num_bins) & (confidence <= (b + 1) / num_bins)
-        if b == 0:
-            inside |= confidence == 0
-        if inside.any():
-            gap = abs(confidence[inside].mean() - np.mean(correct[inside]))
-            total += inside.sum() / len(confidence) * gap
-    return total
-
-
 def auroc(confidence, positive):
     won = pairs = 0.0
     for c in confidence[positive]:
@@ -94,18 +83,6 @@ def auroc(confidence, positive):
             pairs += 1
             won += 1.0 if c > w else 0.5 if c == w else 0.0
     return won / pairs if pairs else math.nan
-
-
-def aurc(confidence, correct):
-    """The mean over the orders of each block, place by place."""
-    risks, rows, wrong = [], 0, 0
-    for level in sorted(set(confidence.tolist()), reverse=True):
-        block = correct[confidence == level]
-        errors = int((~block).sum())
-        for i in range(1, len(block) + 1):
-            risks.append((wrong + errors * i / len(block)) / (rows + i))
-        rows, wrong = rows + len(block), wrong + errors
-    return float(np.mean(risks))
 
 
 def coverage_at_accuracy(confidence, correct, accuracy):
@@ -179,17 +156,57 @@ def by_order(function, *arguments):
     return over_logits
 
 
+def by_bins(function):
+    """A function of the table of equal-width bins."""
+    return lambda z, y: function(calibration.bin_table(confidence(z), correct(z, y)))
+
+
+def by_equal_mass(function):
+    """A function of the table of equal-mass bins."""
+
+    def over_logits(z, y):
+        ranks = -log_one_minus_confidence(z)
+        return function(
+            calibration.equal_mass_table(ranks, confidence(z), correct(z, y))
+        )
+
+    return over_logits
+
+
+def balanced_accuracy(z, y):
+    right = correct(z, y)
+    return np.mean([right[y == label].mean() for label in set(np.asarray(y).tolist())])
+
+
 REFERENCES = {
     "accuracy": lambda z, y: correct(z, y).mean(),
-    "top_5_accuracy": lambda z, y: correct_top5(z, y).mean(),
+    "top_5_accuracy": lambda z, y: (label_rank(z, y) < 5).mean(),
+    "balanced_accuracy": balanced_accuracy,
     "nll": lambda z, y: nll(z, y).mean(),
     "brier": lambda z, y: brier(z, y).mean(),
-    "ece": lambda z, y: ece(confidence(z), correct(z, y)),
     "mean_confidence": lambda z, y: confidence(z).mean(),
+    "overconfidence": lambda z, y: confidence(z).mean() - correct(z, y).mean(),
+    "ece": by_bins(calibration.ece_of),
+    "mce": by_bins(calibration.mce_of),
+    "ece_equal_mass": by_equal_mass(calibration.ece_of),
+    "mce_equal_mass": by_equal_mass(calibration.mce_of),
+    "ece_debiased": by_bins(calibration.debiased_ece_of),
+    "rms_calibration_error": by_bins(calibration.rms_of),
+    "ks_calibration_error": lambda z, y: calibration.ks(
+        -log_one_minus_confidence(z), confidence(z), correct(z, y)
+    ),
+    "smooth_ece": lambda z, y: calibration.smooth_ece(confidence(z), correct(z, y)),
+    "brier_reliability": by_bins(lambda table: calibration.brier_parts(table)[0]),
+    "brier_resolution": by_bins(lambda table: calibration.brier_parts(table)[1]),
+    "brier_uncertainty": by_bins(lambda table: calibration.brier_parts(table)[2]),
     "auroc": by_order(auroc),
-    "aurc": by_order(aurc),
+    "aurc": by_order(selective.aurc),
+    "excess_aurc": by_order(selective.excess_aurc),
+    "augrc": by_order(selective.augrc),
+    "excess_augrc": by_order(selective.excess_augrc),
     "coverage_at_95_accuracy": by_order(coverage_at_accuracy, 0.95),
     "coverage_at_99_accuracy": by_order(coverage_at_accuracy, 0.99),
+    "risk_at_80_coverage": by_order(selective.risk_at_coverage, 0.8),
 }
 
 
@@ -209,8 +226,15 @@ _SCORES = {
     "energy": energy,
 }
 
+_MEASURES = {
+    "auroc": auroc,
+    "aupr_in": selective.average_precision,
+    "aupr_out": lambda c, positive: selective.average_precision(-c, ~positive),
+    "fpr95": fpr95,
+}
+
 OOD_REFERENCES = {
     f"ood_{name}_{score}": on_both(function, _SCORES[score])
-    for name, function in {"auroc": auroc, "fpr95": fpr95}.items()
+    for name, function in _MEASURES.items()
     for score in _SCORES
 }

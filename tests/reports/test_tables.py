@@ -4,16 +4,15 @@ import math
 import pytest
 from rich.console import Console
 
-from jaxbench.metrics import METRICS, OOD_METRICS
+from jaxbench.metrics import OOD_METRICS, SCORE_METRICS
 from jaxbench.reports.cells import (
-    METRIC_TEXTS,
     format_interval,
     format_value,
     metric_column,
-    metric_text,
 )
 from jaxbench.reports.entries import corruption_of, load_results
 from jaxbench.reports.findings import find
+from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
 from jaxbench.reports.tables import (
     comparison_table,
     evaluation_table,
@@ -33,11 +32,11 @@ def results(sweep_store):
     return load_results(sweep_store)
 
 
-@pytest.mark.parametrize("name", [*METRICS, *OOD_METRICS])
+@pytest.mark.parametrize("name", [*SCORE_METRICS, *OOD_METRICS])
 def test_every_metric_is_explained(name):
     text = METRIC_TEXTS[name]
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
-    assert text.direction == arrows[(METRICS | OOD_METRICS)[name].direction]
+    assert text.direction == arrows[{**SCORE_METRICS, **OOD_METRICS}[name].direction]
     assert text.meaning
 
 

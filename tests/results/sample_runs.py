@@ -37,7 +37,7 @@ def score_columns(logits, labels, temperature=1.0):
     known = labels >= 0
     truth = np.where(known, labels, 0)
     rows = np.arange(len(z))
-    top5 = np.argsort(-z, axis=1)[:, :5]
+    beaten_by = (z > z[rows, truth][:, None]).sum(1)
     columns = {
         "confidence": ranked[:, 0],
         "log_one_minus_confidence": np.log(ranked[:, 1:].sum(1)),
@@ -53,7 +53,7 @@ def score_columns(logits, labels, temperature=1.0):
         "label": labels.astype(np.int32),
         "prediction": prediction.astype(np.int32),
         "correct": known & (prediction == labels),
-        "correct_top5": known & (top5 == labels[:, None]).any(1),
+        "label_rank": np.where(known, beaten_by, 2**31 - 1).astype(np.int32),
         **columns,
         "finite": np.ones(len(z), bool),
     }
@@ -72,7 +72,7 @@ def metric_values(columns, suffix=""):
         "accuracy": accuracy,
         "accuracy_low": accuracy - error,
         "accuracy_high": accuracy + error,
-        "top_5_accuracy": columns["correct_top5"].mean(),
+        "top_5_accuracy": (columns["label_rank"] < 5).mean(),
         "nll": columns["nll" + suffix].mean(),
         "brier": columns["brier" + suffix].mean(),
         "ece": ece,

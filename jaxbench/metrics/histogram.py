@@ -1,0 +1,170 @@
+"""Order kept in a histogram: how far the metrics of order can be off, at most.
+
+A stream does not keep its examples. It counts them in fine bins of
+u = -log(1 - confidence), which does not saturate: the bins are a fixed part of each
+octave of u, from 2^-11 (a confidence of 0.0005) to 2^7 (1 - 10^-55). Examples of one
+bin are then tied, and the metrics of order are the means over their orders. The best
+and the worst order of each bin bound what any order, and so the exact value, can be.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxbench.metrics.ranked import (
+    TieCounts,
+    as_float,
+    harmonic_between,
+    whole_part,
+)
+from jaxbench.metrics.types import Scalar
+
+_FIRST_OCTAVE, _LAST_OCTAVE = -11, 7
+_BINS_OF_OCTAVE = 256
+_MANTISSA_BITS = 23 - 8
+# In confidence the bins are widest at u = 1, where a bin is 1/256 of an octave.
+WIDEST_BIN = math.exp(-1.0) / _BINS_OF_OCTAVE
+NUM_ORDER_BINS = (_LAST_OCTAVE - _FIRST_OCTAVE) * _BINS_OF_OCTAVE
+
+
+class OrderHistogram(NamedTuple):
+    """Examples in bins of u, by rising confidence; every leaf adds up.
+
+    Attributes:
+        count: Examples.
+        correct: Right ones.
+        gap: Sum of confidence - correct.
+    """
+
+    count: Int[jax.Array, " order"]
+    correct: Int[jax.Array, " order"]
+    gap: Float[jax.Array, " order"]
+
+
+def order_bin(
+    log_one_minus_confidence: Float[jax.Array, " n"],
+) -> Int[jax.Array, " n"]:
+    """The bin of each example: the leading bits of the float32 number u itself.
+
+    A float's bits rise with its value, and so cut each octave into equal bins. What
+    is below the first octave belongs to the first bin, what is above the last to the
+    last.
+    """
+    u = jnp.maximum(-log_one_minus_confidence, 0.0)
+    bits = jax.lax.bitcast_convert_type(u, jnp.int32) >> _MANTISSA_BITS
+    first = (_FIRST_OCTAVE + 127) * _BINS_OF_OCTAVE
+    return jnp.clip(bits - first, 0, NUM_ORDER_BINS - 1)
+
+
+def counts_of(histogram: OrderHistogram) -> TieCounts:
+    """Bins as blocks of tied examples, the most confident first."""
+    count, correct = histogram.count[::-1], histogram.correct[::-1]
+    rows, rights = jnp.cumsum(jnp.stack([count, correct]), axis=1, dtype=jnp.int32)
+    return TieCounts(
+        weights=count,
+        correct=jnp.ones_like(count, dtype=bool),
+        rows_before=rows - count,
+        rows_through=rows,
+        correct_before=rights - correct,
+        correct_through=rights,
+        total=rows[-1],
+        total_correct=rights[-1],
+        ends_block=jnp.ones_like(count, dtype=bool),
+        comparable=jnp.array(True),
+    )
+
+
+def error_bounds(counts: TieCounts) -> dict[str, Scalar]:
+    """How far each metric of order may be from its exact value, at most.
+
+    Args:
+        counts: From `counts_of`.
+
+    Returns:
+        Bounds on |streamed - exact|, by the metrics' names, before float32 rounding.
+    """
+    total = as_float(counts.total)
+    right = counts.correct_through - counts.correct_before
+    size = counts.rows_through - counts.rows_before
+    wrong = size - right
+    # A pair inside a bin counts one half, and is worth 0 or 1.
+    pairs = jnp.sum(as_float(right) * as_float(wrong)) / 2.0
+    wrong_total = as_float(counts.total - counts.total_correct)
+    auroc = pairs / (as_float(counts.total_correct) * wrong_total)
+    aurc = jnp.maximum(*_area_deviations(counts, right, wrong))
+    augrc = pairs / total / total
+    largest_bin = as_float(jnp.max(size)) / total
+    bounds = {
+        "auroc": auroc,
+        "aurc": aurc,
+        "excess_aurc": aurc,
+        "augrc": augrc,
+        "excess_augrc": augrc,
+        "risk_at_80_coverage": _risk_deviation(counts, right, wrong, 0.8),
+        "ks_calibration_error": largest_bin,
+    }
+    for percent in (95, 99):
+        name = f"coverage_at_{percent}_accuracy"
+        bounds[name] = _coverage_deviation(counts, right, wrong, percent / 100)
+    return bounds
+
+
+def _area_deviations(counts: TieCounts, right, wrong) -> tuple[Scalar, Scalar]:
+    """How far AURC can lie below and above the mean over orders.
+
+    With r places and w errors before a bin, its m places add, if the errors come
+    first, sum_i (w + min(i, b)) / (r + i), and if they come last
+    sum_i (w + max(0, i - m + b)) / (r + i).
+    """
+    start, end = counts.rows_before, counts.rows_through
+    errors, rights = as_float(wrong), as_float(right)
+    size = jnp.maximum(errors + rights, 1.0)
+    whole = harmonic_between(start, end)
+    mean = errors - as_float(start) * errors / size * whole
+    # Errors first: b - r (H(r + b) - H(r)) + b (H(r + m) - H(r + b)).
+    head = harmonic_between(start, start + wrong)
+    worst = errors - as_float(start) * head + errors * (whole - head)
+    # Errors last: b - (r + m - b) (H(r + m) - H(r + m - b)).
+    tail = harmonic_between(end - wrong, end)
+    best = errors - as_float(end - wrong) * tail
+    mixed = (right > 0) & (wrong > 0)
+    total = as_float(counts.total)
+    below = jnp.sum(jnp.where(mixed, mean - best, 0.0)) / total
+    above = jnp.sum(jnp.where(mixed, worst - mean, 0.0)) / total
+    return below, above
+
+
+def _risk_deviation(counts: TieCounts, right, wrong, coverage: float) -> Scalar:
+    """The risk at a place inside a bin, with its errors first or last."""
+    place = counts.total - whole_part(counts.total, 1.0 - coverage)
+    there = (counts.rows_before < place) & (place <= counts.rows_through)
+    into = as_float(place - counts.rows_before)
+    size = jnp.maximum(as_float(right + wrong), 1.0)
+    mean = into * as_float(wrong) / size
+    most = jnp.minimum(into, as_float(wrong))
+    least = jnp.maximum(into - as_float(right), 0.0)
+    off = jnp.where(there, jnp.maximum(most - mean, mean - least), 0.0)
+    return jnp.max(off) / as_float(place)
+
+
+def _coverage_deviation(counts: TieCounts, right, wrong, accuracy: float) -> Scalar:
+    """The furthest place that could hold the accuracy, less the one that does.
+
+    With the right ones of a bin first, place i of it has max(0, i - right) errors
+    more than stand before it.
+    """
+    wrong_before = counts.rows_before - counts.correct_before
+    tops = counts.rows_before + right
+    # Largest j with wrong_before + j <= (1 - a) (tops + j).
+    spare = whole_part(tops, 1.0 - accuracy) - wrong_before
+    more = jnp.floor((as_float(spare) + 1.0) / accuracy).astype(jnp.int32)
+    reach = tops + jnp.clip(more, 0, wrong)
+    reach = jnp.where((right + wrong > 0) & (spare >= 0), reach, 0)
+    wrong_through = counts.rows_through - counts.correct_through
+    accepted = wrong_through <= whole_part(counts.rows_through, 1.0 - accuracy)
+    held = jnp.max(jnp.where(accepted, counts.rows_through, 0))
+    # Places inside a bin whose head is right hold it, too, if its start does.
+    return as_float(jnp.maximum(jnp.max(reach) - held, 0)) / as_float(counts.total)

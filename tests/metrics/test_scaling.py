@@ -1,0 +1,251 @@
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+
+from jaxbench.metrics import fit_temperature, score_examples
+from jaxbench.metrics.minimise import Point, has_converged, minimise
+from jaxbench.metrics.scaling import (
+    fit_bias_corrected_temperature,
+    fit_vector_scaling,
+)
+from tests.reference import scaling as reference
+
+FITS = [fit_vector_scaling, fit_bias_corrected_temperature]
+LOWEST, HIGHEST = 0.01, 100.0
+
+
+@pytest.fixture
+def users_types():
+    """Runs as a user does: without the checks of annotations that the tests add."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def biased(cases):
+    """Logits with an offset, and a scale, that are wrong in another way each class."""
+    logits, labels = cases["random"]
+    offset = np.linspace(-8, 8, 10, dtype=np.float32)
+    scale = np.linspace(0.5, 2, 10, dtype=np.float32)
+    return logits * scale + offset, labels
+
+
+def mean_nll(logits, labels, **options):
+    return float(score_examples(logits, labels, **options).nll.mean())
+
+
+@pytest.mark.parametrize("name", ["random", "skilled", "tied", "all right", "biased"])
+def test_vector_scaling_is_the_float64_minimum(cases, biased, name):
+    case = biased if name == "biased" else cases[name]
+    scale, bias, nll = reference.vector_scaling(*case)
+    found = fit_vector_scaling(*case)
+    assert bool(found.converged)
+    # NLL to float32, parameters to what its flat minimum leaves open.
+    assert float(found.nll) == pytest.approx(nll, abs=2e-6)
+    np.testing.assert_allclose(found.scale, scale, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found.bias, bias, rtol=2e-3, atol=2e-3)
+    assert mean_nll(found.apply(case[0]), case[1]) == pytest.approx(nll, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["random", "skilled", "tied", "equal logits", "biased"]
+)
+def test_bias_corrected_temperature_is_the_float64_minimum(cases, biased, name):
+    case = biased if name == "biased" else cases[name]
+    temperature, bias, nll = reference.bias_corrected_temperature(*case)
+    found = fit_bias_corrected_temperature(*case)
+    assert bool(found.converged)
+    assert float(found.nll) == pytest.approx(nll, abs=2e-6)
+    assert float(found.temperature) == pytest.approx(temperature, rel=1e-3)
+    np.testing.assert_allclose(found.bias, bias, rtol=1e-3, atol=1e-3)
+    assert mean_nll(found.apply(case[0]), case[1]) == pytest.approx(nll, abs=1e-5)
+
+
+def test_ridge_moves_the_likelihood_by_less_than_1e_5(cases):
+    case = cases["random"]
+    for fit, twin in (
+        (fit_vector_scaling, reference.vector_scaling),
+        (fit_bias_corrected_temperature, reference.bias_corrected_temperature),
+    ):
+        least = twin(*case, ridge=0.0)[-1]
+        assert least - 1e-6 < float(fit(*case).nll) < least + 1e-5
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("random", "skilled", "tied", "saturated", "all right", "all wrong"),
+        *("one row", "equal logits", "two classes"),
+    ],
+)
+def test_fits_converge_and_are_no_worse_than_the_temperature(cases, name):
+    case = cases[name]
+    temperature = fit_temperature(*case)
+    base = mean_nll(*case, temperature=temperature)
+    narrow, wide = (fit(*case) for fit in reversed(FITS))
+    assert bool(narrow.converged)
+    assert bool(wide.converged)
+    assert float(narrow.nll) <= base + 1e-6 * (1 + base)
+    assert float(wide.nll) <= float(narrow.nll) + 1e-3
+    assert float(wide.nll) <= base + 1e-6 * (1 + base)
+    for found in (narrow, wide):
+        assert abs(float(found.bias.sum())) < 1e-4
+        assert all(np.isfinite(leaf).all() for leaf in found)
+    assert LOWEST * 0.999 <= float(narrow.temperature) <= HIGHEST * 1.001
+
+
+def test_sampled_labels_recover_their_scales_and_biases():
+    rng = np.random.default_rng(0)
+    logits = (rng.normal(size=(20_000, 5)) * 2 + 1).astype(np.float32)
+    scale, bias = np.array([0.5, 0.8, 1.0, 1.4, 2.0]), np.array([2, -1, 0, 0.5, -1.5])
+    noise = rng.gumbel(size=logits.shape)
+    labels = (scale * logits + bias + noise).argmax(1).astype(np.int32)
+    found = fit_vector_scaling(logits, labels)
+    np.testing.assert_allclose(found.scale, scale, rtol=0.05)
+    np.testing.assert_allclose(found.bias, bias, atol=0.12)
+    labels = (logits / 1.6 + bias + noise).argmax(1).astype(np.int32)
+    found = fit_bias_corrected_temperature(logits, labels)
+    assert float(found.temperature) == pytest.approx(1.6, rel=0.03)
+    np.testing.assert_allclose(found.bias, bias, atol=0.1)
+
+
+def test_without_a_minimum_the_ridge_and_the_bounds_end_the_fit(cases):
+    # Three classes without an image: their bias would fall for ever.
+    logits, labels = cases["equal logits"]
+    found = fit_bias_corrected_temperature(logits, labels)
+    assert float(found.temperature) == 1.0
+    counts = np.bincount(labels, minlength=10)
+    p = np.exp(np.asarray(found.bias, np.float64))
+    p /= p.sum()
+    # p n, the images expected of a class, is short of its count by 0.01 bias.
+    shift = 0.01 * np.asarray(found.bias, np.float64)
+    np.testing.assert_allclose(160 * p, counts - shift, atol=1e-3)
+    # T at a bound, and the bias at its best for that.
+    right = fit_bias_corrected_temperature(*cases["all right"])
+    assert float(right.temperature) == pytest.approx(LOWEST)
+    wrong = fit_bias_corrected_temperature(*cases["all wrong"])
+    assert float(wrong.temperature) == pytest.approx(HIGHEST)
+    # A logit that misleads is turned round by vector scaling.
+    turned = fit_vector_scaling(*cases["all wrong"])
+    assert float(turned.scale.max()) < 0
+    assert float(turned.nll) < 0.1 < float(wrong.nll)
+
+
+def test_vmap_fits_each_model_and_jit_agrees(cases):
+    chosen = [cases[name] for name in ("random", "all right", "all wrong")]
+    logits = np.stack([case.logits for case in chosen])
+    labels = np.stack([case.labels for case in chosen])
+    for fit in FITS:
+        together = jax.jit(jax.vmap(fit))(logits, labels)
+        assert together.converged.all()
+        for i, case in enumerate(chosen):
+            alone = fit(*case)
+            for leaf, expected in zip(together, alone, strict=True):
+                np.testing.assert_allclose(leaf[i], expected, rtol=2e-3, atol=2e-3)
+        applied = jax.vmap(lambda model, z: model.apply(z))(together, logits)
+        np.testing.assert_allclose(applied[2], alone.apply(logits[2]), atol=2e-2)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_masked_rows_and_classes_change_nothing(cases, pad, fit):
+    case = cases["random"]
+    padded, mask = pad(case, 23)
+    for found, expected in zip(fit(*padded, mask=mask), fit(*case), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    keep = np.arange(10) < 6
+    labels = case.labels % 6
+    narrow = fit(case.logits[:, :6], labels)
+    logits = case.logits.copy()
+    logits[:, 8] = np.inf
+    masked = fit(logits, labels, class_mask=keep)
+    assert float(masked.nll) == pytest.approx(float(narrow.nll), abs=1e-6)
+    np.testing.assert_allclose(masked.bias[:6], narrow.bias, atol=1e-3)
+    assert not np.asarray(masked.bias[6:]).any()
+    np.testing.assert_allclose(np.asarray(masked[0])[:6], narrow[0], rtol=1e-3) if (
+        masked[0].ndim
+    ) else None
+    after = mean_nll(masked.apply(logits), labels, class_mask=keep)
+    assert after == pytest.approx(float(narrow.nll), abs=1e-5)
+    outside = fit(logits, labels + 4, class_mask=keep)
+    assert np.isnan(outside.nll)
+
+
+def test_common_logit_levels_cost_no_accuracy(cases):
+    logits, labels = cases["random"]
+    level = np.float32(1000)
+    for fit, atol in zip(FITS, (3e-3, 1e-3), strict=True):
+        plain, raised = fit(logits, labels), fit(logits + level, labels)
+        assert bool(raised.converged)
+        assert float(raised.nll) == pytest.approx(float(plain.nll), abs=1e-4)
+        np.testing.assert_allclose(raised[0], plain[0], rtol=atol)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_row_order_and_dtype_change_nothing(cases, fit):
+    logits, labels = cases["skilled"]
+    low = jnp.asarray(logits, jnp.bfloat16)
+    order = np.random.default_rng(1).permutation(160)
+    found = fit(low, labels)
+    shuffled = fit(np.asarray(low, np.float32)[order], labels[order])
+    assert found.bias.dtype == found.nll.dtype == jnp.float32
+    for leaf, expected in zip(found, shuffled, strict=True):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_broken_rows_and_labels_make_the_fit_nan(cases, fit):
+    case = cases["random"]
+    logits, labels = case.logits.copy(), case.labels.copy()
+    logits[7, 1] = np.nan
+    labels[7] = -1
+    for broken in (fit(logits, case.labels), fit(case.logits, labels)):
+        assert not broken.converged
+        assert all(np.isnan(leaf).all() for leaf in broken[:3])
+    mask = jnp.arange(160) != 7
+    assert bool(fit(logits, labels, mask=mask).converged)
+    nothing = np.zeros(160, bool)
+    with pytest.raises(ValueError, match="excludes all 160 rows"):
+        fit(*case, mask=nothing)
+    inside = jax.jit(lambda m: fit(*case, mask=m))(nothing)
+    assert np.isnan(inside.nll)
+    assert not inside.converged
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_wrong_arguments_are_named(cases, users_types, fit):
+    logits, labels = cases["random"]
+    for arguments, message in (
+        ((logits, labels.astype(np.float32)), "labels is float32"),
+        ((logits, labels[:-1]), r"labels is int32 of shape \(159,\)"),
+        ((logits[0], labels), r"logits have shape \(10,\)"),
+    ):
+        with pytest.raises(ValueError, match=f"{fit.__name__}: {message}"):
+            fit(*arguments)
+
+
+def test_minimiser_stops_where_nothing_is_left_to_gain():
+    # A quadratic whose curvatures it is told wrongly, and a slope without an end.
+    curvature = jnp.float32([1.0, 30.0, 1e-3])
+
+    def bowl(theta):
+        gradient = curvature * (theta - 1.0)
+        value = 0.5 * jnp.sum(gradient * (theta - 1.0))
+        return Point(value, value, gradient, jnp.ones_like(theta), None)
+
+    found = minimise(bowl, jnp.zeros(3, jnp.float32))
+    assert bool(has_converged(found.point))
+    np.testing.assert_allclose(found.theta[:2], 1.0, atol=1e-4)
+    assert int(found.step) < 40
+
+    def slope(theta):
+        value = -jnp.sum(theta)
+        return Point(value, value, -jnp.ones_like(theta), jnp.ones_like(theta), None)
+
+    endless = minimise(slope, jnp.zeros(3, jnp.float32))
+    assert not has_converged(endless.point)
+    broken = minimise(bowl, jnp.full(3, jnp.nan, jnp.float32))
+    assert not has_converged(broken.point)
+    assert int(broken.step) == 0
