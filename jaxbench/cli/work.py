@@ -36,7 +36,8 @@ Shifted = Annotated[
 ]
 Ood = Annotated[list[str] | None, typer.Option(help="Dataset of other classes.")]
 Metrics = Annotated[
-    list[str] | None, typer.Option("--metric", help="Metric; all if not given.")
+    list[str] | None,
+    typer.Option("--metric", "--metrics", help="Metric; all if not given. Repeatable."),
 ]
 Calibration = Annotated[
     str | None,

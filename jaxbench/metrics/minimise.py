@@ -19,7 +19,7 @@ from jaxbench.metrics.types import Scalar
 # the objective is then within about TOLERANCE^2 a parameter of its minimum. Float32
 # sums get to 3e-6.
 TOLERANCE = 1e-5
-MAX_STEPS = 300
+MAX_EVALUATIONS = 300
 
 _MEMORY = 10
 _MAX_TRIALS = 20
@@ -44,16 +44,18 @@ class Point(NamedTuple):
 
 
 class Search(NamedTuple):
-    """State of L-BFGS; the newest move stands last.
+    """State of L-BFGS.
 
     Attributes:
-        theta: The parameters.
+        theta: The best parameters so far.
         point: The objective there.
-        moves: The last changes of theta.
+        moves: The last changes of theta, the newest last.
         turns: The changes of the gradient along them.
         weights: 1 / <move, turn>, or 0 for a move that tells nothing.
-        step: Moves so far.
-        stuck: Whether the last line search found nothing better.
+        direction: Where to look next, from theta.
+        length: How far.
+        trials: Lengths along this direction that did not do.
+        evaluations: Of the objective, so far.
     """
 
     theta: Float[jax.Array, "..."]
@@ -61,17 +63,10 @@ class Search(NamedTuple):
     moves: Float[jax.Array, "m ..."]
     turns: Float[jax.Array, "m ..."]
     weights: Float[jax.Array, " m"]
-    step: Int[jax.Array, ""]
-    stuck: Bool[jax.Array, ""]
-
-
-class _Trial(NamedTuple):
-    """A length along a direction, and whether it will do."""
-
+    direction: Float[jax.Array, "..."]
     length: Scalar
-    point: Point
-    accepted: Bool[jax.Array, ""]
-    number: Int[jax.Array, ""]
+    trials: Int[jax.Array, ""]
+    evaluations: Int[jax.Array, ""]
 
 
 Evaluate = Callable[[Float[jax.Array, "..."]], Point]
@@ -87,7 +82,9 @@ def minimise(evaluate: Evaluate, start: Float[jax.Array, "..."]) -> Search:
     """L-BFGS on a convex function with one minimum.
 
     Nocedal and Wright (2006), "Numerical Optimization", algorithm 7.4, with the
-    curvature at the current point as the initial matrix. Works under jit and vmap.
+    curvature at the current point as the initial matrix. One evaluation a turn of one
+    loop, line search included: so it compiles fast, and under vmap no problem waits
+    for another's line search.
 
     Args:
         evaluate: The objective at parameters of the shape of `start`.
@@ -95,48 +92,69 @@ def minimise(evaluate: Evaluate, start: Float[jax.Array, "..."]) -> Search:
 
     Returns:
         The last state. It is at the minimum if `has_converged` says so of its point:
-        the loop also ends after `MAX_STEPS`, where no step helps any more, and where
-        the objective is not finite.
+        the loop also ends after `MAX_EVALUATIONS`, where no step helps any more, and
+        where the objective is not finite.
     """
 
     def unfinished(search: Search) -> Bool[jax.Array, ""]:
-        going = ~search.stuck & (search.step < MAX_STEPS)
-        return going & ~has_converged(search.point) & jnp.isfinite(search.point.value)
+        able = (search.trials < _MAX_TRIALS) & jnp.isfinite(search.point.value)
+        going = able & (search.evaluations < MAX_EVALUATIONS)
+        return (search.evaluations == 0) | (going & ~has_converged(search.point))
 
-    def improve(search: Search) -> Search:
-        direction = _direction(search)
-        trial = _line_search(evaluate, search, direction)
-        move = trial.length * direction
-        turn = trial.point.gradient - search.point.gradient
-        bend = dot(move, turn)
-        weight = jnp.where(bend > 0, 1.0 / jnp.where(bend > 0, bend, 1.0), 0.0)
-
-        def push(history, newest):
-            return jnp.concatenate([history[1:], newest[None]])
-
-        moved = Search(
-            theta=search.theta + move,
-            point=trial.point,
-            moves=push(search.moves, move),
-            turns=push(search.turns, turn),
-            weights=push(search.weights, weight),
-            step=search.step + 1,
-            stuck=jnp.bool(False),
+    def advance(search: Search) -> Search:
+        theta = search.theta + search.length * search.direction
+        point = evaluate(theta)
+        slope = dot(search.point.gradient, search.direction)
+        end = dot(point.gradient, search.direction)
+        # Slopes decide, which float32 resolves where it no longer does the values: on
+        # a convex function, what still goes down at its end has gone down all along.
+        slack = 1e-6 * jnp.abs(search.point.value)
+        lower = (end <= 0) | (point.value <= search.point.value + slack)
+        accepted = (search.evaluations == 0) | (lower & (end <= -0.5 * slope))
+        shorter = search._replace(
+            length=search.length * jnp.clip(slope / (slope - end), 0.1, 0.5),
+            trials=search.trials + 1,
         )
-        stuck = search._replace(stuck=jnp.bool(True))
-        return jax.tree.map(partial(jnp.where, trial.accepted), moved, stuck)
+        moved = _moved(search, theta, point)
+        chosen = jax.tree.map(partial(jnp.where, accepted), moved, shorter)
+        return chosen._replace(evaluations=search.evaluations + 1)
 
     history = jnp.zeros((_MEMORY, *start.shape), jnp.float32)
+    unknown = jax.eval_shape(evaluate, start)
     begin = Search(
         theta=start,
-        point=evaluate(start),
+        point=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), unknown),
         moves=history,
         turns=history,
         weights=jnp.zeros(_MEMORY, jnp.float32),
-        step=jnp.int32(0),
-        stuck=jnp.bool(False),
+        direction=jnp.zeros_like(start),
+        length=jnp.float32(0),
+        trials=jnp.int32(0),
+        evaluations=jnp.int32(0),
     )
-    return jax.lax.while_loop(unfinished, improve, begin)
+    return jax.lax.while_loop(unfinished, advance, begin)
+
+
+def _moved(search: Search, theta: Float[jax.Array, "..."], point: Point) -> Search:
+    """The state at a better point, looking into the next direction."""
+    move = theta - search.theta
+    turn = point.gradient - search.point.gradient
+    bend = dot(move, turn)
+    weight = jnp.where(bend > 0, 1.0 / jnp.where(bend > 0, bend, 1.0), 0.0)
+
+    def push(history, newest):
+        return jnp.concatenate([history[1:], newest[None]])
+
+    moved = search._replace(
+        theta=theta,
+        point=point,
+        moves=push(search.moves, move),
+        turns=push(search.turns, turn),
+        weights=push(search.weights, weight),
+        length=jnp.float32(1),
+        trials=jnp.int32(0),
+    )
+    return moved._replace(direction=_direction(moved))
 
 
 def _direction(search: Search) -> Float[jax.Array, "..."]:
@@ -173,34 +191,6 @@ def _precondition(
     along_scale = bias * vector[0] - cross * vector[1]
     along_bias = scale * vector[1] - cross * vector[0]
     return jnp.stack([along_scale, along_bias]) / (scale * bias - cross**2)[None, :]
-
-
-def _line_search(
-    evaluate: Evaluate, search: Search, direction: Float[jax.Array, "..."]
-) -> _Trial:
-    """A length that goes down, and not far past the lowest place.
-
-    Slopes decide, which float32 resolves where it no longer does the values. On a
-    convex function whatever still goes down at its end has gone down all along.
-    """
-    slope = dot(search.point.gradient, direction)
-    slack = 1e-6 * jnp.abs(search.point.value)
-
-    def tried(length, number) -> _Trial:
-        point = evaluate(search.theta + length * direction)
-        end = dot(point.gradient, direction)
-        lower = (end <= 0) | (point.value <= search.point.value + slack)
-        return _Trial(length, point, lower & (end <= -0.5 * slope), number)
-
-    def unfinished(trial: _Trial) -> Bool[jax.Array, ""]:
-        return ~trial.accepted & (trial.number < _MAX_TRIALS)
-
-    def shorten(trial: _Trial) -> _Trial:
-        end = dot(trial.point.gradient, direction)
-        factor = jnp.clip(slope / (slope - end), 0.1, 0.5)
-        return tried(trial.length * factor, trial.number + 1)
-
-    return jax.lax.while_loop(unfinished, shorten, tried(jnp.float32(1), jnp.int32(1)))
 
 
 def dot(a: Float[jax.Array, "..."], b: Float[jax.Array, "..."]) -> Scalar:

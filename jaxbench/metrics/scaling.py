@@ -198,21 +198,26 @@ def _fit_bias_corrected(rows: FitRows) -> BiasCorrectedTemperature:
     level = jax.vmap(_about_mean, in_axes=(0, None))(rows.logits, rows.allowed)
     problem = _problem(rows, usable, level)
     bias = _about_mean(problem.centre, rows.allowed)
-    start = jnp.concatenate([problem.unit[None], bias]) / problem.temperature
-    point = partial(_temperature_point, problem, start)
-    free = minimise(partial(point, jnp.bool(False)), start).theta
-    # The best scale is at a bound if the best of all is beyond it: the least NLL over
-    # the bias is a convex function of the scale.
+    origin = jnp.concatenate([problem.unit[None], bias]) / problem.temperature
     bounds = problem.unit / MAX_TEMPERATURE, problem.unit / MIN_TEMPERATURE
-    again = free.at[0].set(jnp.clip(free[0], *bounds))
-    found = minimise(partial(point, again[0] != free[0]), again)
-    theta = jnp.where(usable.sound, found.theta, jnp.nan)
+    origin = origin.at[0].set(jnp.clip(origin[0], *bounds))
+
+    def fit_within(theta, _):
+        start = theta.at[0].set(jnp.clip(theta[0], *bounds))
+        held = start[0] != theta[0]
+        found = minimise(partial(_temperature_point, problem, origin, held), start)
+        return found.theta, (found.point.nll, has_converged(found.point))
+
+    # First free, then at the bound that it passed: the least NLL over the bias is a
+    # convex function of the scale. Where it passed none, the second ends at once.
+    theta, (nlls, converged) = jax.lax.scan(fit_within, origin, length=2)
+    theta = jnp.where(usable.sound, theta, jnp.nan)
     temperature = problem.unit / theta[0]
     return BiasCorrectedTemperature(
         temperature=temperature,
         bias=_about_mean(theta[1:] - problem.centre / temperature, rows.allowed),
-        nll=jnp.where(usable.sound, found.point.nll, jnp.nan),
-        converged=usable.sound & has_converged(found.point),
+        nll=jnp.where(usable.sound, nlls[-1], jnp.nan),
+        converged=usable.sound & converged[-1],
     )
 
 

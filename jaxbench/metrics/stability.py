@@ -139,7 +139,8 @@ def rank_stability_of_resamples(
             "wanted [resamples, models] and [models], at least one model"
         )
     if is_known(estimate):
-        _refuse_models("estimate", "NaN", np.isnan(np.asarray(estimate, np.float32)))
+        missing = np.isnan(np.asarray(estimate, np.float32))
+        _refuse_models("estimate", "NaN", missing[:, None])
     return _compare(
         jnp.asarray(resampled, jnp.float32),
         jnp.asarray(estimate, jnp.float32),
@@ -286,13 +287,13 @@ def _check_values(values: Float[AnyArray, "m n"], mask: Flags | None) -> None:
     if is_known(values, mask):
         rows = np.asarray(values)
         counted = np.ones(rows.shape[1], bool) if mask is None else np.asarray(mask)
-        broken = (counted & ~np.isfinite(rows)).any(axis=1)
-        _refuse_models("values", "NaN or infinite", broken)
+        _refuse_models("values", "NaN or infinite", counted & ~np.isfinite(rows))
 
 
-def _refuse_models(name: str, what: str, broken: Bool[np.ndarray, " m"]) -> None:
-    if broken.any():
+def _refuse_models(name: str, what: str, broken: Bool[np.ndarray, "m n"]) -> None:
+    models = np.flatnonzero(broken.any(axis=1))
+    if models.size:
         raise ValueError(
-            f"{name} of {broken.sum()} of {len(broken)} models are {what}, the first in "
-            f"row {broken.argmax()}; a ranking needs them all: leave these models out"
+            f"{name} of {models.size} of {len(broken)} models are {what}, the first in "
+            f"row {models[0]}; a ranking needs them all: leave these models out"
         )

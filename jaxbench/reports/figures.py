@@ -43,6 +43,8 @@ class Reliability(NamedTuple):
     counts: Integer[np.ndarray, " bins"]
     confidence: Float[np.ndarray, " bins"]
     accuracy: Float[np.ndarray, " bins"]
+    low: Float[np.ndarray, " bins"]
+    high: Float[np.ndarray, " bins"]
     ece: float
 
 
@@ -90,6 +92,16 @@ def reliability_diagrams(panels: Sequence[Reliability]) -> Figure:
             hatch="////",
             **bars,
         )
+        whiskers = np.stack([accuracy - panel.low, panel.high - accuracy])[:, filled]
+        axis.errorbar(
+            (left + width / 2)[filled],
+            accuracy[filled],
+            # Rounding may put an end a hair inside.
+            yerr=np.maximum(whiskers, 0.0),
+            fmt="none",
+            ecolor=INK,
+            elinewidth=0.8,
+        )
         axis.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
         axis.step(edges, np.r_[share, share[-1]], where="post", color=INK, linewidth=1)
         axis.set_title(label_text(panel.label), fontsize=9)
@@ -107,9 +119,10 @@ def reliability_diagrams(panels: Sequence[Reliability]) -> Figure:
             Patch(color=PALETTE[0], label="accuracy"),
             Patch(facecolor="none", edgecolor=PALETTE[1], hatch="////", label="gap"),
             Line2D([], [], color=INK, linewidth=1, label="share of images"),
+            Line2D([], [], color=INK, marker="|", ls="", label="95 % interval"),
         ],
         loc="outside lower center",
-        ncols=3,
+        ncols=4,
     )
     return figure
 

@@ -118,11 +118,9 @@ def _scatter(_: ResultStore, results: Results) -> Exhibit | None:
 def _reliability(store: ResultStore, results: Results) -> Exhibit | None:
     panels = []
     for entry, row, columns in _samples(store, results, "confidence", MAX_PANELS):
-        counts, confidence, accuracy = (
-            np.asarray(x) for x in _bins(columns["confidence"], columns["correct"])
-        )
+        bins = jax.device_get(_bins(columns["confidence"], columns["correct"]))
         ece = row["ece"] if is_number(row.get("ece")) else np.nan
-        panel = Reliability(entry.label, counts, confidence, accuracy, ece)
+        panel = Reliability(entry.label, *bins, ece)
         panels.append(panel)
     if not panels:
         return None
@@ -132,8 +130,8 @@ def _reliability(store: ResultStore, results: Results) -> Exhibit | None:
         "Reliability",
         f"How often answers of a given confidence are right, on {results.dataset}. "
         "Bars that end on the diagonal are calibrated; hatching is the gap whose "
-        "weighted mean is the ECE; the line is the share of images in each bin."
-        + _left_out(left_out),
+        "weighted mean is the ECE; whiskers are Wilson intervals; the line is the share "
+        "of images in each bin." + _left_out(left_out),
         figures.reliability_diagrams(panels),
     )
 

@@ -130,7 +130,7 @@ def test_groups_have_the_acceleration_of_single_rows(cases, key):
 
 
 def test_bca_covers_a_skewed_mean_better(cases, key):
-    rows, draws = 40, 2000
+    rows, draws = 40, 1000
     column = np.random.default_rng(6).lognormal(0, 1, (draws, rows)).astype(np.float32)
     logits, labels = (part[:rows] for part in cases["random"])
     scores = score_examples(logits, labels)
@@ -142,7 +142,7 @@ def test_bca_covers_a_skewed_mean_better(cases, key):
                 scores._replace(nll=nll),
                 ("nll",),
                 key=key,
-                num_resamples=500,
+                num_resamples=300,
                 method=method,
             )["nll"]
 
@@ -153,8 +153,8 @@ def test_bca_covers_a_skewed_mean_better(cases, key):
         return (high < truth).mean(), (low > truth).mean()
 
     percentile, bca = cover("percentile"), cover("bca")
-    # Nominal is 0.025 on either side. The percentile interval ends too low; the same
-    # data give the other a standard error of the difference of about 0.003.
-    assert 0.025 < sum(bca) < sum(percentile) - 0.01
-    assert bca[0] < percentile[0] - 0.01
-    assert bca[1] > percentile[1]
+    # Nominal is 0.025 on either side: the percentile interval lies too low. Measured
+    # with 4000 draws of 1000 resamples: 0.102 and 0.009, and 0.076 and 0.026.
+    assert sum(bca) < sum(percentile)
+    assert 0.025 < bca[0] < percentile[0] - 0.01
+    assert percentile[1] + 0.008 < bca[1] < 0.045

@@ -243,7 +243,7 @@ def test_bad_settings_are_refused(key):
         rank_stability(
             values, key=key, higher_is_better=True, num_resamples=0, level=95.0
         )
-    with pytest.raises(ValueError, match="at least one model"):
+    with pytest.raises(ValueError, match="a model or more"):
         rank_stability(values[:0], key=key, higher_is_better=True)
     with pytest.raises(ValueError, match="excludes all 100 rows"):
         rank_stability(values, key=key, higher_is_better=True, mask=~EVERY)

@@ -14,7 +14,9 @@ def reliability(label="m", num_bins=15):
     counts = np.arange(num_bins)
     middle = (np.arange(num_bins) + 0.5) / num_bins
     empty = np.where(counts > 0, middle, np.nan)
-    return Reliability(label, counts, empty, empty**2, 0.1)
+    return Reliability(
+        label, counts, empty, empty**2, empty**2 - 0.02, empty**2 + 0.1, 0.1
+    )
 
 
 def curve(label="m", n=50, value=0.1):
