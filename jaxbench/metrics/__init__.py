@@ -37,6 +37,12 @@ from jaxbench.metrics.catalog import (
 )
 from jaxbench.metrics.classwise import classwise_calibration_error
 from jaxbench.metrics.intervals import bootstrap_intervals, bootstrap_ood_intervals
+from jaxbench.metrics.ood import (
+    SeverityGroups,
+    class_severity,
+    severity_auroc,
+    severity_groups,
+)
 from jaxbench.metrics.paired import PairedDifference, mcnemar, paired_bootstrap
 from jaxbench.metrics.proper_scores import (
     BrierDecomposition,
@@ -77,6 +83,7 @@ __all__ = [
     "ReliabilityBins",
     "RiskCoverageCurve",
     "ScoreMetric",
+    "SeverityGroups",
     "accuracy",
     "area_under_generalized_risk_coverage",
     "area_under_risk_coverage",
@@ -87,6 +94,7 @@ __all__ = [
     "bootstrap_ood_intervals",
     "brier_decomposition",
     "brier_score",
+    "class_severity",
     "classwise_calibration_error",
     "confusion_matrix",
     "coverage_at_accuracy",
@@ -108,6 +116,8 @@ __all__ = [
     "risk_coverage_curve",
     "root_mean_square_calibration_error",
     "score_examples",
+    "severity_auroc",
+    "severity_groups",
     "signed_calibration_gap",
     "smooth_calibration_error",
     "summarize",

@@ -37,7 +37,7 @@ def area_under_roc(
     *,
     mask: Flags | None = None,
     compat: Literal["galil"] | None = None,
-) -> Scalar:
+) -> Scalar | float:
     """Probability that a right example is ranked above a wrong one; a tie is one half.
 
     AUROC = P(c+ > c-) + P(c+ = c-) / 2 over pairs of a right (positive) and a wrong

@@ -145,7 +145,7 @@ def area_under_risk_coverage(
     mask: Flags | None = None,
     scale: Scale = "mean",
     compat: Literal["galil"] | None = None,
-) -> Scalar:
+) -> Scalar | float:
     """Mean selective risk over all coverages.
 
     AURC = 1/N sum_{i=1..N} (errors among the i most confident) / i. A tied block
@@ -326,7 +326,7 @@ def coverage_at_accuracy(
     accuracy: float,
     mask: Flags | None = None,
     compat: Literal["galil"] | None = None,
-) -> Scalar:
+) -> Scalar | float:
     """The largest share of examples that can be answered at the required accuracy.
 
     max i / N over the i at which the i most confident examples have accuracy >=

@@ -130,8 +130,8 @@ def _reliability(store: ResultStore, results: Results) -> Exhibit | None:
         "Reliability",
         f"How often answers of a given confidence are right, on {results.dataset}. "
         "Bars that end on the diagonal are calibrated; hatching is the gap whose "
-        "weighted mean is the ECE; whiskers are Wilson intervals; the line is the share "
-        "of images in each bin." + _left_out(left_out),
+        "weighted mean is the ECE; whiskers are Wilson intervals; the line is the "
+        "share of images in each bin." + _left_out(left_out),
         figures.reliability_diagrams(panels),
     )
 

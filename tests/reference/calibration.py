@@ -9,9 +9,11 @@ import numpy as np
 def equal_width_bins(confidence, num_bins=15):
     """Indices of each bin's rows; 0.0 in the first."""
     confidence = np.asarray(confidence, np.float64)
+    # A float32 confidence on an edge equals the float32 edge.
+    edges = (np.arange(num_bins + 1) / num_bins).astype(np.float32)
     bins = []
     for b in range(num_bins):
-        inside = (confidence > b / num_bins) & (confidence <= (b + 1) / num_bins)
+        inside = (confidence > edges[b]) & (confidence <= edges[b + 1])
         if b == 0:
             inside |= confidence == 0
         bins.append(np.flatnonzero(inside))
