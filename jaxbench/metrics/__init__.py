@@ -14,6 +14,10 @@ from jaxbench.metrics.accuracy import (
     per_class_accuracy,
     top_k_accuracy,
 )
+from jaxbench.metrics.binomial import (
+    clopper_pearson_upper,
+    wilson_interval,
+)
 from jaxbench.metrics.calibration import (
     debiased_calibration_error,
     expected_calibration_error,
@@ -36,14 +40,44 @@ from jaxbench.metrics.catalog import (
     ScoreMetric,
 )
 from jaxbench.metrics.classwise import classwise_calibration_error
+from jaxbench.metrics.conformal import (
+    ConformalSummary,
+    conformal_summary,
+    conformal_threshold,
+    conformal_top_k,
+    prediction_sets,
+    top_k_coverage,
+)
+from jaxbench.metrics.correlation import (
+    correlation_interval,
+    kendall,
+    spearman,
+)
+from jaxbench.metrics.frechet import (
+    FeatureMoments,
+    frechet_distance,
+    frechet_distance_of_moments,
+)
 from jaxbench.metrics.intervals import bootstrap_intervals, bootstrap_ood_intervals
+from jaxbench.metrics.multiplicity import (
+    benjamini_hochberg,
+    holm,
+)
 from jaxbench.metrics.ood import (
     SeverityGroups,
     class_severity,
     severity_auroc,
     severity_groups,
 )
+from jaxbench.metrics.operating import (
+    GuaranteedThreshold,
+    guaranteed_threshold,
+)
 from jaxbench.metrics.paired import PairedDifference, mcnemar, paired_bootstrap
+from jaxbench.metrics.permutation import (
+    PermutationTest,
+    paired_permutation,
+)
 from jaxbench.metrics.proper_scores import (
     BrierDecomposition,
     brier_decomposition,
@@ -52,6 +86,12 @@ from jaxbench.metrics.proper_scores import (
 )
 from jaxbench.metrics.ranking import area_under_roc, average_precision, fpr_at_tpr
 from jaxbench.metrics.reliability import ReliabilityBins, reliability_bins
+from jaxbench.metrics.scaling import (
+    BiasCorrectedTemperature,
+    VectorScaling,
+    fit_bias_corrected_temperature,
+    fit_vector_scaling,
+)
 from jaxbench.metrics.scores import ExampleScores, score_examples
 from jaxbench.metrics.selective import (
     RiskCoverageCurve,
@@ -62,6 +102,11 @@ from jaxbench.metrics.selective import (
     excess_area_under_risk_coverage,
     risk_at_coverage,
     risk_coverage_curve,
+)
+from jaxbench.metrics.stability import (
+    RankStability,
+    rank_stability,
+    rank_stability_of_resamples,
 )
 from jaxbench.metrics.streaming import ClassificationState
 from jaxbench.metrics.summary import summarize, summarize_ood
@@ -74,43 +119,67 @@ __all__ = [
     "OOD_METRICS",
     "SCORE_METRICS",
     "ArrayMetric",
+    "BiasCorrectedTemperature",
     "BrierDecomposition",
     "ClassificationState",
+    "ConformalSummary",
     "ExampleScores",
+    "FeatureMoments",
+    "GuaranteedThreshold",
     "Metric",
     "OodMetric",
     "PairedDifference",
+    "PermutationTest",
+    "RankStability",
     "ReliabilityBins",
     "RiskCoverageCurve",
     "ScoreMetric",
     "SeverityGroups",
+    "VectorScaling",
     "accuracy",
     "area_under_generalized_risk_coverage",
     "area_under_risk_coverage",
     "area_under_roc",
     "average_precision",
     "balanced_accuracy",
+    "benjamini_hochberg",
     "bootstrap_intervals",
     "bootstrap_ood_intervals",
     "brier_decomposition",
     "brier_score",
     "class_severity",
     "classwise_calibration_error",
+    "clopper_pearson_upper",
+    "conformal_summary",
+    "conformal_threshold",
+    "conformal_top_k",
     "confusion_matrix",
+    "correlation_interval",
     "coverage_at_accuracy",
     "debiased_calibration_error",
     "excess_area_under_generalized_risk_coverage",
     "excess_area_under_risk_coverage",
     "expected_calibration_error",
+    "fit_bias_corrected_temperature",
     "fit_temperature",
+    "fit_vector_scaling",
     "fpr_at_tpr",
+    "frechet_distance",
+    "frechet_distance_of_moments",
+    "guaranteed_threshold",
+    "holm",
+    "kendall",
     "kolmogorov_smirnov_calibration_error",
     "maximum_calibration_error",
     "mcnemar",
     "mean_confidence",
     "negative_log_likelihood",
     "paired_bootstrap",
+    "paired_permutation",
     "per_class_accuracy",
+    "prediction_sets",
+    "rank_stability",
+    "rank_stability_of_resamples",
     "reliability_bins",
     "risk_at_coverage",
     "risk_coverage_curve",
@@ -120,7 +189,10 @@ __all__ = [
     "severity_groups",
     "signed_calibration_gap",
     "smooth_calibration_error",
+    "spearman",
     "summarize",
     "summarize_ood",
     "top_k_accuracy",
+    "top_k_coverage",
+    "wilson_interval",
 ]

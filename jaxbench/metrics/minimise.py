@@ -19,7 +19,7 @@ from jaxbench.metrics.types import Scalar
 # the objective is then within about TOLERANCE^2 a parameter of its minimum. Float32
 # sums get to 3e-6.
 TOLERANCE = 1e-5
-MAX_EVALUATIONS = 300
+MAX_EVALUATIONS = 1000
 
 _MEMORY = 10
 _MAX_TRIALS = 20

@@ -70,7 +70,8 @@ def reliability_bins(
     """
     check_fraction("level", level, low_open=True, high_open=True)
     bins = over_bins(_itself, confidence, correct, mask, num_bins, binning)
-    empty = bins.count == 0
+    # A column with a confidence that is none has no bins at all.
+    empty = (bins.count == 0) | jnp.isnan(bins.gap)
     accuracy = jnp.where(empty, jnp.nan, bins.accuracy)
     # A tied block that two bins share may leave them a fraction of a right answer.
     right = jnp.round(bins.correct.astype(jnp.float32)).astype(jnp.int32)

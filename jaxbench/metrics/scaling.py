@@ -33,7 +33,7 @@ class VectorScaling(NamedTuple):
     """softmax(scale * logits + bias): a factor and an offset for each class.
 
     Attributes:
-        scale: The factors.
+        scale: The factors; 1 / T of `fit_temperature` for classes left out.
         bias: The offsets, of mean 0 over the allowed classes; 0 for the others.
         nll: Mean NLL of the fitted images, without the ridge.
         converged: Whether the fit ended at its minimum. Do not use one that did not.
@@ -109,20 +109,21 @@ def fit_vector_scaling(
     that a class's logit misleads. A number added to all logits of an image changes
     the result (it is scaled apart for each class), as in the definition.
 
-    The problem is convex. With T of `fit_temperature` and r, the root mean square of
-    the logits, the objective is
+    The problem is convex. Let T be that of `fit_temperature`, m the mean logit of each
+    class, r the root mean square of the logits about m, and d = scale - 1 / T. Then
 
-        mean NLL + 0.01 / (2 n) (r^2 |scale - 1/T|^2 + |bias|^2)
+        mean NLL + 0.01 / (2 n) (r^2 |d|^2 + |bias + m d|^2)
 
-    It has exactly one minimum, also where the NLL alone has none (a class without
-    images or without errors): there the ridge ends what would go on for ever, as the
-    bounds on T do in `fit_temperature`. Elsewhere it moves the NLL by less than 1e-5.
-    At T itself the ridge is 0, so the NLL is at most that of temperature scaling.
+    is minimised, where the last vector (how far the mean scores move) is taken about
+    its own mean. It has exactly one minimum, also where the NLL alone has none: there
+    the ridge ends what would go on for ever, as the bounds on T do in
+    `fit_temperature`. Elsewhere it moves the NLL by less than 1e-5. At the scores of
+    temperature scaling it is 0, so the NLL is at most theirs.
 
-    L-BFGS with the curvature of each class as preconditioner, in a compiled loop. It
-    ends when no entry of the gradient, each parameter in the unit in which its second
-    derivative is 1, is above 1e-5, or after 300 steps; it takes 5 to 30. Works under
-    jit and vmap (one fit a model).
+    L-BFGS, with the curvature of each class as its first matrix. It ends when no entry
+    of the gradient is above 1e-5, each parameter in the unit in which its own second
+    derivative is 1, or after 1000 evaluations of the objective; 5 to 30 are usual.
+    Jitted; works under vmap (one fit a model).
 
     Args:
         logits: Any float dtype; raised to float32.
@@ -158,9 +159,9 @@ def fit_bias_corrected_temperature(
     classes, which a temperature cannot, with k + 1 parameters.
 
     The problem is convex in 1 / T and the bias. Objective, method, accuracy,
-    arguments and errors are those of `fit_vector_scaling`, with one scale 1 / T for
-    all classes and r taken about each image's mean logit. If T leaves [0.01, 100], it
-    is held at the bound and the bias is fitted again.
+    arguments and errors are those of `fit_vector_scaling`, with one scale for all
+    classes, and m and r of the logits about each image's mean. If 1 / scale leaves
+    [0.01, 100], it is held at the bound and the bias is fitted again.
 
     Returns:
         T, bias, NLL and whether the fit converged. All NaN, and not converged, where

@@ -29,8 +29,12 @@ from pathlib import Path
 
 import numpy as np
 
-# Named in the stored references; the clones carry no version in their files.
-FD_SHIFTS_SOURCE = "IML-DKFZ/fd-shifts, fd_shifts/analysis/rc_stats.py at 56276af"
+# What the stored references were made with: the clones carry no version in their files.
+# Another commit may give other numbers; then its name belongs here.
+FD_SHIFTS_SOURCE = (
+    "IML-DKFZ/fd-shifts, fd_shifts/analysis: rc_stats.py at 56276af, "
+    "metrics.py at 29d7d9b"
+)
 GALIL_SOURCE = (
     "IdoGalil/benchmarking-uncertainty-estimation-performance, "
     "utils/uncertainty_metrics.py at 94b910f"
@@ -45,10 +49,13 @@ PACKAGES = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """The paths of the two peers that are no packages."""
-    parser.add_argument("--fd-shifts", type=Path, help="clone of IML-DKFZ/fd-shifts")
-    parser.add_argument("--galil", type=Path, help="clone of arXiv 2302.11874's code")
+    for name, what in (
+        ("--fd-shifts", "clone of IML-DKFZ/fd-shifts"),
+        ("--galil", "clone of the code of arXiv 2302.11874"),
+    ):
+        parser.add_argument(name, type=Path, required=required, help=what)
 
 
 def import_torch_uncertainty() -> types.ModuleType:

