@@ -312,9 +312,8 @@ def describe(arguments: argparse.Namespace) -> None:
         script = str(HERE / "peers" / "environment.py")
         command = [arguments.peers_python, script]
         peers = subprocess.run(command, check=True, capture_output=True, text=True)
-        print(
-            "peers: " + ", ".join(" ".join(x.split()) for x in peers.stdout.split("\n"))
-        )
+        found = [" ".join(line.split()) for line in peers.stdout.splitlines()]
+        print("peers: " + ", ".join(found))
 
 
 def parse() -> argparse.Namespace:

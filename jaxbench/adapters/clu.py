@@ -157,7 +157,8 @@ class ClassificationMetric:
                 f"reduce() of a metric stacked to {shape}; wanted a leading axis of at "
                 "least one metric"
             )
-        first, rest = (jax.tree.map(lambda x, at=at: x[at], self) for at in _PARTS)
+        first = jax.tree.map(lambda leaf: leaf[0], self)
+        rest = jax.tree.map(lambda leaf: leaf[1:], self)
         # One by one, not a sum over the axis: a merge keeps what additions round away.
         return jax.lax.scan(lambda sums, one: (sums.merge(one), None), first, rest)[0]
 
@@ -196,10 +197,6 @@ class ClassificationMetric:
                 "batch that has valid rows"
             )
         return self.state
-
-
-# The first of a stack, and the others.
-_PARTS = (0, slice(1, None))
 
 
 # A second class of the same sizes would be another type of pytree: it would compile

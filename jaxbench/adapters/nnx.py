@@ -6,6 +6,8 @@
     metrics.update(loss=losses, logits=logits, labels=labels, mask=mask)  # in nnx.jit
     metrics.compute()  # {"loss": ..., "classification": {"accuracy": ..., "ece": ...}}
     metrics.reset()
+
+It stands beside Flax's own metrics, and splits and merges as they do.
 """
 
 import jax

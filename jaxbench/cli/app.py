@@ -43,7 +43,7 @@ def _escaped(error: Exception) -> str:
     return escape(str(error))
 
 
-for _command in (work.run, inspect.models, work.evaluate, work.sweep):
+for _command in (work.run, inspect.models, inspect.metrics, work.evaluate, work.sweep):
     app.command(rich_help_panel=None)(_guarded(_command))
 for _command in (inspect.results, inspect.report, inspect.compare):
     app.command()(_guarded(_command))

@@ -1,5 +1,6 @@
-"""Commands that look: models, data, results, report, compare."""
+"""Commands that look: models, metrics, data, results, report, compare."""
 
+import fnmatch
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,37 @@ def models(
             height, width = model.input_spec.size
             millions = f"{(model.num_parameters or 0) / 1e6:.2f}"
             table.add_row(name, f"{height}x{width}", millions, str(model.num_features))
+    console.print(table)
+
+
+def metrics(
+    pattern: Annotated[
+        list[str] | None, typer.Argument(help="Names, wildcards allowed.")
+    ] = None,
+) -> None:
+    """List the metrics: what each is measured on, its range and where it is defined.
+
+    Those of "scores" are measured by default, and --metric chooses among them.
+
+    Example: [bold]jaxbench metrics '*ece*'[/]
+    """
+    from jaxbench.errors import unknown_name
+    from jaxbench.metrics import METRICS
+
+    names: dict[str, None] = {}
+    for wanted in pattern or ["*"]:
+        found = fnmatch.filter(METRICS, wanted)
+        if not found:
+            raise UserError(unknown_name("metric", wanted, METRICS))
+        names |= dict.fromkeys(found)
+    table = Table("metric", "measured on", "better", "range", "defined in")
+    for name in names:
+        metric = METRICS[name]
+        low, high = metric.range
+        reference = metric.reference.removeprefix("https://")
+        table.add_row(
+            name, metric.inputs, metric.direction, f"{low:g} to {high:g}", reference
+        )
     console.print(table)
 
 

@@ -76,7 +76,7 @@ class OodMetric:
     range: tuple[float, float]
     reference: str
     flipped: bool = False
-    inputs: ClassVar[str] = "scores of in- and out-of-distribution images"
+    inputs: ClassVar[str] = "in- and out-of-distribution scores"
 
     def function(self, id_scores: ExampleScores, ood_scores: ExampleScores) -> Scalar:
         """Measures one pair of scores; `summarize_ood` shares sorts among metrics."""

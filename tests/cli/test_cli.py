@@ -9,12 +9,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jaxbench.cli.app import app
+from jaxbench.metrics import METRICS
 from jaxbench.results import ResultStore
 from tests.sweeps.experiment import as_toml, experiment
 
 COMMANDS = (
     ["run"],
     ["models"],
+    ["metrics"],
     ["evaluate"],
     ["sweep"],
     ["results"],
@@ -204,6 +206,7 @@ def test_sweep_from_flags_dry(tmp_path):
     ("arguments", "message"),
     [
         (["models", "resnt50"], "did you mean 'resnet50'"),
+        (["metrics", "smoth_ece"], "did you mean 'smooth_ece'"),
         (["data", "info", "digit"], "digits"),
         (["results", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
@@ -230,6 +233,16 @@ def test_models_lists_parameters():
     text = call("models", "resnet50")
     assert "25.56" in text
     assert "224x224" in text
+
+
+def test_metrics_lists_the_one_table():
+    text = call("metrics")
+    for name in METRICS:
+        assert name in text
+    chosen = call("metrics", "ood_fpr95_*")
+    assert "ood_fpr95_energy" in chosen
+    assert "lower" in chosen
+    assert "smooth_ece" not in chosen
 
 
 def test_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
