@@ -99,7 +99,9 @@ def results(
     store = ResultStore(folder)
     for problem in store.problems:
         errors.print(f"unreadable: {problem}", style="yellow", markup=False)
-    if failed and sql is None:
+    if failed and sql is not None:
+        raise UserError("--failed is a query of its own; give it or --sql, not both")
+    if failed:
         sql = (
             "select run_id, model, dataset, error_type, error_message from runs "
             "where status = 'failed'"

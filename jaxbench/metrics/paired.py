@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxbench.metrics.binomial import binomial_log_tails
-from jaxbench.metrics.ranked import as_float, require_examples, valid_rows
+from jaxbench.metrics.checks import check_columns, refuse, require_rows
+from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.resampling import (
     check_settings,
     draw_counts,
@@ -64,11 +65,21 @@ def paired_bootstrap(
         under jit, if no row counts.
 
     Raises:
-        ValueError: If num_resamples < 1, the level is outside (0, 1), or no row
-            counts (outside jit).
+        ValueError: If num_resamples < 1, the level is outside (0, 1), columns do not
+            fit, or no row counts (outside jit).
     """
     check_settings(num_resamples, level)
-    require_examples(a, mask)
+    problems = [
+        f"{name} of dtype {values.dtype}; wanted floating point numbers"
+        for name, values in (("a", a), ("b", b))
+        if not jnp.issubdtype(values.dtype, jnp.floating)
+    ]
+    if a.ndim != 1 or a.shape != b.shape:
+        problems.append(
+            f"a of shape {a.shape} and b of shape {b.shape}; wanted one row an image"
+        )
+    refuse(problems)
+    require_rows(a.shape[0], mask)
     values = [jnp.asarray(x, jnp.float32) for x in (a, b)]
     valid = valid_rows(a, mask)
     return _paired(*values, valid, key, jnp.float32(level), num_resamples)
@@ -132,9 +143,9 @@ def mcnemar(
         1e-38, where float32 ends. NaN under jit if no row counts.
 
     Raises:
-        ValueError: If no row counts (outside jit).
+        ValueError: If columns do not fit, or no row counts (outside jit).
     """
-    require_examples(correct_a, mask)
+    check_columns(mask, flags={"correct_a": correct_a, "correct_b": correct_b})
     log_p_value = _log_mcnemar(correct_a, correct_b, mask)
     return log_p_value if log else jnp.exp(log_p_value)
 

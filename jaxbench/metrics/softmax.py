@@ -21,6 +21,8 @@ SHIFT = 32.0
 # relative to the runner-up.
 _TINY = 1e-30
 _RAISED_ONE = math.exp(SHIFT)
+# Two counts up to this fit into one integer.
+_HALF = 2**15 - 1
 
 
 class SplitSoftmax(NamedTuple):
@@ -87,7 +89,6 @@ class _Others(NamedTuple):
     power: Float[jax.Array, " n"]
     squared: Float[jax.Array, " n"]
     moment: Float[jax.Array, " n"]
-    num_ties: Float[jax.Array, " n"]  # classes at the top
 
 
 def split_softmax(
@@ -139,32 +140,33 @@ def _split(
     allowed: Bool[jax.Array, " k"] | None,
     log_space: bool,
 ) -> SplitSoftmax:
-    # 0 where a logit is finite, NaN elsewhere, so that a sum tells.
-    zero = jnp.where(z == -jnp.inf, 0.0, z * 0.0) if log_space else z * 0.0
+    lowest = jnp.zeros(z.shape[0])
     if allowed is not None:
-        zero = jnp.where(allowed[None, :], zero, 0.0)
+        # What the mask leaves out is -inf from here on; what it keeps may not be.
+        lowest = jnp.min(jnp.where(allowed[None, :], z, jnp.inf), axis=1)
         z = jnp.where(allowed[None, :], z, -jnp.inf)
-    label_logit, rank, finite, reachable = _rank_of_label(z, label, zero)
-    if allowed is not None:
-        reachable = allowed[label]
+    label_logit = jnp.take_along_axis(z, label[:, None], axis=1)[:, 0]
     top = jnp.max(z, axis=1)
-    others, shift = _sum_others(z, top)
+    rank, num_ties = _count(z, label, label_logit, top)
     # Classes that tie with the prediction are others, too, at odds of one.
-    tied = others.num_ties - 1.0
+    tied = jnp.maximum(num_ties - 1, 0).astype(jnp.float32)
+    may_be_zero = log_space or allowed is not None
+    others, shift = _sum_others(z, top, tied, may_be_zero)
     scale = jnp.exp(-shift)
     gap = jnp.where(tied > 0.0, 0.0, _runner_up(z, top) - top)
     log_odds = jnp.log(others.power + tied * _RAISED_ONE) - shift
     classes = jnp.arange(z.shape[1], dtype=jnp.float32)[None, :]
     first = jnp.min(jnp.where(z == top[:, None], classes, jnp.inf), axis=1)
+    finite = jnp.isfinite(others.power) & jnp.isfinite(top)
     return SplitSoftmax(
-        finite=finite & (top > -jnp.inf),
+        finite=finite & (log_space | (lowest > -jnp.inf)),
         prediction=jnp.where(jnp.isfinite(first), first, 0.0).astype(jnp.int32),
         top=top,
         gap=gap,
         log_odds=log_odds,
         label_logit=label_logit,
         label_rank=rank,
-        reachable=reachable,
+        reachable=label_logit > -jnp.inf if allowed is None else allowed[label],
         others_squared=others.squared * scale * scale + tied,
         others_moment=others.moment * scale,
     )
@@ -173,26 +175,29 @@ def _split(
 def _sum_others(
     z: Float[jax.Array, "n k"],
     top: Float[jax.Array, " n"],
+    tied: Float[jax.Array, " n"],
+    may_be_zero: bool,
 ) -> tuple[_Others, Float[jax.Array, " n"]]:
-    """The sums over the other classes, and the shift they are relative to."""
+    """The sums over the classes below the top, and the shift they are relative to."""
 
     def sums(shift: Float[jax.Array, " n"]) -> _Others:
         at_top = z == top[:, None]
         # The minimum binds at the top only, where exp would overflow if its gap is
         # large; every other class is below it.
         raised = jnp.minimum(z - top[:, None] + shift[:, None], SHIFT)
-        power = jnp.where(at_top, 0.0, jnp.exp(raised))
+        # 0 where a logit is finite, NaN elsewhere, so that the sum tells.
+        zero = jnp.where(z == -jnp.inf, 0.0, z * 0.0) if may_be_zero else z * 0.0
+        power = jnp.where(at_top, 0.0, jnp.exp(raised)) + zero
         distance = jnp.where(at_top | (z == -jnp.inf), 0.0, top[:, None] - z)
         return _Others(
             power=jnp.sum(power, axis=1),
             squared=jnp.einsum("nk,nk->n", power, power),
             moment=jnp.sum(power * distance, axis=1),
-            num_ties=jnp.sum(jnp.where(at_top, 1.0, 0.0), axis=1),
         )
 
     usual = jnp.where(jnp.isnan(top), top, SHIFT)
     found = sums(usual)
-    deep = (found.power < _TINY) & (found.num_ties == 1.0)
+    deep = (found.power < _TINY) & (tied == 0.0)
 
     def again(usual: Float[jax.Array, " n"]) -> tuple[_Others, Float[jax.Array, " n"]]:
         runner_up = _runner_up(z, top)
@@ -213,36 +218,39 @@ def _runner_up(
     return jnp.max(jnp.where(z < top[:, None], z, -jnp.inf), axis=1)
 
 
-def _rank_of_label(
+def _count(
     z: Float[jax.Array, "n k"],
     label: Int[jax.Array, " n"],
-    zero: Float[jax.Array, "n k"],
-) -> tuple[
-    Float[jax.Array, " n"],
-    Int[jax.Array, " n"],
-    Bool[jax.Array, " n"],
-    Bool[jax.Array, " n"],
-]:
-    """The label's logit, how many classes beat it, and whether row and label are real.
+    label_logit: Float[jax.Array, " n"],
+    top: Float[jax.Array, " n"],
+) -> tuple[Int[jax.Array, " n"], Int[jax.Array, " n"]]:
+    """How many classes beat the label, and how many are at the top: counts, no sort."""
+    num_rows, num_classes = z.shape
+    # Cut into a few long pieces, whose sum is a sum of vectors: a loop along the
+    # classes of one row is not vectorised.
+    pieces = next(g for g in (8, 5, 4, 3, 2, 1) if num_classes % g == 0)
+    shape = (num_rows, pieces, num_classes // pieces)
+    cut = jax.lax.stop_gradient(z).reshape(shape)
 
-    The rank is a count, not a sort: with signs of z - label, sum(s) is (above - below)
-    and sum(s^2) is (above + below), from one pass.
-    """
-    logit = jnp.take_along_axis(z, label[:, None], axis=1)
-    reachable = logit[:, 0] > -jnp.inf
-    sign = jnp.sign(z - jnp.where(jnp.isfinite(logit), logit, 0.0)) + zero
-    sign = jax.lax.stop_gradient(sign)
-    balance, unequal = jnp.sum(sign, axis=1), jnp.sum(sign * sign, axis=1)
-    finite = ~jnp.isnan(balance)
-    above = jnp.where(finite, (balance + unequal) / 2.0, 0.0).astype(jnp.int32)
-    num_classes = z.shape[1]
-    alone = (unequal == num_classes - 1) & jnp.isfinite(logit[:, 0])
+    def along(column: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(column)[:, None, None]
 
-    def with_ties(_: None) -> Int[jax.Array, " n"]:
-        earlier = jnp.arange(num_classes, dtype=jnp.int32)[None, :] < label[:, None]
-        beats = (z > logit) | ((z == logit) & earlier)
-        return jnp.sum(beats, axis=1, dtype=jnp.int32)
+    def total(counts: Int[jax.Array, "..."]) -> Int[jax.Array, " n"]:
+        # The barrier keeps the compiler from making one sum of two.
+        parts = jax.lax.optimization_barrier(jnp.sum(counts, axis=1, dtype=jnp.int32))
+        return jnp.sum(parts, axis=1, dtype=jnp.int32)
 
-    needed = jnp.any(~alone & finite)
-    rank = jax.lax.cond(needed, with_ties, lambda _: above, None)
-    return logit[:, 0], rank, finite, reachable
+    index = jnp.arange(num_classes, dtype=jnp.int32).reshape(1, *shape[1:])
+    logit = along(label_logit)
+    beats = (cut > logit) | ((cut == logit) & (index < along(label)))
+    at_top = cut == along(top)
+    one, none = jnp.int32(1), jnp.int32(0)
+    if num_classes > _HALF:
+        return (
+            total(jnp.where(beats, one, none)),
+            total(jnp.where(at_top, one, none)),
+        )
+    # Both counts in one pass, one in the lower and one in the upper half of a word.
+    upper = jnp.int32(_HALF + 1)
+    both = total(jnp.where(beats, one, none) + jnp.where(at_top, upper, none))
+    return both & _HALF, both >> _HALF.bit_length()

@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from jaxbench.adapters.clu import ClassificationMetric
-from tests.adapters.conftest import BATCH, CLASSES, FEATURES, SIZES
+from tests.adapters.conftest import CLASSES, FEATURES, SIZES
 
 Metric = ClassificationMetric.configured(**SIZES)
 optimizer = optax.sgd(0.5)
@@ -49,14 +49,18 @@ def spread(mesh):
         grads, outputs = jax.grad(loss_of, has_aux=True)(params, batch)
         rows = jax.lax.psum(batch.mask.sum(dtype=jnp.float32), "batch")
         params, optimizer_state = descend(params, optimizer_state, grads, rows)
-        metric = Metric.gather_from_model_output(**outputs, **batch._asdict())
-        return params, optimizer_state, metric, outputs["logits"]
+        outputs |= batch._asdict()
+        summed = Metric.gather_from_model_output(**outputs)
+        # The same by CLU's way, as each device sees it.
+        own = Metric.from_model_output(**outputs)
+        reduced = jax.lax.all_gather(own, "batch").reduce()
+        reduced = jax.tree.map(lambda leaf: leaf[None], reduced)
+        return params, optimizer_state, (summed, reduced), outputs["logits"]
 
-    specs = P(), P(), P("batch")
+    inputs = P(), P(), P("batch")
+    results = P(), P(), (P(), P("batch")), P("batch")
     return jax.jit(
-        jax.shard_map(
-            local_step, mesh=mesh, in_specs=specs, out_specs=(P(), P(), P(), specs[-1])
-        )
+        jax.shard_map(local_step, mesh=mesh, in_specs=inputs, out_specs=results)
     )
 
 
@@ -111,31 +115,32 @@ def test_eight_devices_give_the_metric_of_one(history, batches, assert_agrees):
     auto = (jax.sharding.AxisType.Auto,)
     mesh = jax.make_mesh((8,), ("batch",), axis_types=auto)
     ((updates, logits),) = train(spread(mesh), batches, epochs=1)
-    for update, alone in zip(updates, history[0][0], strict=True):
-        assert update.state.num_examples.sharding.is_fully_replicated
-        assert int(update.state.num_examples) == int(alone.state.num_examples)
-    metric = merged(jax.device_get(updates))
+    alone = history[0][0]
+    for (summed, reduced), one in zip(updates, alone, strict=True):
+        assert summed.state.num_examples.sharding.is_fully_replicated
+        assert int(summed.state.num_examples) == int(one.state.num_examples)
+        for device in range(8):
+            assert_same(
+                summed, jax.tree.map(lambda x, at=device: np.asarray(x)[at], reduced)
+            )
+    metric = merged([jax.device_get(summed) for summed, _ in updates])
     values = metric.compute()
     assert_agrees(values, metric.error_bounds(), batches, logits)
-    expected = merged(history[0][0]).compute()
+    expected = merged(alone).compute()
     for name, value in values.items():
         # The two runs' gradients, and so their logits, round differently.
         assert float(value) == pytest.approx(float(expected[name]), abs=1e-3), name
 
 
-def test_gathering_is_what_all_gather_and_reduce_give(batches):
-    # The second is what clu.metrics.Collection does with each of its entries.
-    def both(logits, labels):
-        outputs = {"logits": logits, "labels": labels, "loss": 1.0, "images": None}
-        stacked = jax.lax.all_gather(Metric.from_model_output(**outputs), "parts")
-        return Metric.gather_from_model_output("parts", **outputs), stacked.reduce()
-
-    logits = batches[0].images[:, :CLASSES].reshape(4, BATCH // 4, CLASSES)
-    labels = batches[0].labels.reshape(4, BATCH // 4)
-    summed, reduced = jax.jit(jax.vmap(both, axis_name="parts"))(logits, labels)
-    assert type(reduced) is Metric
-    assert_same(summed, reduced)
-    assert summed.state.num_examples.tolist() == [BATCH] * 4
+def test_stands_beside_other_metrics_of_a_collection(batches):
+    # An entry is handed all outputs of the model, and has no mask where there is none.
+    outputs = {"logits": batches[0].images[:, :CLASSES], "labels": batches[0].labels}
+    others = {"loss": 1.0, "images": None, "learning_rate": np.float32(0.1)}
+    update = jax.eval_shape(
+        lambda seen: Metric.from_model_output(**seen, **others), outputs
+    )
+    assert type(update) is Metric
+    assert jax.tree.structure(update) == jax.tree.structure(Metric.empty())
 
 
 def test_order_of_merging_does_not_matter(history):

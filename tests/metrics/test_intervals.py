@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -258,4 +260,4 @@ def test_settings_out_of_range_are_refused_together(cases, key):
     with pytest.raises(ValueError, match="excludes all 160 rows"):
         bootstrap_intervals(nothing, key=key)
     with pytest.raises(ValueError, match="method is 'normal'"):
-        bootstrap_intervals.__wrapped__(scores, key=key, method="normal")
+        inspect.unwrap(bootstrap_intervals)(scores, key=key, method="normal")

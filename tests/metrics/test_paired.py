@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -80,12 +82,25 @@ def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
     [
         *[(200_500, 199_500), (499_999, 500_001), (20_000, 21_000)],
         *[(480_000, 484_000), (495_000, 505_000), (0, 100)],
+        *[(490_000, 502_600), (0, 125), (400, 1400)],
     ],
 )
 def test_mcnemar_holds_for_a_million_images(only_a, only_b):
-    # From p = 1 down to p = 1e-30.
+    # From p = 1 down to p = 1e-37.
     exact = scipy.stats.binomtest(min(only_a, only_b), only_a + only_b).pvalue
     assert float(mcnemar(*outcomes(only_a, only_b))) == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b"), [(0, 1_000_000), (20_000, 40_000), (300, 500), (7, 7)]
+)
+def test_logarithm_of_the_p_value_goes_on_where_float32_ends(only_a, only_b):
+    found = float(mcnemar(*outcomes(only_a, only_b), log=True))
+    trials, fewer = only_a + only_b, min(only_a, only_b)
+    # SciPy's own logcdf is the logarithm of a tail that underflows.
+    terms = scipy.stats.binom.logpmf(np.arange(fewer + 1), trials, 0.5)
+    exact = np.log(2) + np.logaddexp.reduce(terms)
+    assert found == pytest.approx(min(exact, 0.0), rel=1e-6, abs=5e-5)
 
 
 def test_mcnemar_skips_masked_rows():
@@ -93,3 +108,16 @@ def test_mcnemar_skips_masked_rows():
     twin = reference.mcnemar(*outcomes(0, 1100))
     assert float(mcnemar(a, b, mask=INDEX >= 1000)) == pytest.approx(twin, rel=1e-4)
     assert float(mcnemar(a, b, mask=INDEX >= 2100)) == 1.0
+
+
+def test_columns_that_do_not_fit_are_refused(key):
+    values = np.ones(300, np.float32)
+    compare, test = inspect.unwrap(paired_bootstrap), inspect.unwrap(mcnemar)
+    with pytest.raises(ValueError, match=r"(?s)a of shape \(300,\).*b of shape \(9,\)"):
+        compare(values, values[:9], key=key)
+    with pytest.raises(ValueError, match="b of dtype int32; wanted floating"):
+        compare(values, values.astype(np.int32), key=key)
+    with pytest.raises(ValueError, match="correct_a of dtype float32; wanted booleans"):
+        test(values, values > 0)
+    with pytest.raises(ValueError, match="excludes all 300 rows"):
+        mcnemar(values > 0, values > 0, mask=np.zeros(300, bool))
