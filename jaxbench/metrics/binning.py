@@ -33,6 +33,12 @@ class BinSums(NamedTuple):
         return as_float(jnp.sum(self.count, dtype=jnp.int32))
 
     @property
+    def base_rate(self) -> Scalar:
+        """Share of right examples over all bins; NaN if a confidence was."""
+        right = jnp.sum(self.correct.astype(jnp.float32)) / self.total
+        return jnp.where(jnp.isnan(jnp.sum(self.gap)), jnp.nan, right)
+
+    @property
     def mean_gap(self) -> Float[jax.Array, " bins"]:
         """Mean confidence less accuracy; 0 in an empty bin."""
         return self.gap / as_float(jnp.maximum(self.count, 1))
@@ -111,12 +117,10 @@ def reliability(bins: BinSums) -> Scalar:
 
 def resolution(bins: BinSums) -> Scalar:
     """Murphy's resolution term: the variance of the bins' accuracies."""
-    base = jnp.sum(bins.correct.astype(jnp.float32)) / bins.total
-    apart = bins.accuracy - base
+    apart = bins.accuracy - bins.base_rate
     return jnp.sum(as_float(bins.count) * apart * apart) / bins.total
 
 
 def uncertainty(bins: BinSums) -> Scalar:
     """Murphy's uncertainty term: accuracy (1 - accuracy)."""
-    base = jnp.sum(bins.correct.astype(jnp.float32)) / bins.total
-    return base * (1.0 - base)
+    return bins.base_rate * (1.0 - bins.base_rate)

@@ -49,7 +49,7 @@ def frechet_distance(
     what is computed. A set of more rows than features goes in by its QR factors: the
     matrix to decompose is min(n, d) x min(m, d), chosen when tracing.
 
-    Heusel et al. (2017), eq. 6 (there on Inception features: FID):
+    Heusel et al. (2017), there on Inception features (FID):
     https://arxiv.org/abs/1706.08500. Between the two augmented views of a batch it is
     a score for batch curation: https://arxiv.org/abs/2403.19579.
 

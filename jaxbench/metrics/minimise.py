@@ -108,6 +108,7 @@ def minimise(evaluate: Evaluate, start: Float[jax.Array, "..."]) -> Search:
         end = dot(point.gradient, search.direction)
         # Slopes decide, which float32 resolves where it no longer does the values: on
         # a convex function, what still goes down at its end has gone down all along.
+        # Past the lowest place a value within rounding will do, but not far past it.
         slack = 1e-6 * jnp.abs(search.point.value)
         lower = (end <= 0) | (point.value <= search.point.value + slack)
         accepted = (search.evaluations == 0) | (lower & (end <= -0.5 * slope))

@@ -22,6 +22,7 @@ from jaxbench.metrics.ranked import (
     as_float,
     count_ties,
     rank,
+    running_sum,
     weighted_mean,
 )
 from jaxbench.metrics.scores import ExampleScores
@@ -79,9 +80,13 @@ class Sample(NamedTuple):
         """Mean of a column under the sample's weights."""
         return weighted_mean(column, self.counts.weights)
 
+    def gap_terms(self) -> Float[jax.Array, " n"]:
+        """Confidence - correct, as often as each example occurs."""
+        return as_float(self.counts.weights) * self.scores.gap
+
     def gap_sums(self) -> Float[jax.Array, " n"]:
         """Cumulative sum of confidence - correct."""
-        return jnp.cumsum(as_float(self.counts.weights) * self.scores.gap)
+        return running_sum(self.gap_terms())
 
     def largest_partial_gap(self) -> Scalar:
         """Largest |sum of gaps up to a block|, by rising confidence, over N."""
@@ -94,9 +99,9 @@ class Sample(NamedTuple):
 
     def residuals(self) -> Float[jax.Array, " cells"]:
         """Sum of gaps in each cell of the smooth error's mesh, over N, from 1 down."""
-        gap = as_float(self.counts.weights) * self.scores.gap
+        gap = self.gap_terms()
         upper = place_on_mesh(self.scores.confidence)[1] * gap
-        sums = jnp.cumsum(jnp.stack([gap - upper, upper]), axis=1)
+        sums = running_sum(jnp.stack([gap - upper, upper]))
         lower, upper = (_differences(s, self.scores.mesh_starts) for s in sums)
         # What lies between two middles belongs to the cells of both; what lies above
         # the last is all its own.
@@ -116,7 +121,7 @@ class Sample(NamedTuple):
         """Sums over the equal-width bins of confidence, the highest first."""
         weights, starts = self.counts.weights, self.scores.bin_starts
         right = jnp.where(self.counts.correct, weights, 0)
-        rows, rights = jnp.cumsum(jnp.stack([weights, right]), axis=1, dtype=jnp.int32)
+        rows, rights = running_sum(jnp.stack([weights, right]))
         # Not from cumulative sums: a bin of one example would be the difference of
         # two numbers of the size of N. HIGHEST: accelerators would multiply in
         # bfloat16 or TF32 otherwise.
@@ -130,8 +135,9 @@ class Sample(NamedTuple):
 
     def equal_mass_bins(self, num_bins: int = NUM_BINS) -> BinSums:
         """Sums over bins that hold the same number of examples, the highest first."""
-        gaps = around_blocks(self.scores.ranking, self.gap_sums()[None])
-        return equal_mass_bins(self.counts, gaps[0][0], gaps[1][0], num_bins)
+        sums, terms = self.gap_sums()[None], self.gap_terms()[None]
+        (before,), (through,) = around_blocks(self.scores.ranking, sums, terms)
+        return equal_mass_bins(self.counts, before, through, num_bins)
 
 
 def equal_mass_bins(

@@ -33,36 +33,41 @@ def bias_corrected_temperature(logits, labels, ridge=RIDGE):
 
 
 def _fit(z, labels, ridge, low, num_scales):
+    """Scales and biases, sought as scores at the classes' mean logits and slopes."""
     num_rows, num_classes = z.shape
     onehot = np.eye(num_classes)[np.asarray(labels)]
     base = 1 / reference.temperature(z, labels)
     means = z.mean(axis=0)
     unit = np.sqrt(((z - means) ** 2).mean()) or 1.0
+    x = (z - means) / unit
+    weight = ridge / num_rows
 
     def objective(theta):
-        scale, bias = theta[:num_scales], theta[num_scales:]
-        scores = z * scale + bias
+        slopes, levels = theta[:num_scales], theta[num_scales:]
+        scores = x * slopes + levels
         p = reference.softmax(scores)
         top = scores.max(axis=1)
         total = np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top
         loss = (total - (scores * onehot).sum(axis=1)).mean()
-        by_scale = ((p - onehot) * z).sum(axis=0) / num_rows
-        by_bias = (p - onehot).sum(axis=0) / num_rows
-        # How far the classes' mean scores are from those of temperature scaling.
-        shift = bias + means * (scale - base)
-        shift = shift - shift.mean()
-        weight = ridge / num_rows
-        away = unit * (scale - base)
-        loss += weight / 2 * ((away**2).sum() + (shift**2).sum())
-        by_scale = by_scale + weight * shift * means
+        by_slope = ((p - onehot) * x).sum(axis=0) / num_rows
+        by_level = (p - onehot).sum(axis=0) / num_rows
         if num_scales == 1:
-            by_scale = by_scale.sum(keepdims=True)
-        by_scale = by_scale + weight * unit * away
-        return loss, np.concatenate([by_scale, by_bias + weight * shift])
+            by_slope = by_slope.sum(keepdims=True)
+        away = slopes - unit * base
+        shift = levels - means * base
+        shift = shift - shift.mean()
+        loss += weight / 2 * ((away**2).sum() + (shift**2).sum())
+        return loss, np.concatenate(
+            [by_slope + weight * away, by_level + weight * shift]
+        )
 
-    start = np.concatenate([np.full(num_scales, base), np.zeros(num_classes)])
-    high = [None if bound is None else 1 / LOWEST for bound in low]
+    start = np.concatenate(
+        [np.full(num_scales, unit * base), (means - means.mean()) * base]
+    )
+    high = [None if bound is None else unit / LOWEST for bound in low]
+    low = [None if bound is None else unit * bound for bound in low]
     bounds = [*zip(low, high, strict=True), *[(None, None)] * num_classes]
-    options = dict(maxiter=20_000, maxfun=100_000, maxcor=40, ftol=1e-16, gtol=1e-9)
-    found = minimize(objective, start, jac=True, bounds=bounds, options=options)
-    return found.x
+    options = dict(maxiter=20_000, maxfun=100_000, maxcor=40, ftol=1e-16, gtol=1e-10)
+    found = minimize(objective, start, jac=True, bounds=bounds, options=options).x
+    scales = found[:num_scales] / unit
+    return np.concatenate([scales, found[num_scales:] - means * scales])
