@@ -22,14 +22,9 @@ from jaxtyping import PyTree
 
 from jaxbench.metrics import ClassificationState
 from jaxbench.metrics.binning import NUM_BINS
-from jaxbench.metrics.checks import is_known
 from jaxbench.metrics.types import Flags, Labels, LabelSets, Logits, Scalar
 
 M = TypeVar("M", bound="ClassificationMetric")
-
-# Op by op, a result of the whole state takes some hundred times as long.
-_compute = jax.jit(ClassificationState.compute)
-_error_bounds = jax.jit(ClassificationState.error_bounds)
 
 
 @jax.tree_util.register_dataclass
@@ -168,7 +163,7 @@ class ClassificationMetric:
         Raises:
             ValueError: If metrics are stacked; and, outside jit, if no example counts.
         """
-        return _compute(self._one_state())
+        return self._one_state().compute()
 
     def error_bounds(self) -> dict[str, Scalar]:
         """How far the metrics of order may be from exact, at most.
@@ -178,7 +173,7 @@ class ClassificationMetric:
         Raises:
             ValueError: As `compute`.
         """
-        return _error_bounds(self._one_state())
+        return self._one_state().error_bounds()
 
     @classmethod
     def _sizes(cls) -> tuple[int, int, bool]:
@@ -190,11 +185,6 @@ class ClassificationMetric:
             raise ValueError(
                 f"ClassificationMetric: metrics stacked to {seen.shape}; call reduce() "
                 "to add them up, or jax.vmap to measure each"
-            )
-        if is_known(seen) and not jax.device_get(seen):
-            raise ValueError(
-                "ClassificationMetric: no example counts so far; merge the metric of a "
-                "batch that has valid rows"
             )
         return self.state
 

@@ -10,17 +10,11 @@
 It stands beside Flax's own metrics, and splits and merges as they do.
 """
 
-import jax
 from flax import nnx
 
 from jaxbench.metrics import ClassificationState
 from jaxbench.metrics.binning import NUM_BINS
-from jaxbench.metrics.checks import is_known
 from jaxbench.metrics.types import Flags, Labels, LabelSets, Logits, Scalar
-
-# Op by op, a result of the whole state takes some hundred times as long.
-_compute = jax.jit(ClassificationState.compute)
-_error_bounds = jax.jit(ClassificationState.error_bounds)
 
 
 class ClassificationMetric(nnx.Metric):
@@ -87,7 +81,7 @@ class ClassificationMetric(nnx.Metric):
         Raises:
             ValueError: If no example counts (outside jit).
         """
-        return _compute(self._seen())
+        return self.state.get_value().compute()
 
     def error_bounds(self) -> dict[str, Scalar]:
         """How far the metrics of order may be from exact, at most.
@@ -97,18 +91,9 @@ class ClassificationMetric(nnx.Metric):
         Raises:
             ValueError: If no example counts (outside jit).
         """
-        return _error_bounds(self._seen())
+        return self.state.get_value().error_bounds()
 
     def _empty(self) -> ClassificationState:
         return ClassificationState.empty(
             self.num_bins, num_classes=self.num_classes, classwise=self.classwise
         )
-
-    def _seen(self) -> ClassificationState:
-        state: ClassificationState = self.state.get_value()
-        if is_known(state.num_examples) and not jax.device_get(state.num_examples):
-            raise ValueError(
-                "ClassificationMetric: no example counts so far; update it with a "
-                "batch that has valid rows"
-            )
-        return state

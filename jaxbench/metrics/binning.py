@@ -18,19 +18,19 @@ class BinSums(NamedTuple):
     """Sums over the examples of each bin.
 
     Attributes:
-        count: Examples.
+        num_examples: Examples.
         correct: Right ones; fractions of a tied block in bins of equal mass.
         gap: Sum of confidence - correct.
     """
 
-    count: Int[jax.Array, " bins"]
+    num_examples: Int[jax.Array, " bins"]
     correct: Int[jax.Array, " bins"] | Float[jax.Array, " bins"]
     gap: Float[jax.Array, " bins"]
 
     @property
     def total(self) -> Scalar:
         """Number of examples."""
-        return as_float(jnp.sum(self.count, dtype=jnp.int32))
+        return as_float(jnp.sum(self.num_examples, dtype=jnp.int32))
 
     @property
     def base_rate(self) -> Scalar:
@@ -41,13 +41,13 @@ class BinSums(NamedTuple):
     @property
     def mean_gap(self) -> Float[jax.Array, " bins"]:
         """Mean confidence less accuracy; 0 in an empty bin."""
-        return self.gap / as_float(jnp.maximum(self.count, 1))
+        return self.gap / as_float(jnp.maximum(self.num_examples, 1))
 
     @property
     def accuracy(self) -> Float[jax.Array, " bins"]:
         """Share of right examples; 0 in an empty bin."""
         right = self.correct.astype(jnp.float32)
-        return right / as_float(jnp.maximum(self.count, 1))
+        return right / as_float(jnp.maximum(self.num_examples, 1))
 
 
 def upper_edges(num_bins: int) -> np.ndarray:
@@ -89,24 +89,24 @@ def squared_error(bins: BinSums) -> Scalar:
 
 def debiased_squared_error(bins: BinSums) -> Scalar:
     """The same, less what the bins' sampling noise adds to it on average."""
-    count = as_float(bins.count)
+    count = as_float(bins.num_examples)
     noise = bins.accuracy * (1.0 - bins.accuracy) / jnp.maximum(count - 1.0, 1.0)
     # A single example says nothing of its bin's noise.
-    known = jnp.where(bins.count > 1, noise, 0.0)
+    known = jnp.where(bins.num_examples > 1, noise, 0.0)
     return squared_error(bins) - jnp.sum(count * known) / bins.total
 
 
 def debiased_expected_error(bins: BinSums) -> Scalar:
     """ECE less its bias: 2 |gap| - E|normal(gap, noise)| over bins."""
     gap = jnp.abs(bins.mean_gap)
-    count = as_float(jnp.maximum(bins.count, 1))
+    count = as_float(jnp.maximum(bins.num_examples, 1))
     deviation = jnp.sqrt(bins.accuracy * (1.0 - bins.accuracy) / count)
     certain = deviation == 0.0
     ratio = gap / jnp.where(certain, 1.0, deviation)
     spread = deviation * jnp.sqrt(2.0 / jnp.pi) * jnp.exp(-ratio * ratio / 2.0)
     folded = spread + gap * erf(ratio / jnp.sqrt(2.0).astype(jnp.float32))
     folded = jnp.where(certain, gap, folded)
-    share = as_float(bins.count) / bins.total
+    share = as_float(bins.num_examples) / bins.total
     return jnp.sum(share * (2.0 * gap - folded))
 
 
@@ -118,7 +118,7 @@ def reliability(bins: BinSums) -> Scalar:
 def resolution(bins: BinSums) -> Scalar:
     """Murphy's resolution term: the variance of the bins' accuracies."""
     apart = bins.accuracy - bins.base_rate
-    return jnp.sum(as_float(bins.count) * apart * apart) / bins.total
+    return jnp.sum(as_float(bins.num_examples) * apart * apart) / bins.total
 
 
 def uncertainty(bins: BinSums) -> Scalar:

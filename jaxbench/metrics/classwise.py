@@ -22,13 +22,13 @@ class ClasswiseSums(NamedTuple):
 
     Attributes:
         gap: Sum of p_k - [label is k].
-        count: Examples, as float32: exact up to 2^24 of them a bin.
+        num_examples: Examples, as float32: exact up to 2^24 of them a bin.
         correct: Examples of the class, as float32.
         broken: Rows that count and are not finite or have no class.
     """
 
     gap: Float[jax.Array, "bins k"]
-    count: Float[jax.Array, "bins k"]
+    num_examples: Float[jax.Array, "bins k"]
     correct: Float[jax.Array, "bins k"]
     broken: Float[jax.Array, ""]
 

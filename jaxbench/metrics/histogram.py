@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxbench.metrics.ranked import (
     TieCounts,
@@ -20,6 +20,8 @@ from jaxbench.metrics.ranked import (
     harmonic_between,
     whole_part,
 )
+from jaxbench.metrics.scores import ExampleScores
+from jaxbench.metrics.smooth import spread_on_mesh
 from jaxbench.metrics.types import Scalar
 
 _FIRST_OCTAVE, _LAST_OCTAVE = -11, 7
@@ -34,12 +36,12 @@ class OrderHistogram(NamedTuple):
     """Examples in bins of u, by rising confidence; every leaf adds up.
 
     Attributes:
-        count: Examples.
+        num_examples: Examples.
         correct: Right ones.
         gap: Sum of confidence - correct.
     """
 
-    count: Int[jax.Array, " order"]
+    num_examples: Int[jax.Array, " order"]
     correct: Int[jax.Array, " order"]
     gap: Float[jax.Array, " order"]
 
@@ -59,9 +61,32 @@ def order_bin(
     return jnp.clip(bits - first, 0, NUM_ORDER_BINS - 1)
 
 
+def histogram_of(
+    scores: ExampleScores,
+    sound: Bool[jax.Array, " n"],
+    confidence: Float[jax.Array, " n"],
+) -> OrderHistogram:
+    """The histogram of one batch: its sound rows and their confidences."""
+    place = order_bin(jnp.asarray(scores.log_one_minus_confidence, jnp.float32))
+    place = jnp.where(sound, place, NUM_ORDER_BINS)
+    right = (jnp.asarray(scores.correct) & sound).astype(jnp.float32)
+    rows = jnp.stack([jnp.ones_like(right), right, confidence - right], axis=1)
+    # One scatter for all three; float32 counts a batch exactly, up to 2^24 rows.
+    table = jnp.zeros((NUM_ORDER_BINS, 3), jnp.float32).at[place].add(rows, mode="drop")
+    count, correct, gap = table.T
+    return OrderHistogram(count.astype(jnp.int32), correct.astype(jnp.int32), gap)
+
+
+def on_mesh(order: OrderHistogram) -> Float[jax.Array, " cells"]:
+    """Puts each histogram bin's gap at its mean confidence."""
+    count = as_float(jnp.maximum(order.num_examples, 1))
+    confidence = (order.gap + as_float(order.correct)) / count
+    return spread_on_mesh(confidence, order.gap)
+
+
 def counts_of(histogram: OrderHistogram) -> TieCounts:
     """Bins as blocks of tied examples, the most confident first."""
-    count, correct = histogram.count[::-1], histogram.correct[::-1]
+    count, correct = histogram.num_examples[::-1], histogram.correct[::-1]
     rows, rights = jnp.cumsum(jnp.stack([count, correct]), axis=1, dtype=jnp.int32)
     return TieCounts(
         weights=count,

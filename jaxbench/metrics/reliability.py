@@ -71,13 +71,13 @@ def reliability_bins(
     check_fraction("level", level, low_open=True, high_open=True)
     bins = over_bins(_itself, confidence, correct, mask, num_bins, binning)
     # A column with a confidence that is none has no bins at all.
-    empty = (bins.count == 0) | jnp.isnan(bins.gap)
+    empty = (bins.num_examples == 0) | jnp.isnan(bins.gap)
     accuracy = jnp.where(empty, jnp.nan, bins.accuracy)
     # A tied block that two bins share may leave them a fraction of a right answer.
     right = jnp.round(bins.correct.astype(jnp.float32)).astype(jnp.int32)
-    low, high = wilson_interval(right, bins.count, level=level)
+    low, high = wilson_interval(right, bins.num_examples, level=level)
     return ReliabilityBins(
-        num_examples=bins.count,
+        num_examples=bins.num_examples,
         confidence=accuracy + bins.mean_gap,
         accuracy=accuracy,
         low=jnp.where(empty, jnp.nan, low),
@@ -96,7 +96,7 @@ def bin_sums(
     numbers = jnp.arange(num_bins, dtype=jnp.int32)[None, :]
     inside = bin_index(confidence, num_bins)[:, None] == numbers
     return BinSums(
-        count=jnp.sum(inside & valid[:, None], axis=0, dtype=jnp.int32),
+        num_examples=jnp.sum(inside & valid[:, None], axis=0, dtype=jnp.int32),
         correct=jnp.sum(inside & right[:, None], axis=0, dtype=jnp.int32),
         gap=jnp.sum(jnp.where(inside, gap[:, None], 0.0), axis=0),
     )

@@ -169,7 +169,7 @@ def equal_mass_bins(
 
     right = up_to(as_float(counts.correct_before), as_float(counts.correct_through))
     return BinSums(
-        count=jnp.diff(edges),
+        num_examples=jnp.diff(edges),
         correct=jnp.diff(right),
         gap=jnp.diff(up_to(gaps_before, gaps_through)),
     )

@@ -170,7 +170,8 @@ def _score_rows(
         counted &= label >= 0
 
     known = (label >= 0) & (label < num_classes)
-    index = jnp.clip(label, 0, num_classes - 1)
+    label = jnp.where(known, label, -1)
+    index = jnp.maximum(label, 0)
     split = split_softmax(z, index, allowed, log_space=inputs == "probabilities")
     finite = split.finite if broken is None else split.finite & ~broken
     rank = jnp.where(known & finite & split.reachable, split.label_rank, UNRANKED)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from jaxbench.metrics import binning
 from jaxbench.metrics.binning import NUM_BINS, BinSums
+from jaxbench.metrics.catalog import METRICS
 from jaxbench.metrics.checks import check_count, is_known
 from jaxbench.metrics.classwise import classwise_error_of_sums, classwise_sums
 from jaxbench.metrics.histogram import (
@@ -21,7 +22,8 @@ from jaxbench.metrics.histogram import (
     OrderHistogram,
     counts_of,
     error_bounds,
-    order_bin,
+    histogram_of,
+    on_mesh,
 )
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
@@ -36,7 +38,7 @@ from jaxbench.metrics.selective import (
     excess_aurc_of_counts,
     risk_of_counts,
 )
-from jaxbench.metrics.smooth import smooth_error, spread_on_mesh
+from jaxbench.metrics.smooth import smooth_error
 from jaxbench.metrics.sums import ExactSum, add_states
 from jaxbench.metrics.types import ClassMask, Flags, Labels, LabelSets, Logits, Scalar
 
@@ -213,10 +215,10 @@ class ClassificationState(NamedTuple):
             num_correct_top5=count(valid & (jnp.asarray(scores.label_rank) < 5)),
             nll_sum=add(scores.nll),
             brier_sum=add(scores.brier),
-            bin_count=bins.count,
+            bin_count=bins.num_examples,
             bin_correct=bins.correct,
             bin_gap=ExactSum(bins.gap, jnp.zeros_like(bins.gap)),
-            order=_histogram(scores, sound, confidence),
+            order=histogram_of(scores, sound, confidence),
             class_count=by_class(classified),
             class_correct=by_class(classified & correct),
             num_classless=count(valid & ~classified),
@@ -257,19 +259,7 @@ class ClassificationState(NamedTuple):
             ValueError: If no example counts (outside jit).
         """
         self._require_examples()
-        broken = self.num_nonfinite > 0
-        total = as_float(self.num_examples)
-        accuracy = as_float(self.num_correct) / total
-        values = self._means() | self._calibration() | self._order()
-        if self.class_count.shape[-1]:
-            values["balanced_accuracy"] = self._balanced_accuracy()
-        if self.class_gap.shape[-1]:
-            values["classwise_ece"] = classwise_error_of_sums(
-                self.class_gap, self.class_broken, total
-            )
-        values = {n: jnp.where(broken, jnp.nan, value) for n, value in values.items()}
-        top5 = as_float(self.num_correct_top5) / total
-        return {"accuracy": accuracy, "top_5_accuracy": top5} | values
+        return _in_order(_compute(self))
 
     def error_bounds(self) -> dict[str, Scalar]:
         """How far each value from the histogram may be from the exact one, at most.
@@ -280,25 +270,13 @@ class ClassificationState(NamedTuple):
         Returns:
             Bounds on |streamed - exact|, before float32 rounding (1e-6), for the
             metrics of order, ks_calibration_error, smooth_ece and the bins of equal
-            mass.
-            NaN under jit if no example counts.
+            mass. NaN under jit if no example counts.
 
         Raises:
             ValueError: If no example counts (outside jit).
         """
         self._require_examples()
-        counts = counts_of(self.order)
-        total = as_float(counts.total)
-        size = as_float(counts.weights)
-        bounds = error_bounds(counts)
-        # An edge between two bins of equal mass may cut any part of a histogram bin
-        # off, with gaps of any sign; the bins on both its sides see it.
-        edges = NUM_BINS - 1
-        bounds["ece_equal_mass"] = 2.0 * edges * jnp.max(size) / total
-        least = as_float(counts.total // NUM_BINS)
-        bounds["mce_equal_mass"] = jnp.minimum(1.0, 2.0 * jnp.max(size) / least)
-        bounds["smooth_ece"] = _smooth_bound(self._calibration()["smooth_ece"])
-        return bounds
+        return _in_order(_bounds(self))
 
     def _require_examples(self) -> None:
         seen = self.num_examples
@@ -334,7 +312,7 @@ class ClassificationState(NamedTuple):
             "ece_debiased": binning.debiased_expected_error(bins),
             "rms_calibration_error": jnp.sqrt(binning.squared_error(bins)),
             "ks_calibration_error": jnp.max(jnp.abs(below)) / total,
-            "smooth_ece": smooth_error(_on_mesh(self.order) / total),
+            "smooth_ece": smooth_error(on_mesh(self.order) / total),
             "brier_reliability": binning.reliability(bins),
             "brier_resolution": binning.resolution(bins),
             "brier_uncertainty": binning.uncertainty(bins),
@@ -362,22 +340,42 @@ class ClassificationState(NamedTuple):
         return jnp.where(self.num_classless > 0, jnp.nan, mean)
 
 
-def _histogram(scores: ExampleScores, sound, confidence) -> OrderHistogram:
-    place = order_bin(jnp.asarray(scores.log_one_minus_confidence, jnp.float32))
-    place = jnp.where(sound, place, NUM_ORDER_BINS)
-    right = (jnp.asarray(scores.correct) & sound).astype(jnp.float32)
-    rows = jnp.stack([jnp.ones_like(right), right, confidence - right], axis=1)
-    # One scatter for all three; float32 counts a batch exactly, up to 2^24 rows.
-    table = jnp.zeros((NUM_ORDER_BINS, 3), jnp.float32).at[place].add(rows, mode="drop")
-    count, correct, gap = table.T
-    return OrderHistogram(count.astype(jnp.int32), correct.astype(jnp.int32), gap)
+def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:
+    """As the table has them: jit sorts the names."""
+    return {name: values[name] for name in METRICS if name in values}
 
 
-def _on_mesh(order: OrderHistogram) -> Float[jax.Array, " cells"]:
-    """Puts each histogram bin's gap at its mean confidence."""
-    count = as_float(jnp.maximum(order.count, 1))
-    confidence = (order.gap + as_float(order.correct)) / count
-    return spread_on_mesh(confidence, order.gap)
+@jax.jit
+def _compute(state: ClassificationState) -> dict[str, Scalar]:
+    broken = state.num_nonfinite > 0
+    total = as_float(state.num_examples)
+    accuracy = as_float(state.num_correct) / total
+    values = state._means() | state._calibration() | state._order()
+    if state.class_count.shape[-1]:
+        values["balanced_accuracy"] = state._balanced_accuracy()
+    if state.class_gap.shape[-1]:
+        values["classwise_ece"] = classwise_error_of_sums(
+            state.class_gap, state.class_broken, total
+        )
+    values = {n: jnp.where(broken, jnp.nan, value) for n, value in values.items()}
+    top5 = as_float(state.num_correct_top5) / total
+    return {"accuracy": accuracy, "top_5_accuracy": top5} | values
+
+
+@jax.jit
+def _bounds(state: ClassificationState) -> dict[str, Scalar]:
+    counts = counts_of(state.order)
+    total = as_float(counts.total)
+    size = as_float(counts.weights)
+    bounds = error_bounds(counts)
+    # An edge between two bins of equal mass may cut any part of a histogram bin
+    # off, with gaps of any sign; the bins on both its sides see it.
+    edges = NUM_BINS - 1
+    bounds["ece_equal_mass"] = jnp.minimum(1.0, 2.0 * edges * jnp.max(size) / total)
+    least = as_float(counts.total // NUM_BINS)
+    bounds["mce_equal_mass"] = jnp.minimum(1.0, 2.0 * jnp.max(size) / least)
+    bounds["smooth_ece"] = _smooth_bound(state._calibration()["smooth_ece"])
+    return bounds
 
 
 def _smooth_bound(error: Scalar) -> Scalar:

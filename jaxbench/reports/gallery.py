@@ -120,7 +120,15 @@ def _reliability(store: ResultStore, results: Results) -> Exhibit | None:
     for entry, row, columns in _samples(store, results, "confidence", MAX_PANELS):
         bins = jax.device_get(_bins(columns["confidence"], columns["correct"]))
         ece = row["ece"] if is_number(row.get("ece")) else np.nan
-        panel = Reliability(entry.label, *bins, ece)
+        panel = Reliability(
+            label=entry.label,
+            counts=bins.num_examples,
+            confidence=bins.confidence,
+            accuracy=bins.accuracy,
+            low=bins.low,
+            high=bins.high,
+            ece=ece,
+        )
         panels.append(panel)
     if not panels:
         return None

@@ -161,7 +161,7 @@ def test_counts_are_exact_to_2_31_and_means_to_1e_6_after_10_8_examples():
     for _ in range(20):
         largest = largest.merge(state)
     assert int(largest.num_examples) == 21 * rows * steps < 2**31
-    assert int(largest.order.count.sum()) == 21 * rows * steps
+    assert int(largest.order.num_examples.sum()) == 21 * rows * steps
 
 
 def test_state_of_1000_classes_is_under_64_kb():
@@ -238,7 +238,7 @@ def test_bins_are_counted_exactly(cases):
     np.testing.assert_array_equal(state.bin_count, np.bincount(bins, minlength=15))
     right = np.bincount(bins[scores.correct], minlength=15)
     np.testing.assert_array_equal(state.bin_correct, right)
-    assert state.bin_count.sum() == state.order.count.sum() == 160
+    assert state.bin_count.sum() == state.order.num_examples.sum() == 160
 
 
 def test_classwise_tables_give_the_classwise_error(cases):
