@@ -35,6 +35,7 @@ def test_annotations_are_checked_not_postponed():
             "flax optax orbax grain tensorflow_datasets PIL pyarrow duckdb matplotlib "
             "jinja2 typer rich pydantic model_zoo jaxbench.data jaxbench.engine",
         ),
+        ("jaxbench.adapters.clu", "flax optax clu"),
         ("model_zoo", "jaxbench"),
         ("model_zoo.input_spec", "flax jax"),
         ("jaxbench.cli", "jax flax grain orbax matplotlib tensorflow_datasets"),

@@ -217,7 +217,8 @@ def smooth_calibration_error(
     confidences, where ECE jumps at the edges of its bins. Blasiok and Nakkiran
     (2023), definition 1 and theorem 7: https://arxiv.org/abs/2309.12236.
 
-    Residuals are summed on a mesh of 1,024 cells; the bandwidth is found to 1e-6.
+    Residuals are summed on a mesh of 1,024 cells and smoothed by 256 cosines: to 1e-5
+    for a result above 0.002, to 2e-4 below.
 
     Args:
         confidence: Probability of the prediction, in [0, 1].

@@ -193,3 +193,13 @@ def _coverage_deviation(counts: TieCounts, right, wrong, accuracy: float) -> Sca
     held = jnp.max(jnp.where(accepted, counts.rows_through, 0))
     # Places inside a bin whose head is right hold it, too, if its start does.
     return as_float(jnp.maximum(jnp.max(reach) - held, 0)) / as_float(counts.total)
+
+
+def smooth_bound(error: Scalar) -> Scalar:
+    """How far the smooth calibration error moves if confidences move by a bin.
+
+    A residual moved by d changes smECE_s by at most d sqrt(2 / pi) / s, the mean
+    absolute slope of the Gaussian; and since smECE_s falls with s, the point where it
+    equals s moves by no more than that at the larger of the two points.
+    """
+    return jnp.minimum(1.0, WIDEST_BIN * math.sqrt(2.0 / math.pi) / error)

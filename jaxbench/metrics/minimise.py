@@ -120,17 +120,21 @@ def minimise(evaluate: Evaluate, start: Float[jax.Array, "..."]) -> Search:
         chosen = jax.tree.map(partial(jnp.where, accepted), moved, shorter)
         return chosen._replace(evaluations=search.evaluations + 1)
 
-    history = jnp.zeros((_MEMORY, *start.shape), jnp.float32)
+    def zeros(shape=(), dtype=jnp.float32):
+        # In the image of the start: a loop inside shard_map wants its state to vary
+        # over devices from the start if it does so at the end.
+        return jnp.zeros_like(start, dtype, shape)
+
     unknown = jax.eval_shape(evaluate, start)
     begin = Search(
         theta=start,
-        point=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), unknown),
-        moves=history,
-        turns=history,
-        weights=jnp.zeros(_MEMORY, jnp.float32),
-        direction=jnp.zeros_like(start),
-        length=jnp.float32(0),
-        trials=jnp.int32(0),
+        point=jax.tree.map(lambda leaf: zeros(leaf.shape, leaf.dtype), unknown),
+        moves=zeros((_MEMORY, *start.shape)),
+        turns=zeros((_MEMORY, *start.shape)),
+        weights=zeros((_MEMORY,)),
+        direction=zeros(start.shape),
+        length=zeros(),
+        trials=zeros(dtype=jnp.int32),
         evaluations=jnp.int32(0),
     )
     return jax.lax.while_loop(unfinished, advance, begin)

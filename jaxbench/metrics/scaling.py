@@ -117,13 +117,14 @@ def fit_vector_scaling(
     is minimised, where the last vector (how far the mean scores move) is taken about
     its own mean. It has exactly one minimum, also where the NLL alone has none: there
     the ridge ends what would go on for ever, as the bounds on T do in
-    `fit_temperature`. Elsewhere it moves the NLL by less than 1e-5. At the scores of
-    temperature scaling it is 0, so the NLL is at most theirs.
+    `fit_temperature`. Elsewhere it hardly matters (2e-6 of NLL for 160 images of ten
+    classes). At the scores of temperature scaling it is 0, so the NLL is at most
+    theirs, to float32 rounding.
 
     L-BFGS, with the curvature of each class as its first matrix. It ends when no entry
     of the gradient is above 1e-5, each parameter in the unit in which its own second
     derivative is 1, or after 1000 evaluations of the objective; 5 to 30 are usual.
-    Jitted; works under vmap (one fit a model).
+    Jitted; works under vmap (one fit a model) and inside shard_map.
 
     Args:
         logits: Any float dtype; raised to float32.

@@ -4,7 +4,6 @@ For an evaluation inside a training loop, where the per-example columns are not 
 Whoever keeps the columns has the exact values: see `summarize`.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -18,12 +17,12 @@ from jaxbench.metrics.checks import check_count, is_known
 from jaxbench.metrics.classwise import classwise_error_of_sums, classwise_sums
 from jaxbench.metrics.histogram import (
     NUM_ORDER_BINS,
-    WIDEST_BIN,
     OrderHistogram,
     counts_of,
     error_bounds,
     histogram_of,
     on_mesh,
+    smooth_bound,
 )
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
@@ -68,11 +67,11 @@ class ClassificationState(NamedTuple):
         bin_gap: Sum of confidence - correct in each bin: what ECE needs, and small,
             so it rounds less than the sum of confidences.
         order: Counts, right ones and gaps in fine bins of -log(1 - confidence).
-        class_count: Examples of each class; empty unless classes were asked for.
+        class_count: Examples of each class; None unless classes were asked for.
         class_correct: Right ones of them.
         num_classless: Examples that count and belong to no class.
         class_gap: Sums of p_k - [label is k] in each bin of each class's probability;
-            empty unless asked for.
+            None unless asked for.
         class_broken: Examples that `class_gap` could not take.
     """
 
@@ -86,10 +85,10 @@ class ClassificationState(NamedTuple):
     bin_correct: Int[jax.Array, " bins"]
     bin_gap: ExactSum
     order: OrderHistogram
-    class_count: Int[jax.Array, " k"]
-    class_correct: Int[jax.Array, " k"]
+    class_count: Int[jax.Array, " k"] | None
+    class_correct: Int[jax.Array, " k"] | None
     num_classless: Int[jax.Array, ""]
-    class_gap: Float[jax.Array, "bins classes"]
+    class_gap: Float[jax.Array, "bins classes"] | None
     class_broken: Float[jax.Array, ""]
 
     @classmethod
@@ -117,8 +116,9 @@ class ClassificationState(NamedTuple):
         count, total = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
         bins, order = jnp.zeros(num_bins, jnp.int32), NUM_ORDER_BINS
         gap = jnp.zeros(num_bins, jnp.float32)
-        classes = jnp.zeros(num_classes, jnp.int32)
-        table = jnp.zeros((num_bins, num_classes if classwise else 0), jnp.float32)
+        # No arrays of size zero: checkpoints refuse them.
+        classes = jnp.zeros(num_classes, jnp.int32) if num_classes else None
+        table = jnp.zeros((num_bins, num_classes), jnp.float32) if classwise else None
         return cls(
             num_examples=count,
             num_nonfinite=count,
@@ -147,7 +147,7 @@ class ClassificationState(NamedTuple):
         Raises:
             ValueError: If the state keeps classwise tables, which need the logits.
         """
-        if self.class_gap.shape[-1]:
+        if self.class_gap is not None:
             raise ValueError(
                 "ClassificationState.update: this state keeps classwise tables, which "
                 "scores do not fill; give the logits to update_from_logits"
@@ -172,8 +172,13 @@ class ClassificationState(NamedTuple):
         scores = score_examples(
             logits, labels, mask=mask, class_mask=class_mask, inputs=inputs
         )
+        if self.class_count is not None and len(self.class_count) != logits.shape[1]:
+            raise ValueError(
+                f"logits of shape {logits.shape} and a state of num_classes="
+                f"{len(self.class_count)}; wanted as many classes in both"
+            )
         batch = self._of_batch(scores)
-        if self.class_gap.shape[-1]:
+        if self.class_gap is not None:
             if labels.ndim > 1 or class_mask is not None:
                 raise ValueError(
                     "classwise tables know neither sets of labels nor a class mask; "
@@ -190,10 +195,12 @@ class ClassificationState(NamedTuple):
         sound = valid & jnp.asarray(scores.finite)
         correct = jnp.asarray(scores.correct) & valid
         confidence = jnp.where(sound, jnp.asarray(scores.confidence), 0.0)
-        num_bins, num_classes = self.bin_count.shape[-1], self.class_count.shape[-1]
+        num_bins = self.bin_count.shape[-1]
         bins = bin_sums(confidence, correct, sound, num_bins)
         label = jnp.asarray(scores.label)
         classified = valid & (label >= 0)
+        if self.class_count is not None:
+            classified &= label < len(self.class_count)
         zero = jnp.zeros((), jnp.float32)
 
         def count(flags):
@@ -205,8 +212,11 @@ class ClassificationState(NamedTuple):
             return ExactSum(total, zero)
 
         def by_class(flags):
-            place = jnp.where(flags, label, num_classes)
-            return jnp.zeros(num_classes, jnp.int32).at[place].add(1, mode="drop")
+            if self.class_count is None:
+                return None
+            empty = jnp.zeros_like(self.class_count)
+            place = jnp.where(flags, label, len(empty))
+            return empty.at[place].add(1, mode="drop")
 
         return ClassificationState(
             num_examples=count(valid),
@@ -222,7 +232,9 @@ class ClassificationState(NamedTuple):
             class_count=by_class(classified),
             class_correct=by_class(classified & correct),
             num_classless=count(valid & ~classified),
-            class_gap=jnp.zeros_like(self.class_gap),
+            class_gap=None
+            if self.class_gap is None
+            else jnp.zeros_like(self.class_gap),
             class_broken=zero,
         )
 
@@ -232,17 +244,21 @@ class ClassificationState(NamedTuple):
         Raises:
             ValueError: If the two have different numbers of bins or classes.
         """
-        mine, theirs = (
-            {"bins": s.bin_count.shape[-1], "classes": s.class_count.shape[-1]}
-            | {"classwise classes": s.class_gap.shape[-1]}
-            for s in (self, other)
-        )
+        mine, theirs = (s._sizes() for s in (self, other))
         if mine != theirs:
             raise ValueError(
                 f"states of {mine} and {theirs} do not merge; make both with the same "
                 "num_bins, num_classes and classwise"
             )
         return add_states(self, other)
+
+    def _sizes(self) -> dict[str, int]:
+        """What two states must have alike."""
+        return {
+            "bins": self.bin_count.shape[-1],
+            "classes": 0 if self.class_count is None else self.class_count.shape[-1],
+            "classwise": 0 if self.class_gap is None else self.class_gap.shape[-1],
+        }
 
     def compute(self) -> dict[str, Scalar]:
         """The metrics of the examples seen, under their names in `METRICS`.
@@ -331,14 +347,6 @@ class ClassificationState(NamedTuple):
             "risk_at_80_coverage": risk_of_counts(counts, 0.8),
         }
 
-    def _balanced_accuracy(self) -> Scalar:
-        seen = self.class_count > 0
-        recall = as_float(self.class_correct) / as_float(
-            jnp.maximum(self.class_count, 1)
-        )
-        mean = jnp.sum(recall) / as_float(jnp.sum(seen, dtype=jnp.int32))
-        return jnp.where(self.num_classless > 0, jnp.nan, mean)
-
 
 def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:
     """As the table has them: jit sorts the names."""
@@ -351,9 +359,14 @@ def _compute(state: ClassificationState) -> dict[str, Scalar]:
     total = as_float(state.num_examples)
     accuracy = as_float(state.num_correct) / total
     values = state._means() | state._calibration() | state._order()
-    if state.class_count.shape[-1]:
-        values["balanced_accuracy"] = state._balanced_accuracy()
-    if state.class_gap.shape[-1]:
+    if state.class_count is not None and state.class_correct is not None:
+        recall = as_float(state.class_correct) / as_float(state.class_count)
+        # A class that was not seen has no recall.
+        balanced = jnp.nanmean(recall)
+        values["balanced_accuracy"] = jnp.where(
+            state.num_classless > 0, jnp.nan, balanced
+        )
+    if state.class_gap is not None:
         values["classwise_ece"] = classwise_error_of_sums(
             state.class_gap, state.class_broken, total
         )
@@ -374,15 +387,5 @@ def _bounds(state: ClassificationState) -> dict[str, Scalar]:
     bounds["ece_equal_mass"] = jnp.minimum(1.0, 2.0 * edges * jnp.max(size) / total)
     least = as_float(counts.total // NUM_BINS)
     bounds["mce_equal_mass"] = jnp.minimum(1.0, 2.0 * jnp.max(size) / least)
-    bounds["smooth_ece"] = _smooth_bound(state._calibration()["smooth_ece"])
+    bounds["smooth_ece"] = smooth_bound(state._calibration()["smooth_ece"])
     return bounds
-
-
-def _smooth_bound(error: Scalar) -> Scalar:
-    """How far the smooth calibration error moves if confidences move by a bin.
-
-    A residual moved by d changes smECE_s by at most d sqrt(2 / pi) / s, the mean
-    absolute slope of the Gaussian; and since smECE_s falls with s, the point where it
-    equals s moves by no more than that at the larger of the two points.
-    """
-    return jnp.minimum(1.0, WIDEST_BIN * math.sqrt(2.0 / math.pi) / error)

@@ -1,5 +1,6 @@
 """Temperature scaling: one number, fitted on held-out images, that mends confidence."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -65,7 +66,7 @@ def fit_temperature(
     convex in 1 / T, so its derivative has one zero. Newton's method on log T finds
     it, kept inside a shrinking bracket: a step that would leave it bisects instead.
     It converges, to a relative 1e-6; there is no learning rate and no step count to
-    choose. Jitted; works under vmap (one temperature a model).
+    choose. Jitted; works under vmap (one temperature a model) and inside shard_map.
 
     Fit on images that are not evaluated: the fitted T is optimistic on its own.
 
@@ -180,8 +181,14 @@ def least_nll_temperature(rows: FitRows) -> Scalar:
         log_t = jnp.where(slope == 0, state.log_t, log_t)
         return _Bracket(low, high, log_t, log_t - state.log_t, state.step + 1)
 
-    low, high = jnp.log(jnp.float32([MIN_TEMPERATURE, MAX_TEMPERATURE]))
-    start = _Bracket(low, high, jnp.float32(0), jnp.float32(jnp.inf), jnp.int32(0))
+    def constant(value: float) -> Scalar:
+        # In the image of the data: a loop inside shard_map wants its state to vary
+        # over devices from the start if it does so at the end.
+        return jnp.full_like(excess, value, shape=())
+
+    low = constant(math.log(MIN_TEMPERATURE))
+    high = constant(math.log(MAX_TEMPERATURE))
+    start = _Bracket(low, high, constant(0.0), constant(jnp.inf), jnp.int32(0))
     temperature = jnp.exp(jax.lax.while_loop(unfinished, improve, start).log_t)
     at_low, _ = slope_and_curvature(low)
     at_high, _ = slope_and_curvature(high)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jaxbench.metrics import fit_temperature, score_examples
 from jaxbench.metrics.minimise import Point, has_converged, minimise
@@ -153,6 +154,26 @@ def test_vmap_fits_each_model_and_jit_agrees(cases, fit):
         np.testing.assert_allclose(applied[i], scores, rtol=2e-3, atol=1e-2)
     # No row counts.
     assert all(np.isnan(leaf[3]).all() for leaf in together[:3])
+
+
+def test_each_device_fits_a_model_of_its_own(cases, mesh):
+    case = cases["skilled"]
+    logits = np.stack([case.logits[i : i + 40, :4] for i in range(0, 120, 15)])
+    labels = np.stack([case.labels[i : i + 40] % 4 for i in range(0, 120, 15)])
+
+    def fits(logits, labels):
+        def fit(z, y):
+            vector = fit_vector_scaling(z, y)
+            narrow = fit_bias_corrected_temperature(z, y)
+            return vector.nll, narrow.nll, fit_temperature(z, y)
+
+        return jax.vmap(fit)(logits, labels)
+
+    local = jax.shard_map(fits, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    for apart, alone in zip(
+        jax.jit(local)(logits, labels), jax.jit(fits)(logits, labels), strict=True
+    ):
+        np.testing.assert_allclose(apart, alone, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("fit", "twin"), TWINS)

@@ -267,6 +267,8 @@ def test_tables_refuse_what_they_cannot_hold(cases):
         state.update(score_examples(*case))
     with pytest.raises(ValueError, match="neither sets of labels nor a class mask"):
         state.update_from_logits(*case, class_mask=np.ones(10, bool))
+    with pytest.raises(ValueError, match=r"\(160, 10\).*num_classes=4; wanted as many"):
+        ClassificationState.empty(num_classes=4).update_from_logits(*case)
     with pytest.raises(ValueError, match="num_classes is 0; wanted the number"):
         ClassificationState.empty(classwise=True)
 
