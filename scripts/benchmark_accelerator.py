@@ -8,6 +8,7 @@ agree), and whether numbers depend on the batch size. Needs no files and no netw
 """
 
 import argparse
+import statistics
 import time
 
 import jax
@@ -16,6 +17,13 @@ from benchmark_metrics import measure
 
 from jaxbench.data import ImageArrays
 from jaxbench.engine import evaluate, make_data_mesh, provenance
+from jaxbench.metrics import (
+    ClassificationState,
+    bootstrap_intervals,
+    classwise_calibration_error,
+    score_examples,
+    summarize,
+)
 from jaxbench.training import HyperParameters, Recipe, train_population
 from model_zoo import create_model
 
@@ -46,6 +54,38 @@ def metrics_cost(models: list[str], batch_size: int, rounds: int) -> None:
             f"{plain['step'] * 1e3:.2f} | {plain['cost']:.2%} | "
             f"{tempered['cost']:.2%} |"
         )
+
+
+def metric_kernels(rounds: int, rows: int = 50_000, classes: int = 1000) -> None:
+    """The metrics alone, on logits that are on the device already."""
+    print(f"\n## Metrics of {rows} x {classes} logits\n")
+    print("| what | median, ms |")
+    print("| --- | --- |")
+    key = jax.random.key(0)
+    logits = 3 * jax.random.normal(key, (rows, classes))
+    labels = jax.random.randint(key, (rows,), 0, classes)
+    scores = jax.jit(score_examples)(logits, labels)
+    state = ClassificationState.empty(num_classes=classes)
+    kernels = {
+        "log_softmax, for comparison": lambda: softmax(logits),
+        "score_examples": lambda: score(logits, labels),
+        "summarize, every metric": lambda: summary(scores),
+        "classwise_calibration_error": lambda: classwise(logits, labels),
+        "ClassificationState.update_from_logits": lambda: update(state, logits, labels),
+        "1,000 resamples of every metric": lambda: resample(scores, key),
+    }
+    softmax, score = jax.jit(jax.nn.log_softmax), jax.jit(score_examples)
+    summary, classwise = jax.jit(summarize), jax.jit(classwise_calibration_error)
+    update = jax.jit(ClassificationState.update_from_logits)
+    resample = jax.jit(lambda scores, key: bootstrap_intervals(scores, key=key))
+    for name, kernel in kernels.items():
+        jax.block_until_ready(kernel())
+        times = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            jax.block_until_ready(kernel())
+            times.append(time.perf_counter() - started)
+        print(f"| {name} | {1e3 * statistics.median(times):.2f} |")
 
 
 def throughput(models: list[str], batch_size: int, batches: int) -> None:
@@ -160,6 +200,7 @@ def main() -> None:
         f"{origin['created_at'][:10]}"
     )
     metrics_cost(arguments.models, arguments.batch_size, arguments.rounds)
+    metric_kernels(arguments.rounds)
     throughput(arguments.models, arguments.batch_size, arguments.batches)
     populations(arguments.small, arguments.members)
     invariance(arguments.models[0])
