@@ -113,32 +113,27 @@ class ClassificationState(NamedTuple):
                 f"num_classes is {num_classes}; wanted the number of classes"
                 + (" for classwise=True" if classwise else ", or 0 for none")
             )
-        count, total = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
-        bins, order = jnp.zeros(num_bins, jnp.int32), NUM_ORDER_BINS
-        gap = jnp.zeros(num_bins, jnp.float32)
-        # No arrays of size zero: checkpoints refuse them.
-        classes = jnp.zeros(num_classes, jnp.int32) if num_classes else None
-        table = jnp.zeros((num_bins, num_classes), jnp.float32) if classwise else None
+        order = OrderHistogram(
+            _counts(NUM_ORDER_BINS), _counts(NUM_ORDER_BINS), _sums(NUM_ORDER_BINS)
+        )
+        # Every leaf has a buffer of its own, so that a step may be given them to keep.
+        # None rather than arrays of size zero: checkpoints refuse those.
         return cls(
-            num_examples=count,
-            num_nonfinite=count,
-            num_correct=count,
-            num_correct_top5=count,
-            nll_sum=ExactSum(total, total),
-            brier_sum=ExactSum(total, total),
-            bin_count=bins,
-            bin_correct=bins,
-            bin_gap=ExactSum(gap, gap),
-            order=OrderHistogram(
-                jnp.zeros(order, jnp.int32),
-                jnp.zeros(order, jnp.int32),
-                jnp.zeros(order, jnp.float32),
-            ),
-            class_count=classes,
-            class_correct=classes,
-            num_classless=count,
-            class_gap=table,
-            class_broken=total,
+            num_examples=_counts(),
+            num_nonfinite=_counts(),
+            num_correct=_counts(),
+            num_correct_top5=_counts(),
+            nll_sum=ExactSum(_sums(), _sums()),
+            brier_sum=ExactSum(_sums(), _sums()),
+            bin_count=_counts(num_bins),
+            bin_correct=_counts(num_bins),
+            bin_gap=ExactSum(_sums(num_bins), _sums(num_bins)),
+            order=order,
+            class_count=_counts(num_classes) if num_classes else None,
+            class_correct=_counts(num_classes) if num_classes else None,
+            num_classless=_counts(),
+            class_gap=_sums(num_bins, num_classes) if classwise else None,
+            class_broken=_sums(),
         )
 
     def update(self, scores: ExampleScores) -> "ClassificationState":
@@ -346,6 +341,14 @@ class ClassificationState(NamedTuple):
             "coverage_at_99_accuracy": coverage_of_counts(counts, 0.99),
             "risk_at_80_coverage": risk_of_counts(counts, 0.8),
         }
+
+
+def _counts(*shape: int) -> Int[jax.Array, "..."]:
+    return jnp.zeros(shape, jnp.int32)
+
+
+def _sums(*shape: int) -> Float[jax.Array, "..."]:
+    return jnp.zeros(shape, jnp.float32)
 
 
 def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:

@@ -231,6 +231,15 @@ def test_scan_over_batches_keeps_the_types(cases):
     assert state.num_examples.dtype == jnp.int32
 
 
+def test_a_fresh_state_may_be_donated(cases):
+    step = jax.jit(ClassificationState.update_from_logits, donate_argnums=0)
+    state = step(ClassificationState.empty(num_classes=10), *cases["random"])
+    state = step(state, *cases["tied"])
+    expected = stream(cases["random"], 160, num_classes=10)
+    expected = update(expected, score(*cases["tied"]))
+    assert values(state) == pytest.approx(values(expected), rel=1e-6)
+
+
 def test_bins_are_counted_exactly(cases):
     scores = jax.device_get(score_examples(*cases["random"]))
     state = update(ClassificationState.empty(), scores)
