@@ -84,27 +84,31 @@ def smooth_error(residuals: Float[jax.Array, " cells"]) -> Scalar:
     def excess(bandwidth):
         return _smoothed(waves, bandwidth) - bandwidth
 
-    def halve(_, bracket):
-        low, high, above, below = bracket
+    def narrow(_, bracket):
+        low, high, above, below, _, was_up = bracket
         width = above - below
         share = jnp.where(width > 0.0, above / jnp.where(width > 0.0, width, 1.0), 0.5)
         middle = low + (high - low) * share
         value = excess(middle)
         up = value > 0.0
-        # Halving the value at the end that stays keeps it from staying for ever.
+        # An end that stays for the second time counts half, or it would stay for ever.
+        stale = jnp.where(up == was_up, 0.5, 1.0)
         return (
             jnp.where(up, middle, low),
             jnp.where(up, high, middle),
-            jnp.where(up, value, above / 2.0),
-            jnp.where(up, below / 2.0, value),
+            jnp.where(up, value, above * stale),
+            jnp.where(up, below * stale, value),
+            middle,
+            up,
         )
 
     # A hair outside on either side, for rounding.
     low = jnp.abs(jnp.sum(residuals)) * (1.0 - 1e-6)
     high = jnp.sum(jnp.abs(residuals)) * (1.0 + 1e-6) + 1e-9
-    bracket = (low, high, excess(low), excess(high))
-    low, high, *_ = jax.lax.fori_loop(0, _STEPS, halve, bracket)
-    return _smoothed(waves, jax.lax.stop_gradient((low + high) / 2.0))
+    bracket = (low, high, excess(low), excess(high), low, low > high)
+    # The last point, not the bracket's middle: its far end may never have moved.
+    *_, bandwidth, _ = jax.lax.fori_loop(0, _STEPS, narrow, bracket)
+    return _smoothed(waves, jax.lax.stop_gradient(bandwidth))
 
 
 def _analyse(residuals: Float[jax.Array, " cells"]) -> Float[jax.Array, " waves"]:

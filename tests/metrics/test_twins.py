@@ -128,7 +128,7 @@ def same_numbers(found, twins):
         )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(tied_examples())
 def test_kernels_agree_with_their_twins_under_ties(examples):
     confidence, correct, mask = columns(examples)
