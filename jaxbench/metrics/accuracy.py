@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxbench.metrics.checks import check_columns, check_count, is_known
+from jaxbench.metrics.checks import check_classes, check_columns, check_count
 from jaxbench.metrics.ranked import as_float, masked_mean, valid_rows
 from jaxbench.metrics.types import Flags, Labels, Scalar
 
@@ -157,12 +157,4 @@ def _check_classes(num_classes: int, mask: Flags | None, **columns: Labels) -> N
     check_count("num_classes", num_classes)
     check_columns(mask, integers=columns)
     for name, column in columns.items():
-        if not is_known(column, mask):
-            continue
-        values = jax.device_get(column)
-        values = values if mask is None else values[jax.device_get(mask)]
-        if values.min() < 0 or values.max() >= num_classes:
-            raise ValueError(
-                f"{name} lie in [{values.min()}, {values.max()}]; wanted classes in "
-                f"[0, {num_classes})"
-            )
+        check_classes(name, column, mask, num_classes)

@@ -99,6 +99,25 @@ def require_rows(num_rows: int, mask: AnyArray | None) -> None:
         )
 
 
+def check_classes(
+    name: str, column: AnyArray, mask: AnyArray | None, num_classes: int
+) -> None:
+    """Refuses class numbers out of range in rows that count; silent while tracing.
+
+    Raises:
+        ValueError: If one is outside [0, num_classes).
+    """
+    if not is_known(column, mask):
+        return
+    values = np.asarray(column)
+    values = values if mask is None else values[np.asarray(mask)]
+    if values.min() < 0 or values.max() >= num_classes:
+        raise ValueError(
+            f"{name} lie in [{values.min()}, {values.max()}]; wanted classes in "
+            f"[0, {num_classes})"
+        )
+
+
 def check_fraction(
     name: str, value: float, *, low_open: bool = False, high_open: bool = False
 ) -> None:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbench.metrics.checks import (
+    check_classes,
     check_columns,
     check_count,
     is_known,
-    require_rows,
 )
 from jaxbench.metrics.ranked import as_float, over_ranking, valid_rows
 from jaxbench.metrics.ranking import auroc_of_counts
@@ -64,7 +64,7 @@ def class_severity(
     check_columns(
         mask, floats={"confidence": confidence}, integers={"classes": classes}
     )
-    _refuse_out_of_range(classes, mask, num_classes)
+    check_classes("classes", classes, mask, num_classes)
     return _class_means(confidence, classes, mask, num_classes)
 
 
@@ -146,7 +146,8 @@ def severity_auroc(
         floats={"ood_confidence": ood_confidence},
         integers={"ood_classes": ood_classes},
     )
-    _refuse_out_of_range(ood_classes, ood_mask, groups.contains.shape[1])
+    num_classes = groups.contains.shape[1]
+    check_classes("ood_classes", ood_classes, ood_mask, num_classes)
     return _level_aurocs(
         id_confidence, ood_confidence, ood_classes, groups.contains, id_mask, ood_mask
     )
@@ -204,16 +205,3 @@ def _level_aurocs(
 
     sane = ~jnp.any(ood_valid & ~known)
     return jnp.where(sane, jax.lax.map(at, contains), jnp.nan)
-
-
-def _refuse_out_of_range(classes: Labels, mask: Flags | None, num_classes: int) -> None:
-    require_rows(classes.shape[0], mask)
-    if not is_known(classes, mask):
-        return
-    values = jax.device_get(classes)
-    values = values if mask is None else values[jax.device_get(mask)]
-    if values.min() < 0 or values.max() >= num_classes:
-        raise ValueError(
-            f"classes lie in [{values.min()}, {values.max()}]; wanted foreign classes "
-            f"in [0, {num_classes})"
-        )
