@@ -1,5 +1,7 @@
 """Dense and convolutional layers with torch's integer padding."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,15 +17,17 @@ def parameter(*shape: int) -> nnx.Param:
 class Linear(nnx.Module):
     """`x @ kernel + bias` over the last axis, computed in `dtype`."""
 
-    def __init__(self, num_in: int, num_out: int, *, dtype: DTypeLike) -> None:
+    def __init__(
+        self, num_in: int, num_out: int, *, use_bias: bool = True, dtype: DTypeLike
+    ) -> None:
         self.kernel = parameter(num_in, num_out)
-        self.bias = parameter(num_out)
+        self.bias = nnx.data(parameter(num_out) if use_bias else None)
         self.dtype = dtype
 
     def __call__(self, x: Float[Array, "*rows i"]) -> Float[Array, "*rows o"]:
         """Maps the last axis."""
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...]
-        return _add_bias(x.astype(self.dtype) @ kernel, bias)
+        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        return y if self.bias is None else _add_bias(y, self.bias[...])
 
 
 class Conv(nnx.Module):
@@ -39,10 +43,13 @@ class Conv(nnx.Module):
     Args:
         num_in: Input channels.
         num_out: Output channels.
-        kernel_size: Side of the square kernel, in pixels.
+        kernel_size: Side of the kernel in pixels, or its height and width.
         stride: Step in pixels.
-        padding: Zeros on each side, in pixels.
-        groups: 1, or `num_in` for a depthwise convolution.
+        padding: Zeros on each side in pixels, or above and beside; or "SAME", which is
+            TensorFlow's: as many as give ceil(side / stride) outputs, the odd one
+            after.
+        dilation: Step between the kernel's taps in pixels.
+        groups: Groups of channels that do not see each other.
         use_bias: Whether a bias is added.
         dtype: Computation's dtype.
     """
@@ -51,19 +58,22 @@ class Conv(nnx.Module):
         self,
         num_in: int,
         num_out: int,
-        kernel_size: int,
+        kernel_size: int | tuple[int, int],
         *,
         stride: int = 1,
-        padding: int = 0,
+        padding: int | tuple[int, int] | Literal["SAME"] = 0,
+        dilation: int = 1,
         groups: int = 1,
         use_bias: bool = True,
         dtype: DTypeLike,
     ) -> None:
-        self.kernel = parameter(kernel_size, kernel_size, num_in // groups, num_out)
+        sides = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+        self.kernel = parameter(*sides, num_in // groups, num_out)
         self.bias = nnx.data(parameter(num_out) if use_bias else None)
-        self.kernel_size = kernel_size
+        self.kernel_size = sides
         self.stride = stride
-        self.padding = padding
+        self.padding = (padding,) * 2 if isinstance(padding, int) else padding
+        self.dilation = dilation
         self.groups = groups
         self.dtype = dtype
 
@@ -74,16 +84,24 @@ class Conv(nnx.Module):
         return y if self.bias is None else _add_bias(y, self.bias[...])
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
-        if self.groups == 1 and self.padding == 0:
-            if self.kernel_size == 1:
+        if self.groups == 1:
+            unpadded = self.padding in ((0, 0), "SAME")
+            if self.kernel_size == (1, 1) and unpadded:
                 return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-            if self.kernel_size == self.stride:
+            whole = self.kernel_size == (self.stride,) * 2 and self.dilation == 1
+            if whole and self.padding == (0, 0):
                 return _patches(x, self.stride) @ kernel.reshape(-1, kernel.shape[-1])
+        padding = (
+            "SAME"
+            if self.padding == "SAME"
+            else [(side, side) for side in self.padding]
+        )
         return jax.lax.conv_general_dilated(
             x,
             kernel,
             window_strides=(self.stride, self.stride),
-            padding=[(self.padding, self.padding)] * 2,
+            padding=padding,
+            rhs_dilation=(self.dilation, self.dilation),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=self.groups,
         )

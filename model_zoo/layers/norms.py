@@ -32,6 +32,43 @@ class LayerNorm(nnx.Module):
         return y.astype(self.dtype)
 
 
+class GroupNorm(nnx.Module):
+    """Group normalisation of feature maps: https://arxiv.org/abs/1803.08494.
+
+    Args:
+        num_groups: Groups of neighbouring channels; 1 normalises a whole image.
+        num_features: Channels, a multiple of `num_groups`.
+        epsilon: Added to the variance.
+        dtype: The result's dtype; statistics are float32.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_features: int,
+        *,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike,
+    ) -> None:
+        self.scale = parameter(num_features)
+        self.bias = parameter(num_features)
+        self.num_groups = num_groups
+        self.epsilon = epsilon
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """Normalises every group of every image."""
+        grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.num_groups, -1)
+        mean, variance = _moments(grouped, (1, 2, 4))
+        scale, bias = (
+            p[...].reshape(1, 1, 1, self.num_groups, -1)
+            for p in (self.scale, self.bias)
+        )
+        factor = jax.lax.rsqrt(variance + self.epsilon)
+        y = (grouped - mean) * factor * scale + bias
+        return y.reshape(x.shape).astype(self.dtype)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation per channel: https://arxiv.org/abs/1502.03167.
 
