@@ -22,18 +22,30 @@ if TYPE_CHECKING:
         classifier_from_function,
     )
     from model_zoo.input_spec import InputSpec
+    from model_zoo.own import register_model
     from model_zoo.weights.files import load_variables, save_variables
+    from model_zoo.weights.pretrained import (
+        Pretrained,
+        find_pretrained,
+        list_pretrained,
+        load_pretrained,
+    )
 
 _HOMES = {
     "Classifier": "model_zoo.classifier",
     "InputSpec": "model_zoo.input_spec",
     "Outputs": "model_zoo.classifier",
+    "Pretrained": "model_zoo.weights.pretrained",
     "Variables": "model_zoo.classifier",
     "check_variables": "model_zoo.classifier",
     "classifier_from_function": "model_zoo.classifier",
     "create_model": "model_zoo.catalog",
+    "find_pretrained": "model_zoo.weights.pretrained",
     "list_models": "model_zoo.catalog",
+    "list_pretrained": "model_zoo.weights.pretrained",
+    "load_pretrained": "model_zoo.weights.pretrained",
     "load_variables": "model_zoo.weights.files",
+    "register_model": "model_zoo.own",
     "save_variables": "model_zoo.weights.files",
 }
 
@@ -41,12 +53,17 @@ __all__ = [
     "Classifier",
     "InputSpec",
     "Outputs",
+    "Pretrained",
     "Variables",
     "check_variables",
     "classifier_from_function",
     "create_model",
+    "find_pretrained",
     "list_models",
+    "list_pretrained",
+    "load_pretrained",
     "load_variables",
+    "register_model",
     "save_variables",
 ]
 

@@ -9,7 +9,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from model_zoo.input_spec import InputSpec
 from model_zoo.layers.initializers import Rule
 
 
@@ -31,7 +30,7 @@ class Settings:
     """What the user chooses about a network, whatever its family.
 
     Attributes:
-        num_classes: Number of logits.
+        num_classes: Number of logits; 0 leaves the features alone.
         size: Image height and width in pixels.
         dtype: Computation's dtype, float32 or bfloat16; parameters stay float32.
         drop_rate: Dropout before the last layer, in [0, 1).
@@ -50,13 +49,8 @@ class Architecture(Protocol):
     """One variant of one family: a frozen, hashable dataclass of its dimensions."""
 
     @property
-    def input_spec(self) -> InputSpec:
-        """The input that the variant was made for."""
-        ...
-
-    @property
-    def num_features(self) -> int:
-        """Length of the feature vector."""
+    def num_features(self) -> int | None:
+        """Length of the feature vector, None where there is none."""
         ...
 
     def check_size(self, size: tuple[int, int]) -> str | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -164,18 +165,18 @@ class NetworkClassifier(Classifier):
             for training in (False, True)
         ]
         evaluation, training = (nnx.split(mode)[0] for mode in modes)
-        leaves = _leaves(network)
+        found = leaves(network)
         return _Graph(
             evaluation,
             training,
-            {name: path for name, (path, _) in leaves.items()},
-            {name: leaf.get_value() for name, (_, leaf) in leaves.items()},
-            frozenset(_leaves(network, nnx.Param)),
+            {name: path for name, (path, _) in found.items()},
+            {name: leaf.get_value() for name, (_, leaf) in found.items()},
+            frozenset(leaves(network, nnx.Param)),
         )
 
     @property
-    def num_features(self) -> int:
-        """Length of the feature vector."""
+    def num_features(self) -> int | None:
+        """Length of the feature vector; None of an own module that gives none."""
         return self.architecture.num_features
 
     @property
@@ -200,14 +201,14 @@ class NetworkClassifier(Classifier):
                 f"{self.name}: init got a traced key, but it draws with NumPy; call it "
                 "outside jit, vmap and grad"
             )
-        seed = np.asarray(jax.random.key_data(_typed(key))).ravel().tolist()
+        seed = np.asarray(jax.random.key_data(typed_key(key))).ravel().tolist()
         return {**draw(self.architecture.init_rules(), self._graph.shapes, seed)}
 
     def apply(self, variables: Variables, images: Images) -> Outputs:
         """Classifies in evaluation mode."""
         self._check(variables, images)
         network = self._graph.merge(variables, training=False)
-        return network(jnp.asarray(images, self.settings.dtype))
+        return as_outputs(network(jnp.asarray(images, self.settings.dtype), None))
 
     def apply_train(
         self, variables: Variables, images: Images, key: PRNGKey
@@ -215,9 +216,9 @@ class NetworkClassifier(Classifier):
         """Classifies in training mode."""
         self._check(variables, images)
         network = self._graph.merge(variables, training=True)
-        rngs = nnx.Rngs(dropout=_typed(key))
-        outputs = network(jnp.asarray(images, self.settings.dtype), rngs)
-        statistics = _leaves(network, nnx.BatchStat)
+        rngs = nnx.Rngs(dropout=typed_key(key))
+        outputs = as_outputs(network(jnp.asarray(images, self.settings.dtype), rngs))
+        statistics = leaves(network, nnx.BatchStat)
         updated = {name: leaf.get_value() for name, (_, leaf) in statistics.items()}
         return outputs, updated
 
@@ -277,11 +278,9 @@ class FunctionClassifier(Classifier):
         """Raises ValueError: a function cannot do this."""
         raise self._refusal("init")
 
-    def apply(self, variables: Variables, images: Images) -> Outputs:
+    def apply(self, variables: Any, images: Images) -> Outputs:
         """Calls the function and checks the shape of its logits."""
-        result = self.function(variables, images)
-        if not isinstance(result, Outputs):
-            result = Outputs(result, None)
+        result = as_outputs(self.function(variables, images))
         wanted = (images.shape[0], self.num_classes)
         if result.logits.shape != wanted:
             raise ValueError(
@@ -289,10 +288,7 @@ class FunctionClassifier(Classifier):
                 f"{result.logits.shape}, wanted {wanted}: one row an image, "
                 "one column a class"
             )
-        features = result.features
-        if features is not None:
-            features = features.astype(jnp.float32)
-        return Outputs(result.logits.astype(jnp.float32), features)
+        return result
 
     def apply_train(
         self, variables: Variables, images: Images, key: PRNGKey
@@ -327,6 +323,14 @@ def classifier_from_function(
         A classifier whose `init`, `apply_train` and names of leaves raise ValueError.
     """
     return FunctionClassifier(name, num_classes, input_spec, apply)
+
+
+def as_outputs(result: Array | Outputs) -> Outputs:
+    """Bare logits as outputs without features; all float32."""
+    logits, features = result if isinstance(result, Outputs) else (result, None)
+    if features is not None:
+        features = features.astype(jnp.float32)
+    return Outputs(logits.astype(jnp.float32), features)
 
 
 def check_variables(classifier: Classifier, variables: Variables) -> None:
@@ -364,14 +368,14 @@ def _name_problems(wanted: Mapping[str, object], got: Mapping[str, object]) -> l
     return problems
 
 
-def _typed(key: PRNGKey) -> Array:
+def typed_key(key: PRNGKey) -> Array:
     """A typed key, whether a typed or a raw one came."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     return jax.random.wrap_key_data(jnp.asarray(key))
 
 
-def _leaves(network: nnx.Module, kind: type = nnx.Variable) -> dict[str, tuple]:
+def leaves(network: nnx.Module, kind: type = nnx.Variable) -> dict[str, tuple]:
     """Paths and leaves of a network, by dotted name."""
     state = nnx.to_flat_state(nnx.state(network, kind))
     return {".".join(map(str, path)): (path, leaf) for path, leaf in state}

@@ -16,7 +16,7 @@ def hard_sigmoid(x: Array) -> Array:
 
 
 def hard_swish(x: Array) -> Array:
-    """The product of x and its hard sigmoid: https://arxiv.org/abs/1905.02244, section 5.2."""
+    """The product of x and its hard sigmoid: https://arxiv.org/abs/1905.02244."""
     return x * hard_sigmoid(x)
 
 

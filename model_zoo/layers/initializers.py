@@ -85,6 +85,11 @@ def normal(std: float) -> Initializer:
     return initializer
 
 
+def he_normal_fan_in(generator: np.random.Generator, shape: tuple[int, ...]):
+    """Normal with variance 2 / fan-in: https://arxiv.org/abs/1502.01852."""
+    return normal((2 / _fans(shape)[0]) ** 0.5)(generator, shape)
+
+
 def he_normal_fan_out(generator: np.random.Generator, shape: tuple[int, ...]):
     """Normal with variance 2 / fan-out: https://arxiv.org/abs/1502.01852."""
     return normal((2 / _fans(shape)[1]) ** 0.5)(generator, shape)
@@ -92,12 +97,30 @@ def he_normal_fan_out(generator: np.random.Generator, shape: tuple[int, ...]):
 
 def lecun_normal(generator: np.random.Generator, shape: tuple[int, ...]):
     """Normal cut at two standard deviations, variance 1 / fan-in after the cut."""
-    values = generator.standard_normal(shape, np.float32)
-    while (outside := np.abs(values) > 2).any():
-        values[outside] = generator.standard_normal(int(outside.sum()), np.float32)
+    values = _cut_normal(generator, shape)
     # 0.8796 is the standard deviation of a standard normal cut at -2 and 2.
     values *= np.float32(_fans(shape)[0] ** -0.5 / 0.87962566103423978)
     return values
+
+
+def truncated_normal(std: float) -> Initializer:
+    """Normal with mean 0, cut at two standard deviations and not widened after."""
+    return lambda generator, shape: _cut_normal(generator, shape) * np.float32(std)
+
+
+def halves(first: Initializer, second: Initializer) -> Initializer:
+    """The last axis's first half from one initializer, the rest from another.
+
+    Both draw the whole shape, so that fans are those of the whole.
+    """
+
+    def initializer(generator: np.random.Generator, shape: tuple[int, ...]):
+        values = first(generator, shape)
+        half = shape[-1] // 2
+        values[..., half:] = second(generator, shape)[..., half:]
+        return values
+
+    return initializer
 
 
 def xavier_uniform(generator: np.random.Generator, shape: tuple[int, ...]):
@@ -108,6 +131,14 @@ def xavier_uniform(generator: np.random.Generator, shape: tuple[int, ...]):
 def uniform(limit: float) -> Initializer:
     """Uniform in [-limit, limit]; torch's default for a layer is fan-in**-0.5."""
     return lambda generator, shape: _uniform(generator, shape, limit)
+
+
+def _cut_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal, drawn again where outside [-2, 2]."""
+    values = generator.standard_normal(shape, np.float32)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = generator.standard_normal(int(outside.sum()), np.float32)
+    return values
 
 
 def _uniform(

@@ -1,12 +1,12 @@
 """Dense and convolutional layers with torch's integer padding."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from model_zoo.layers.convolution import Padding, convolve
 
 
 def parameter(*shape: int) -> nnx.Param:
@@ -61,7 +61,7 @@ class Conv(nnx.Module):
         kernel_size: int | tuple[int, int],
         *,
         stride: int = 1,
-        padding: int | tuple[int, int] | Literal["SAME"] = 0,
+        padding: int | Padding = 0,
         dilation: int = 1,
         groups: int = 1,
         use_bias: bool = True,
@@ -72,7 +72,9 @@ class Conv(nnx.Module):
         self.bias = nnx.data(parameter(num_out) if use_bias else None)
         self.kernel_size = sides
         self.stride = stride
-        self.padding = (padding,) * 2 if isinstance(padding, int) else padding
+        if isinstance(padding, int):
+            padding = padding, padding
+        self.padding: Padding = padding
         self.dilation = dilation
         self.groups = groups
         self.dtype = dtype
@@ -91,19 +93,13 @@ class Conv(nnx.Module):
             whole = self.kernel_size == (self.stride,) * 2 and self.dilation == 1
             if whole and self.padding == (0, 0):
                 return _patches(x, self.stride) @ kernel.reshape(-1, kernel.shape[-1])
-        padding = (
-            "SAME"
-            if self.padding == "SAME"
-            else [(side, side) for side in self.padding]
-        )
-        return jax.lax.conv_general_dilated(
+        return convolve(
             x,
             kernel,
-            window_strides=(self.stride, self.stride),
-            padding=padding,
-            rhs_dilation=(self.dilation, self.dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
 

@@ -17,10 +17,15 @@ class LayerNorm(nnx.Module):
     """Layer normalisation over the last axis: https://arxiv.org/abs/1607.06450."""
 
     def __init__(
-        self, num_features: int, *, epsilon: float = 1e-6, dtype: DTypeLike
+        self,
+        num_features: int,
+        *,
+        epsilon: float = 1e-6,
+        use_bias: bool = True,
+        dtype: DTypeLike,
     ) -> None:
         self.scale = parameter(num_features)
-        self.bias = parameter(num_features)
+        self.bias = nnx.data(parameter(num_features) if use_bias else None)
         self.epsilon = epsilon
         self.dtype = dtype
 
@@ -32,6 +37,25 @@ class LayerNorm(nnx.Module):
         return y.astype(self.dtype)
 
 
+class RmsNorm(nnx.Module):
+    """Root-mean-square normalisation over the last axis: arXiv 1910.07467."""
+
+    def __init__(
+        self, num_features: int, *, epsilon: float = 1e-6, dtype: DTypeLike
+    ) -> None:
+        self.scale = parameter(num_features)
+        self.epsilon = epsilon
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
+        """Divides every row by its root mean square."""
+        x = x.astype(jnp.float32)
+        power = jnp.square(x).mean(-1, keepdims=True)
+        scale = self.scale[...].reshape((1,) * (x.ndim - 1) + (-1,))
+        y = x * jax.lax.rsqrt(power + self.epsilon) * scale
+        return y.astype(self.dtype)
+
+
 class GroupNorm(nnx.Module):
     """Group normalisation of feature maps: https://arxiv.org/abs/1803.08494.
 
@@ -39,6 +63,7 @@ class GroupNorm(nnx.Module):
         num_groups: Groups of neighbouring channels; 1 normalises a whole image.
         num_features: Channels, a multiple of `num_groups`.
         epsilon: Added to the variance.
+        use_bias: Whether a bias is added.
         dtype: The result's dtype; statistics are float32.
     """
 
@@ -48,10 +73,11 @@ class GroupNorm(nnx.Module):
         num_features: int,
         *,
         epsilon: float = 1e-5,
+        use_bias: bool = True,
         dtype: DTypeLike,
     ) -> None:
         self.scale = parameter(num_features)
-        self.bias = parameter(num_features)
+        self.bias = nnx.data(parameter(num_features) if use_bias else None)
         self.num_groups = num_groups
         self.epsilon = epsilon
         self.dtype = dtype
@@ -60,13 +86,45 @@ class GroupNorm(nnx.Module):
         """Normalises every group of every image."""
         grouped = x.astype(jnp.float32).reshape(*x.shape[:3], self.num_groups, -1)
         mean, variance = _moments(grouped, (1, 2, 4))
-        scale, bias = (
-            p[...].reshape(1, 1, 1, self.num_groups, -1)
-            for p in (self.scale, self.bias)
-        )
+        channels = (1, 1, 1, self.num_groups, -1)
         factor = jax.lax.rsqrt(variance + self.epsilon)
-        y = (grouped - mean) * factor * scale + bias
+        y = (grouped - mean) * factor * self.scale[...].reshape(channels)
+        if self.bias is not None:
+            y = y + self.bias[...].reshape(channels)
         return y.reshape(x.shape).astype(self.dtype)
+
+
+class ResponseNorm(nnx.Module):
+    """Global response normalisation of feature maps: arXiv 2301.00808, section 3.
+
+    Every channel is weighed by its L2 norm over the image relative to the mean of all
+    channels, and the result is scaled, shifted and added; in float32.
+
+    Args:
+        num_features: Channels.
+        use_bias: Whether a bias is added.
+        dtype: The result's dtype.
+    """
+
+    def __init__(
+        self, num_features: int, *, use_bias: bool = True, dtype: DTypeLike
+    ) -> None:
+        self.scale = parameter(num_features)
+        self.bias = nnx.data(parameter(num_features) if use_bias else None)
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """Weighs every channel of every image."""
+        x = x.astype(jnp.float32)
+        power = jnp.square(x).sum((1, 2), keepdims=True)
+        # A channel that is zero everywhere has no gradient to give through its root.
+        silent = power == 0
+        norm = jnp.where(silent, 0.0, jnp.sqrt(jnp.where(silent, 1.0, power)))
+        weights = norm / (norm.mean(-1, keepdims=True) + 1e-6)
+        y = x + self.scale[...].reshape(1, 1, 1, -1) * (x * weights)
+        if self.bias is not None:
+            y = y + self.bias[...].reshape(1, 1, 1, -1)
+        return y.astype(self.dtype)
 
 
 class BatchNorm(nnx.Module):
@@ -138,8 +196,9 @@ def _normalize(
     variance: Array,
     epsilon: float,
     scale: nnx.Param,
-    bias: nnx.Param,
+    bias: nnx.Param | None,
 ) -> Array:
     last = (1,) * (x.ndim - 1) + (-1,)
     factor = jax.lax.rsqrt(variance + epsilon) * scale[...].reshape(last)
-    return (x - mean) * factor + bias[...].reshape(last)
+    y = (x - mean) * factor
+    return y if bias is None else y + bias[...].reshape(last)

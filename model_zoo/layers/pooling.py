@@ -62,12 +62,20 @@ def avg_pool(
     return (total / jnp.asarray(area, jnp.float32)).astype(x.dtype)
 
 
-def blur_pool(x: Image, stride: int = 2) -> Float[Array, "n p q c"]:
-    """The binomial filter [1, 2, 1] / 4 both ways, mirrored borders, then a stride.
+def blur_pool(
+    x: Image, stride: int = 2, *, border: Literal["mirror", "zeros"] = "mirror"
+) -> Float[Array, "n p q c"]:
+    """The binomial filter [1, 2, 1] / 4 both ways, then a stride.
 
     Zhang (2019), https://arxiv.org/abs/1904.11486.
+
+    Args:
+        x: Feature maps.
+        stride: Step in pixels.
+        border: What lies beyond the image.
     """
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    mode = "reflect" if border == "mirror" else "constant"
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     for axis in (1, 2):
         length = (x.shape[axis] - 3) // stride + 1
         last = (length - 1) * stride + 1
@@ -76,6 +84,22 @@ def blur_pool(x: Image, stride: int = 2) -> Float[Array, "n p q c"]:
         )
         x = (left + 2 * middle + right) / 4
     return x
+
+
+def adaptive_avg_pool(x: Image, size: tuple[int, int]) -> Float[Array, "n p q c"]:
+    """Mean of windows that cover the image in `size` rows and columns, in float32.
+
+    As in torch, windows overlap where sides do not divide, and repeat pixels where
+    `size` is the larger.
+    """
+    y = x.astype(jnp.float32)
+    for axis, wanted in zip("hw", size, strict=True):
+        length = y.shape["nhwc".index(axis)]
+        if length != wanted:
+            weights = jnp.asarray(_window_means(length, wanted))
+            result = "nhwc".replace(axis, "o")
+            y = jnp.einsum(f"o{axis},nhwc->{result}", weights, y, precision="highest")
+    return y.astype(x.dtype)
 
 
 def global_average(x: Image) -> Float[Array, "n c"]:
@@ -122,3 +146,12 @@ def _counts(
         low, high = -padding, length + padding
     starts = np.arange((length + sum(border) - size) // stride + 1) * stride - border[0]
     return np.minimum(starts + size, high) - np.maximum(starts, low)
+
+
+def _window_means(length: int, count: int) -> np.ndarray:
+    """The matrix [count, length] of means over windows of nearly equal length."""
+    weights = np.zeros((count, length), np.float32)
+    for i in range(count):
+        start, stop = i * length // count, -(-(i + 1) * length // count)
+        weights[i, start:stop] = 1 / (stop - start)
+    return weights

@@ -1,1 +1,1 @@
-"""Where numbers come from: files of variables."""
+"""Where numbers come from: files of variables, originals' names and layouts."""

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 from model_zoo.classifier import Classifier, Variables, check_variables
+
+# What torch.save writes is a pickle under any of these names.
+PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth", ".tar"})
 
 
 def save_variables(
@@ -68,6 +72,35 @@ def load_variables(
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
     return variables
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads every tensor of a file, whatever its names.
+
+    Args:
+        path: A `.safetensors` file, or an `.npz` without pickled objects.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, or a pickle, which may run any code.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return dict(archive)
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(
+                f"{path} is no readable .npz of plain arrays ({error})"
+            ) from error
+    if path.suffix in PICKLES:
+        raise ValueError(
+            f"{path} is a pickle, which runs code when it is read; convert it once, "
+            f"where torch is installed: jaxbench convert {path} "
+            f"{path.with_suffix('.safetensors')}"
+        )
+    with _readable(path):
+        return load_file(path)
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

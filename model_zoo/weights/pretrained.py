@@ -1,0 +1,181 @@
+"""Classifiers with the weights that were trained for them."""
+
+import dataclasses
+import fnmatch
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from model_zoo import registry
+from model_zoo.architecture import Settings
+from model_zoo.catalog import find_architecture, find_checkpoint, make_classifier
+from model_zoo.classifier import NetworkClassifier, Variables
+from model_zoo.weights import folders, hub
+from model_zoo.weights.files import read_tensors
+from model_zoo.weights.rules import convert
+
+Source = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A classifier, and where the weights that fit it are.
+
+    Attributes:
+        classifier: Made for the weights' classes, size and normalisation.
+        path: A local file; None while the weights are on the hub alone.
+        checkpoint: What the registry says of them; None of a user's own.
+        declared_classes: Logits that the registry or a config.json says they have;
+            None where nothing says so.
+    """
+
+    classifier: NetworkClassifier
+    path: Path | None
+    checkpoint: registry.Checkpoint | None
+    declared_classes: int | None
+
+    def load(self) -> Variables:
+        """Reads the weights, fetching them first where they are not here.
+
+        Raises:
+            FileNotFoundError: If they cannot be fetched and are not cached.
+            ValueError: If the file is damaged, or not this classifier's weights.
+        """
+        path = self.path
+        if path is None:
+            assert self.checkpoint is not None
+            path = hub.fetch(self.checkpoint)
+        return load_weights(path, self.classifier)
+
+
+def load_pretrained(
+    name: str,
+    *,
+    source: Source | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    dtype: DTypeLike = jnp.float32,
+) -> tuple[NetworkClassifier, Variables]:
+    """Makes a classifier and reads its pretrained weights.
+
+    Args:
+        name: A checkpoint ("resnet50.a1_in1k"), or an architecture: its default tag
+            then, or with `source` whatever the source holds.
+        source: None fetches from the Hugging Face hub (with its cache, its token and
+            its offline mode). Else a file, `.safetensors` or `.npz`, in timm's layout
+            or in this zoo's; or a folder as `find_pretrained` searches it.
+        num_classes: Logits that the weights have; None is what the registry or the
+            folder's config.json says. 0 leaves the head out.
+        image_size: Height and width in pixels; None is the weights' own. Position
+            embeddings are resized where the family can.
+        dtype: Computation's dtype, float32 or bfloat16; variables are float32.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or the hub cannot be reached and
+            nothing is cached.
+        ValueError: If the name is unknown, the file is damaged or a pickle, or its
+            tensors are not this model's; all differences are named.
+    """
+    found = find_pretrained(
+        name, source=source, num_classes=num_classes, image_size=image_size, dtype=dtype
+    )
+    return found.classifier, found.load()
+
+
+def find_pretrained(
+    name: str,
+    *,
+    source: Source | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    dtype: DTypeLike = jnp.float32,
+) -> Pretrained:
+    """Finds weights and makes the classifier they fit, without reading a tensor.
+
+    A folder is searched for NAME/model.safetensors, NAME.safetensors and the hub
+    cache's own layout, in that order; a config.json beside the weights, as timm writes
+    it, says classes, size and normalisation, also of tags that the registry lacks.
+
+    Args:
+        name: As `load_pretrained`.
+        source: As `load_pretrained`.
+        num_classes: As `load_pretrained`.
+        image_size: As `load_pretrained`.
+        dtype: As `load_pretrained`.
+
+    Raises:
+        FileNotFoundError: If the source does not exist or holds no such weights.
+        ValueError: If the name is unknown or the configuration is another model's.
+    """
+    architecture = name.partition(".")[0]
+    entry = find_architecture(architecture)
+    path, config = None, None
+    if source is not None:
+        path = folders.locate(Path(source), name)
+        config = folders.read_config(path)
+    checkpoint = None
+    if source is None or name in registry.checkpoints():
+        checkpoint = find_checkpoint(name)
+        name = checkpoint.name
+    spec = checkpoint.input_spec if checkpoint else entry.input_spec
+    declared = checkpoint.num_classes if checkpoint else None
+    if config is not None:
+        folders.check_architecture(config, architecture, path)
+        spec = folders.configured_spec(config, spec)
+        declared = config.get("num_classes", declared)
+    chosen = (num_classes, declared, 1000)
+    settings = Settings(
+        next(count for count in chosen if count is not None),
+        spec.size if image_size is None else (image_size, image_size),
+        jnp.dtype(dtype),
+    )
+    classifier = make_classifier(name, entry.build(), spec, settings)
+    return Pretrained(classifier, path, checkpoint, declared)
+
+
+def list_pretrained(folder: Source, pattern: str = "*") -> dict[str, Path]:
+    """Lists the weights in a folder whose name or architecture matches.
+
+    Args:
+        folder: Searched as `find_pretrained` does.
+        pattern: A shell pattern.
+
+    Returns:
+        Files by name, alphabetical; files of unknown architectures are left out.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    known = registry.architectures()
+    return {
+        name: path
+        for name, path in folders.search(Path(folder)).items()
+        if name.partition(".")[0] in known
+        and (
+            fnmatch.fnmatchcase(name, pattern)
+            or fnmatch.fnmatchcase(name.partition(".")[0], pattern)
+        )
+    }
+
+
+def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
+    """Reads a file of weights for a classifier, in timm's layout or this zoo's.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or a pickle, or its tensors are not this
+            classifier's; all differences are named.
+    """
+    tensors = read_tensors(path)
+    entry = find_architecture(classifier.name.partition(".")[0])
+    rules = entry.rules()
+    if "kernel" in {name.rpartition(".")[2] for name in tensors}:
+        # Written by save_variables: the leaves' own names and layout.
+        rules = dataclasses.replace(rules, as_is=True)
+    try:
+        return convert(tensors, classifier, rules)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
