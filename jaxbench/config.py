@@ -82,13 +82,18 @@ class TrainConfig(_Table):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
 
 
+# Weights that are to be fetched from the hub by the model's name.
+PRETRAINED = "pretrained"
+
+
 class SubjectConfig(_Table):
     """A model that is evaluated without being trained here.
 
     Attributes:
         name: Zoo name, wildcards allowed; or `module:attribute`, a user's own
             classifier made with `classifier_from_function`.
-        weights: A `.safetensors` file, or "random:SEED" for an untrained network.
+        weights: "pretrained" for those on the hub; a file of weights, or a folder of
+            them that is searched by name; or "random:SEED" for an untrained network.
         num_classes: Outputs of the head; the number of the clean dataset's classes
             when None.
         image_size: Height and width in pixels; the model's own when None.
@@ -96,7 +101,7 @@ class SubjectConfig(_Table):
     """
 
     name: Name
-    weights: Name
+    weights: Name = PRETRAINED
     num_classes: Count | None = None
     image_size: Count | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -152,6 +157,7 @@ class ExperimentConfig(_Table):
             "skip" leaves it out and counts it.
         classes: A text file with one class name a line: line i is label i. For
             folders that hold a part of the classes that a model knows.
+        imports: A user's modules to import first: they register models of their own.
         train: Populations to train, if any.
         evaluate: What to measure, always.
     """
@@ -162,6 +168,7 @@ class ExperimentConfig(_Table):
     limit: Count | None = None
     on_error: OnError = "raise"
     classes: Name | None = None
+    imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     train: TrainConfig | None = None
     evaluate: EvaluateConfig
 

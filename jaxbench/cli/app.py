@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from jaxbench.cli import inspect, work
+from jaxbench.cli import inspect, work, zoo
 from jaxbench.cli.display import errors
 from jaxbench.errors import UserError
 
@@ -43,9 +43,9 @@ def _escaped(error: Exception) -> str:
     return escape(str(error))
 
 
-for _command in (work.run, inspect.models, inspect.metrics, work.evaluate, work.sweep):
+for _command in (work.run, zoo.models, inspect.metrics, work.evaluate, work.sweep):
     app.command(rich_help_panel=None)(_guarded(_command))
-for _command in (inspect.results, inspect.report, inspect.compare):
+for _command in (inspect.results, inspect.report, inspect.compare, zoo.convert):
     app.command()(_guarded(_command))
 
 _data = typer.Typer(help="List, describe and prepare datasets.", no_args_is_help=True)

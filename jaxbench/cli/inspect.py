@@ -1,4 +1,4 @@
-"""Commands that look: models, metrics, data, results, report, compare."""
+"""Commands that look: metrics, data, results, report, compare."""
 
 import fnmatch
 from pathlib import Path
@@ -11,35 +11,6 @@ from jaxbench.cli.display import console, errors, print_table, results_table
 from jaxbench.errors import UserError
 
 Folder = Annotated[Path, typer.Argument(help="Folder of results.")]
-
-
-def models(
-    pattern: Annotated[
-        list[str] | None, typer.Argument(help="Names, wildcards allowed.")
-    ] = None,
-    num_classes: Annotated[int, typer.Option(min=1, help="Outputs counted.")] = 1000,
-) -> None:
-    """List the models of the zoo with their input size and parameters.
-
-    Example: [bold]jaxbench models 'resnet*'[/]
-    """
-    from jaxbench.errors import unknown_name
-    from model_zoo import create_model, list_models
-
-    names: dict[str, None] = {}
-    for wanted in pattern or ["*"]:
-        found = list_models(wanted)
-        if not found:
-            raise UserError(unknown_name("model", wanted, list_models()))
-        names |= dict.fromkeys(found)
-    table = Table("model", "input", "parameters (M)", "features")
-    with console.status("building the models (no weights)"):
-        for name in names:
-            model = create_model(name, num_classes=num_classes)
-            height, width = model.input_spec.size
-            millions = f"{(model.num_parameters or 0) / 1e6:.2f}"
-            table.add_row(name, f"{height}x{width}", millions, str(model.num_features))
-    console.print(table)
 
 
 def metrics(

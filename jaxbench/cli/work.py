@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from jaxbench.cli.display import console, errors, results_table, show_plan, watch
-from jaxbench.config import ExperimentConfig, load_config, parse_config
+from jaxbench.config import PRETRAINED, ExperimentConfig, load_config, parse_config
+from jaxbench.errors import UserError
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan and its size, do nothing.")
@@ -49,6 +50,10 @@ Calibration = Annotated[
 Resamples = Annotated[
     int, typer.Option(min=0, help="Bootstrap resamples behind the intervals.")
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", help="Module to import first: it registers own models."),
+]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16 activations.")]
 ImageSize = Annotated[
     int | None, typer.Option(min=1, help="Input size; the model's own by default.")
@@ -74,15 +79,30 @@ def run(
 
 
 def evaluate(
-    model: Annotated[
-        list[str],
-        typer.Argument(help="Zoo names, wildcards allowed; or MODULE:NAME, your own."),
-    ],
     data: Annotated[list[str], typer.Option(help="Dataset of the model's classes.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(help="Zoo names, wildcards allowed; or MODULE:NAME, your own."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="More of them, with commas between.")
+    ] = None,
     weights: Annotated[
         str,
-        typer.Option(help=".safetensors file, or random:SEED for an untrained net."),
-    ],
+        typer.Option(
+            help="'pretrained' (from the hub), a file, or random:SEED for an untrained "
+            "net."
+        ),
+    ] = PRETRAINED,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of weights, searched by name: NAME/model.safetensors or "
+            "NAME.safetensors.",
+            file_okay=False,
+            exists=True,
+        ),
+    ] = None,
     shifted: Shifted = None,
     ood: Ood = None,
     calibration: Calibration = None,
@@ -96,6 +116,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
     resamples: Resamples = 1000,
     on_error: OnError = "raise",
+    imports: Imports = None,
     results: Results = "results/evaluate",
     limit: Limit = None,
     dry_run: DryRun = False,
@@ -105,16 +126,22 @@ def evaluate(
     Example: [bold]jaxbench evaluate resnet18 --weights random:0 --data
     folder:PATH/TO/IMAGES[/]
     """
+    names = [*(model or []), *(models.split(",") if models else [])]
+    if not names:
+        raise UserError("no model is named; try `jaxbench models` for what there is")
+    if weights_dir is not None and weights != PRETRAINED:
+        raise UserError("--weights and --weights-dir both say where weights are")
     subject = {
-        "weights": weights,
+        "weights": str(weights_dir) if weights_dir else weights,
         "num_classes": num_classes,
         "image_size": image_size,
         "dtype": dtype,
     }
     table = {
-        "name": f"evaluate {' '.join(model)}",
+        "name": f"evaluate {' '.join(names)}",
         "results": results,
         "on_error": on_error,
+        "imports": imports or [],
         "classes": classes,
         "evaluate": {
             "clean": data,
@@ -124,7 +151,7 @@ def evaluate(
             "metrics": metrics or None,
             "batch_size": batch_size,
             "num_resamples": resamples,
-            "models": [subject | {"name": name} for name in model],
+            "models": [subject | {"name": name.strip()} for name in names],
         },
     }
     execute(
@@ -169,6 +196,7 @@ def sweep(
     batch_size: Annotated[int, typer.Option(min=1, help="Evaluation batch.")] = 256,
     resamples: Resamples = 1000,
     on_error: OnError = "raise",
+    imports: Imports = None,
     results: Results = "results/sweep",
     limit: Limit = None,
     dry_run: DryRun = False,
@@ -184,6 +212,7 @@ def sweep(
         "name": f"sweep {' '.join(model)}",
         "results": results,
         "on_error": on_error,
+        "imports": imports or [],
         "train": {
             "models": model,
             "dataset": train,

@@ -1,15 +1,14 @@
-"""The classifiers of a plan: how each is made, where its weights come from."""
+"""The classifiers of a plan: how each is made and compiled ahead."""
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.config import TrainConfig
 from jaxbench.engine import compile_evaluation
-from jaxbench.sweeps.own import is_own, own_classifier
-from jaxbench.sweeps.plan import Plan, Population, Subject, make_recipe
+from jaxbench.sweeps.plan import Plan, Population, make_recipe
+from jaxbench.sweeps.subjects import Subject
 from jaxbench.training import compile_population
-from model_zoo import Classifier, Variables, create_model, load_variables
+from model_zoo import Classifier, create_model
 
 
 def trained_classifier(
@@ -24,30 +23,6 @@ def trained_classifier(
         drop_rate=train.drop_rate,
         drop_path_rate=train.drop_path_rate,
     )
-
-
-def subject_classifier(subject: Subject) -> Classifier:
-    """A model that is evaluated as it is."""
-    if is_own(subject.name):
-        return own_classifier(subject.name)
-    return create_model(
-        subject.name,
-        num_classes=subject.num_classes,
-        image_size=subject.image_size,
-        dtype=np.dtype(subject.dtype),
-    )
-
-
-def subject_variables(subject: Subject, classifier: Classifier) -> Variables:
-    """Its weights: drawn from a seed, or read and checked against the classifier.
-
-    What weights a user's own function wants, only the function knows.
-    """
-    if subject.weights.startswith("random:"):
-        seed = int(subject.weights.removeprefix("random:"))
-        return classifier.init(jax.random.key(seed))
-    checked = None if is_own(subject.name) else classifier
-    return load_variables(subject.weights, classifier=checked)
 
 
 def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:
@@ -74,7 +49,7 @@ def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
             mesh=training_mesh(train, mesh),
         )
     else:
-        classifier = subject_classifier(job)
+        classifier = job.classifier()
     size = evaluate.batch_size
     if isinstance(job, Population) and calibrated:
         # Validation during training knows no temperature.

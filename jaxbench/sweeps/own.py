@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from jaxbench.errors import UserError, unknown_name
 from model_zoo import Classifier
@@ -24,16 +25,7 @@ def own_classifier(name: str) -> Classifier:
         UserError: If there is no such module or attribute, or it is no classifier.
     """
     module_name, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"model {name!r}: cannot import {module_name!r}: {error}; wanted "
-            "module:attribute, with the module in the working directory or installed"
-        ) from error
+    module = import_own(module_name, f"model {name!r}", "module:attribute, with the")
     if not hasattr(module, attribute):
         known = [found for found in vars(module) if not found.startswith("_")]
         raise UserError(f"model {name!r}: {unknown_name('name', attribute, known)}")
@@ -44,3 +36,26 @@ def own_classifier(name: str) -> Classifier:
             "apply(variables, images) in model_zoo.classifier_from_function"
         )
     return found
+
+
+def import_own(name: str, what: str = "imports", wanted: str = "a") -> ModuleType:
+    """Imports a user's module, from the working directory or installed.
+
+    Args:
+        name: The module.
+        what: What names it, for the message.
+        wanted: What that was to be, for the message.
+
+    Raises:
+        UserError: If it cannot be imported.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{what}: cannot import {name!r}: {error}; wanted {wanted} module in the "
+            "working directory or installed"
+        ) from error

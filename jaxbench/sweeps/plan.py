@@ -1,21 +1,19 @@
 """From an experiment file to the list of runs, each with the digest that names it."""
 
 import dataclasses
-import fnmatch
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from jaxbench.config import ExperimentConfig, SubjectConfig, TrainConfig
+from jaxbench.config import ExperimentConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source, expand_addresses
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import SCORE_METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
-from jaxbench.sweeps.own import is_own, own_classifier
+from jaxbench.sweeps.own import import_own
+from jaxbench.sweeps.subjects import Subject, check_subjects, make_subjects
 from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
 from model_zoo import list_models
 
@@ -45,18 +43,6 @@ class Population:
     def title(self) -> str:
         """How it is called on the screen."""
         return f"{self.model} + {self.optimizer}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A zoo model with given weights, evaluated as it is."""
-
-    name: str
-    weights: str
-    num_classes: int
-    image_size: int | None
-    dtype: str
-    digest: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +108,8 @@ def make_plan(config: ExperimentConfig) -> Plan:
         UserError: If a model, optimizer, augmentation or dataset does not exist; all
             such names are told at once.
     """
+    for module in config.imports:
+        import_own(module)
     _check_names(config)
     datasets = Datasets(config)
     targets = _unique(_targets(config, datasets))
@@ -132,7 +120,12 @@ def make_plan(config: ExperimentConfig) -> Plan:
     subjects = _unique(
         subject
         for entry in config.evaluate.models
-        for subject in _subjects(config, entry, targets[0])
+        for subject in make_subjects(
+            entry,
+            len(targets[0].source.class_names),
+            targets[0].address,
+            config.classes,
+        )
     )
     return Plan(config, datasets, populations, subjects, targets)
 
@@ -201,14 +194,19 @@ def _check_classes(
 
 
 def _check_names(config: ExperimentConfig) -> None:
-    patterns = [e.name for e in config.evaluate.models if not is_own(e.name)]
-    problems = [
+    problems = check_subjects(config.evaluate.models)
+    problems += [
         unknown_name("metric", name, SCORE_METRICS)
         for name in config.evaluate.metrics or ()
         if name not in SCORE_METRICS
     ]
     if config.train:
-        patterns += config.train.models
+        known = list_models()
+        problems += [
+            unknown_name("model", pattern, known)
+            for pattern in config.train.models
+            if not list_models(pattern, pretrained=False)
+        ]
         problems += [
             unknown_name("optimizer", name, OPTIMIZERS)
             for name in config.train.grid
@@ -219,12 +217,6 @@ def _check_names(config: ExperimentConfig) -> None:
             for name in config.train.augmentations
             if name not in AUGMENTATIONS
         ]
-    known = list_models()
-    problems += [
-        unknown_name("model", pattern, known)
-        for pattern in patterns
-        if not fnmatch.filter(known, pattern)
-    ]
     if problems:
         raise UserError("\n".join(problems))
 
@@ -298,68 +290,7 @@ def _trial(shared: dict, model: str, optimizer: str, hyper: HyperParameters) -> 
 
 
 def _expand_models(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    found = (name for pattern in patterns for name in list_models(pattern))
+    found = (
+        name for pattern in patterns for name in list_models(pattern, pretrained=False)
+    )
     return tuple(dict.fromkeys(found))
-
-
-def _subjects(
-    config: ExperimentConfig, entry: SubjectConfig, clean: Target
-) -> Iterator[Subject]:
-    known = len(clean.source.class_names)
-    if entry.num_classes not in (None, known):
-        raise UserError(
-            f"{entry.name} has num_classes={entry.num_classes}, {clean.address} has "
-            f"{known} classes, so its label numbers are not the model's; give "
-            "`classes`, a file with the model's class names in order"
-            + (f" ({config.classes} has {known})" if config.classes else "")
-        )
-    if is_own(entry.name):
-        _check_own(entry, known)
-    names = (entry.name,) if is_own(entry.name) else _expand_models((entry.name,))
-    for name in names:
-        subject = Subject(
-            name=name,
-            weights=entry.weights,
-            num_classes=known,
-            image_size=entry.image_size,
-            dtype=entry.dtype,
-            digest="",
-        )
-        payload = dataclasses.asdict(subject) | {
-            "kind": "model",
-            "weights": _weights_identity(entry.weights),
-        }
-        yield dataclasses.replace(subject, digest=run_digest(payload))
-
-
-def _check_own(entry: SubjectConfig, num_classes: int) -> None:
-    """What can be told of a user's own classifier before anything is computed."""
-    classes = own_classifier(entry.name).num_classes
-    problems = []
-    if classes != num_classes:
-        problems.append(f"it has {classes} classes, the clean dataset {num_classes}")
-    if entry.weights.startswith("random:"):
-        problems.append("its weights cannot be drawn; give a .safetensors file")
-    if entry.image_size is not None or entry.dtype != "float32":
-        problems.append("its image size and dtype are set in its own module")
-    if problems:
-        raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
-
-
-def _weights_identity(weights: str) -> str:
-    """What the weights are: a seed, or the digest of a file."""
-    if weights.startswith("random:"):
-        seed = weights.removeprefix("random:")
-        if not seed.isdecimal() or int(seed) >= 2**32:
-            raise UserError(
-                f"weights {weights!r}: wanted random:SEED, such as random:0"
-            )
-        return weights
-    path = Path(weights)
-    if not path.is_file():
-        raise UserError(
-            f"no weights at {weights!r}; give a .safetensors file, or random:SEED for "
-            "an untrained network"
-        )
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()

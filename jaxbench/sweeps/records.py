@@ -8,7 +8,8 @@ from typing import Any
 from jaxbench.config import ExperimentConfig, config_digest
 from jaxbench.engine import Evaluation, provenance
 from jaxbench.results import Run, RunError
-from jaxbench.sweeps.plan import Subject, Target, Trial, make_recipe
+from jaxbench.sweeps.plan import Target, Trial, make_recipe
+from jaxbench.sweeps.subjects import Subject
 from jaxbench.training import PopulationResult
 from model_zoo import Classifier
 

@@ -22,15 +22,12 @@ from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
 from jaxbench.sweeps.models import (
     compile_job,
-    subject_classifier,
-    subject_variables,
     trained_classifier,
     training_mesh,
 )
 from jaxbench.sweeps.plan import (
     Plan,
     Population,
-    Subject,
     Target,
     Trial,
     evaluation_id,
@@ -38,6 +35,7 @@ from jaxbench.sweeps.plan import (
     make_recipe,
 )
 from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
+from jaxbench.sweeps.subjects import Subject
 from jaxbench.training import train_population
 from model_zoo import Classifier, Variables, load_variables, save_variables
 
@@ -273,12 +271,12 @@ class _Sweep:
 
     def _subject(self, subject: Subject) -> Iterator[Run]:
         try:
-            classifier = subject_classifier(subject)
+            classifier = subject.classifier()
         except Exception as error:
             yield from self._fail(subject, self._open_targets(subject), error)
             return
         yield from self._measure(
-            subject, classifier, lambda: subject_variables(subject, classifier)
+            subject, classifier, lambda: subject.variables(classifier)
         )
 
     def _measure(

@@ -18,6 +18,7 @@ COMMANDS = (
     ["models"],
     ["metrics"],
     ["evaluate"],
+    ["convert"],
     ["sweep"],
     ["results"],
     ["report"],

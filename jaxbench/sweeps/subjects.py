@@ -1,0 +1,200 @@
+"""Models that are evaluated as they are: which ones a name means, whose weights."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbench.config import PRETRAINED, SubjectConfig
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.results import run_digest
+from jaxbench.sweeps.own import is_own, own_classifier
+from model_zoo import (
+    Classifier,
+    Pretrained,
+    Variables,
+    create_model,
+    find_pretrained,
+    list_models,
+    list_pretrained,
+    load_variables,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model with given weights, evaluated as it is."""
+
+    name: str
+    weights: str
+    num_classes: int
+    image_size: int | None
+    dtype: str
+    digest: str
+
+    def classifier(self) -> Classifier:
+        """The network, or a user's own."""
+        if is_own(self.name):
+            return own_classifier(self.name)
+        if _is_random(self.weights):
+            return create_model(self.name, **self._choices())
+        return self._pretrained().classifier
+
+    def variables(self, classifier: Classifier) -> Variables:
+        """Its weights: drawn from a seed, or read and checked against the classifier.
+
+        What weights a user's own function wants, only the function knows.
+        """
+        if is_own(self.name):
+            return load_variables(self.weights)
+        if _is_random(self.weights):
+            seed = int(self.weights.removeprefix("random:"))
+            return classifier.init(jax.random.key(seed))
+        return self._pretrained().load()
+
+    def _choices(self) -> dict[str, Any]:
+        return {
+            "num_classes": self.num_classes,
+            "image_size": self.image_size,
+            "dtype": np.dtype(self.dtype),
+        }
+
+    def _pretrained(self) -> Pretrained:
+        return find_pretrained(
+            self.name, source=_source(self.weights), **self._choices()
+        )
+
+
+def check_subjects(entries: tuple[SubjectConfig, ...]) -> list[str]:
+    """What is wrong with the names and weights of models, before any data is opened."""
+    problems = []
+    for entry in entries:
+        try:
+            if not is_own(entry.name):
+                expand_subject(entry)
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def make_subjects(
+    entry: SubjectConfig, known: int, dataset: str, classes: str | None
+) -> Iterator[Subject]:
+    """The models that one table means.
+
+    Args:
+        entry: The table.
+        known: Classes of the first clean dataset.
+        dataset: Its address, for messages.
+        classes: The file of class names that it is read with, if any.
+
+    Raises:
+        UserError: If weights are missing, or made for another number of classes.
+    """
+
+    def refuse(name: str, count: int, what: str) -> UserError:
+        return UserError(
+            f"{name} has {what}{count}, {dataset} has {known} classes, so its label "
+            "numbers are not the model's; give `classes`, a file with the model's "
+            "class names in order" + (f" ({classes} has {known})" if classes else "")
+        )
+
+    if entry.num_classes not in (None, known):
+        raise refuse(entry.name, entry.num_classes, "num_classes=")
+    if is_own(entry.name):
+        _check_own(entry, known)
+    names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
+    for name in names:
+        weights, identity = entry.weights, entry.weights
+        if not _is_random(weights):
+            found = _found(entry, name) if not is_own(name) else None
+            if found and found.declared_classes not in (None, known):
+                raise refuse(name, found.declared_classes, "num_classes=")
+            path = found.path if found else Path(weights)
+            weights = str(path) if path else PRETRAINED
+            identity = _digest(path) if path else f"{PRETRAINED}:{name}"
+        subject = Subject(name, weights, known, entry.image_size, entry.dtype, "")
+        payload = dataclasses.asdict(subject) | {"kind": "model", "weights": identity}
+        yield dataclasses.replace(subject, digest=run_digest(payload))
+
+
+def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
+    """Names of the zoo that a pattern means, given where the weights come from.
+
+    Raises:
+        UserError: If there are none, or the weights are no such thing.
+    """
+    pattern, weights = entry.name, entry.weights
+    if _is_random(weights):
+        _check_seed(weights)
+    elif weights != PRETRAINED and not Path(weights).exists():
+        raise UserError(
+            f"no weights at {weights!r}; give a .safetensors file, a folder of them, "
+            f"{PRETRAINED!r} for those on the hub, or random:SEED for an untrained "
+            "network"
+        )
+    elif Path(weights).is_dir():
+        held = list_pretrained(weights)
+        names = tuple(list_pretrained(weights, pattern))
+        if not names:
+            raise UserError(f"{weights}: {unknown_name('weights', pattern, held)}")
+        return names
+    elif weights == PRETRAINED and any(mark in pattern for mark in "*?["):
+        names = list_models(pattern, pretrained=True)
+        if not names:
+            raise UserError(
+                unknown_name("model", pattern, list_models(pretrained=True))
+            )
+        return names
+    names = list_models(pattern)
+    if not names and "." in pattern and list_models(pattern.partition(".")[0]):
+        return (pattern,)  # an own tag: the file says what it is
+    if not names:
+        raise UserError(unknown_name("model", pattern, list_models()))
+    return names
+
+
+def _found(entry: SubjectConfig, name: str) -> Pretrained:
+    try:
+        return find_pretrained(name, source=_source(entry.weights))
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(str(error)) from error
+
+
+def _source(weights: str) -> str | None:
+    return None if weights == PRETRAINED else weights
+
+
+def _is_random(weights: str) -> bool:
+    return weights.startswith("random:")
+
+
+def _check_seed(weights: str) -> None:
+    seed = weights.removeprefix("random:")
+    if not seed.isdecimal() or int(seed) >= 2**32:
+        raise UserError(f"weights {weights!r}: wanted random:SEED, such as random:0")
+
+
+def _check_own(entry: SubjectConfig, num_classes: int) -> None:
+    """What can be told of a user's own classifier before anything is computed."""
+    classes = own_classifier(entry.name).num_classes
+    problems = []
+    if classes != num_classes:
+        problems.append(f"it has {classes} classes, the clean dataset {num_classes}")
+    if not Path(entry.weights).is_file():
+        problems.append(
+            f"its weights cannot be {entry.weights!r}; give a .safetensors file"
+        )
+    if entry.image_size is not None or entry.dtype != "float32":
+        problems.append("its image size and dtype are set in its own module")
+    if problems:
+        raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
