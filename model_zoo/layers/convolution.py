@@ -81,7 +81,7 @@ def _plain(x: Images, kernel: Kernel, window: _Window, groups: int) -> Maps:
 def _by_taps(x: Images, kernel: Kernel, window: _Window, groups: int) -> Maps:
     """Depthwise: the sum of shifted maps, each times one tap, in float32 or better."""
     rows, columns, _, num_out = kernel.shape
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = x.dtype if x.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
     maps = jnp.pad(x, ((0, 0), *window.borders, (0, 0))).astype(dtype)
     maps = jnp.repeat(maps, num_out // groups, axis=-1)
     # Padding that is fused into the sum is tested for at every tap.

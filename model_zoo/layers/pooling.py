@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from model_zoo.layers.convolution import convolve
+
 Padding = int | Literal["SAME"]
 Image = Float[Array, "n h w c"]
 
@@ -76,14 +78,11 @@ def blur_pool(
     """
     mode = "reflect" if border == "mirror" else "constant"
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
-    for axis in (1, 2):
-        length = (x.shape[axis] - 3) // stride + 1
-        last = (length - 1) * stride + 1
-        left, middle, right = (
-            jax.lax.slice_in_dim(x, i, i + last, stride, axis) for i in range(3)
-        )
-        x = (left + 2 * middle + right) / 4
-    return x
+    channels = x.shape[-1]
+    taps = np.outer((1, 2, 1), (1, 2, 1)) / 16
+    kernel = jnp.asarray(taps, x.dtype).reshape(3, 3, 1, 1)
+    kernel = jnp.broadcast_to(kernel, (3, 3, 1, channels))
+    return convolve(x, kernel, stride=stride, groups=channels)
 
 
 def adaptive_avg_pool(x: Image, size: tuple[int, int]) -> Float[Array, "n p q c"]:

@@ -12,7 +12,6 @@ from model_zoo import (
     check_variables,
     classifier_from_function,
     create_model,
-    list_models,
 )
 from model_zoo.backbones.convnext import ConvNeXtArchitecture
 from model_zoo.backbones.mixer import MixerArchitecture
@@ -78,7 +77,7 @@ def test_logits_are_the_head_of_the_features(evaluate, variables, images):
     assert_close(outputs.logits, logits + variables[f"{head}.bias"][None])
 
 
-@pytest.mark.parametrize("name", list_models("*_micro"))
+@pytest.mark.parametrize("name", twins.MICRO)
 def test_gradients_reach_every_parameter(name):
     classifier = create_model(name, num_classes=8)
     variables = twins.random_variables(classifier)
@@ -190,7 +189,7 @@ def test_bfloat16_computes_coarsely_and_returns_float32(classifier, evaluate, im
     assert 0 < error < 0.05 * np.abs(exact.features).max() + 0.02
 
 
-@pytest.mark.parametrize("name", list_models("*_micro"))
+@pytest.mark.parametrize("name", twins.MICRO)
 def test_equal_arguments_make_equal_classifiers(name):
     def make(**changes):
         arguments = {"num_classes": 8, "drop_rate": 0.2, "drop_path_rate": 0.2}

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_zoo import create_model, list_models
+from model_zoo import create_model
 from model_zoo.layers import initializers as init
 from model_zoo.layers.initializers import Rule, draw
+from tests.model_zoo import twins
 
 
 def sample(initializer, shape):
@@ -37,7 +38,7 @@ def test_moments(initializer, std, largest):
     assert np.abs(values).max() <= largest * 1.0001
 
 
-@pytest.mark.parametrize("name", list_models("*_micro"))
+@pytest.mark.parametrize("name", twins.MICRO)
 def test_the_key_and_nothing_else_decides(name):
     classifier = create_model(name, num_classes=8)
     first = classifier.init(jax.random.key(1))

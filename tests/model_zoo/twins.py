@@ -12,6 +12,10 @@ from model_zoo.architecture import Settings
 from model_zoo.classifier import NetworkClassifier
 from model_zoo.input_spec import InputSpec
 
+# The presets of tests and tutorials; a wildcard would find other sizes of that name.
+MICRO = tuple(f"{family}_micro" for family in ("convnext", "mixer", "resnet", "vit"))
+MINI = tuple(f"{family}_mini" for family in ("convnext", "mixer", "resnet", "vit"))
+
 _erf = np.vectorize(erf)
 
 
