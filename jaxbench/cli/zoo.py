@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Column, Table
 
 from jaxbench.cli.display import console
 from jaxbench.errors import UserError
@@ -36,7 +38,10 @@ def models(
         _show_coverage()
         return
     names = _names(pattern or ["*"], pretrained)
-    console.print(_checkpoint_table(names) if pretrained else _table(names))
+    table = _checkpoint_table(names) if pretrained else _table(names)
+    # Names are what one copies: a pipe has no width that they must fit in.
+    wide = console if console.is_terminal else Console(width=max(console.width, 132))
+    wide.print(table)
     _show_count(names, pretrained)
 
 
@@ -55,15 +60,18 @@ def _names(patterns: Sequence[str], pretrained: bool) -> list[str]:
 
 
 def _table(names: Sequence[str]) -> Table:
-    from model_zoo.counting import count_macs
-
     from model_zoo import create_model
+    from model_zoo.counting import count_macs
     from model_zoo.registry import architectures, checkpoints
 
     weights: dict[str, int] = {}
     for checkpoint in checkpoints().values():
         weights[checkpoint.architecture] = weights.get(checkpoint.architecture, 0) + 1
-    table = Table("model", "input", "parameters (M)", "GMACs", "features", "weights")
+    table = Table(
+        Column("model", overflow="fold"),
+        *_numbers("size", "params (M)", "GMACs", "features", "weights"),
+        box=SIMPLE,
+    )
     for name in names:
         entry = architectures()[name]
         parameters, macs = entry.num_parameters, entry.num_macs
@@ -85,7 +93,10 @@ def _checkpoint_table(names: Sequence[str]) -> Table:
     from model_zoo.registry import architectures, checkpoints
 
     table = Table(
-        "weights", "input", "parameters (M)", "GMACs", "classes", "top-1 (%)", "licence"
+        Column("weights", overflow="fold"),
+        *_numbers("size", "params (M)", "GMACs", "classes", "top-1 %"),
+        Column("licence", no_wrap=True),
+        box=SIMPLE,
     )
     for name in names:
         checkpoint = checkpoints()[name]
@@ -103,8 +114,12 @@ def _checkpoint_table(names: Sequence[str]) -> Table:
     return table
 
 
+def _numbers(*headers: str) -> list[Column]:
+    return [Column(header, justify="right", no_wrap=True) for header in headers]
+
+
 def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
 def _show_count(names: Sequence[str], pretrained: bool) -> None:
@@ -134,8 +149,10 @@ def _show_coverage() -> None:
         counts[1] += in_study
         counts[2] += here and in_timm
         counts[3] += in_timm
-    table = Table("family (timm's file)", "of the 523", "of timm's results")
+    table = Table("family (timm's file)", "of the 523", "of timm's results", box=SIMPLE)
     for family, counts in sorted(rows.items(), key=lambda row: -row[1][1]):
+        if counts[1] + counts[3] == 0:
+            continue
         table.add_row(family, _share(*counts[:2]), _share(*counts[2:]))
     totals = [sum(column) for column in zip(*rows.values(), strict=True)]
     table.add_section()

@@ -76,8 +76,8 @@ def test_weights_of_other_classes_are_refused_before_anything_runs(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["resnet50"], ["resnet50", "25.56", "224x224", "1 architectures listed"]),
-        (["resnet_micro"], ["resnet_micro", "8x8"]),
+        (["resnet50"], ["resnet50", "25.56", "4.09", "1 architectures listed"]),
+        (["resnet_micro"], ["resnet_micro", "0.05"]),
         (
             ["resnet50.a1*", "--pretrained"],
             ["resnet50.a1_in1k", "81.2", "apache-2.0", "checkpoints listed"],
