@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         check_variables,
         classifier_from_function,
     )
+    from model_zoo.counting import count_macs
     from model_zoo.input_spec import InputSpec
     from model_zoo.own import register_model
+    from model_zoo.reparametrisation import fuse
     from model_zoo.weights.files import load_variables, save_variables
     from model_zoo.weights.pretrained import (
         Pretrained,
@@ -39,8 +41,10 @@ _HOMES = {
     "Variables": "model_zoo.classifier",
     "check_variables": "model_zoo.classifier",
     "classifier_from_function": "model_zoo.classifier",
+    "count_macs": "model_zoo.counting",
     "create_model": "model_zoo.catalog",
     "find_pretrained": "model_zoo.weights.pretrained",
+    "fuse": "model_zoo.reparametrisation",
     "list_models": "model_zoo.catalog",
     "list_pretrained": "model_zoo.weights.pretrained",
     "load_pretrained": "model_zoo.weights.pretrained",
@@ -57,8 +61,10 @@ __all__ = [
     "Variables",
     "check_variables",
     "classifier_from_function",
+    "count_macs",
     "create_model",
     "find_pretrained",
+    "fuse",
     "list_models",
     "list_pretrained",
     "load_pretrained",

@@ -109,7 +109,7 @@ class ConditionalConv(Conv):
         )
 
         def convolve(image: Array, kernel: Array) -> Array:
-            return self._convolve(image[None], kernel)[0]
+            return self._convolve(image[None], kernel, None)[0]
 
         return jax.vmap(convolve)(x.astype(self.dtype), kernels)
 

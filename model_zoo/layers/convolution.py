@@ -16,34 +16,34 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Images = Float[Array, "n h w i"]
-Kernel = Float[Array, "r s g o"]
-Maps = Float[Array, "n p q o"]
 Padding = tuple[int, int] | Literal["SAME"]
 
 
 class _Window(NamedTuple):
-    """How the kernel moves."""
+    """How the kernel moves, and which channels it sees."""
 
     stride: int
     borders: tuple[tuple[int, int], ...]
     dilation: int
+    groups: int
 
 
 def convolve(
-    x: Images,
-    kernel: Kernel,
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "r s g o"],
+    bias: Float[Array, " o"] | None = None,
     *,
     stride: int = 1,
     padding: Padding = (0, 0),
     dilation: int = 1,
     groups: int = 1,
-) -> Maps:
+) -> Float[Array, "n p q o"]:
     """Convolves feature maps.
 
     Args:
         x: Feature maps, channels last.
         kernel: Height, width, input channels of a group, output channels.
+        bias: Added to the result.
         stride: Step in pixels.
         padding: Zeros above and below, and beside; or "SAME" as in TensorFlow.
         dilation: Step between the kernel's taps in pixels.
@@ -54,104 +54,150 @@ def convolve(
         borders = jax.lax.padtype_to_pads(x.shape[1:3], sides, (stride,) * 2, "SAME")
     else:
         borders = [(side, side) for side in padding]
-    window = _Window(stride, tuple(borders), dilation)
+    window = _Window(stride, tuple(borders), dilation, groups)
+    if bias is None:
+        bias = jnp.zeros(kernel.shape[3], x.dtype)
     if groups == 1:
-        return _plain(x, kernel, window, groups)
+        return _plain(window, x, kernel, bias)
     on_cpus = _by_taps if kernel.shape[2] == 1 else _by_groups
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(on_cpus, window=window, groups=groups),
-        default=partial(_plain, window=window, groups=groups),
-    )
+    forms = {"cpu": partial(on_cpus, window), "default": partial(_plain, window)}
+    return jax.lax.platform_dependent(x, kernel, bias, **forms)
 
 
-def _plain(x: Images, kernel: Kernel, window: _Window, groups: int) -> Maps:
-    return jax.lax.conv_general_dilated(
+def _plain(window: _Window, x: Array, kernel: Array, bias: Array) -> Array:
+    y = jax.lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(window.stride,) * 2,
         padding=window.borders,
         rhs_dilation=(window.dilation,) * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        feature_group_count=window.groups,
     )
+    return y + bias.reshape(1, 1, 1, -1)
 
 
-def _by_taps(x: Images, kernel: Kernel, window: _Window, groups: int) -> Maps:
-    """Depthwise: the sum of shifted maps, each times one tap, in float32 or better."""
-    rows, columns, _, num_out = kernel.shape
+def _by_taps(window: _Window, x: Array, kernel: Array, bias: Array) -> Array:
+    """Depthwise: the sum of shifted maps, each times a tap, in float32 or better."""
     dtype = x.dtype if x.dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
-    maps = jnp.pad(x, ((0, 0), *window.borders, (0, 0))).astype(dtype)
-    maps = jnp.repeat(maps, num_out // groups, axis=-1)
-    # Padding that is fused into the sum is tested for at every tap.
+    y = _sum_of_taps(window, *(array.astype(dtype) for array in (x, kernel, bias)))
+    return y.astype(x.dtype)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _sum_of_taps(window: _Window, x: Array, kernel: Array, bias: Array) -> Array:
+    maps, shape = _bordered(window, x, kernel)
+    # Borders that XLA fuses into the sum are tested for at every tap.
     maps = jax.lax.optimization_barrier(maps)
-    reach = (
-        maps.shape[1] - (rows - 1) * window.dilation,
-        maps.shape[2] - (columns - 1) * window.dilation,
+    # The bias comes first: added to the sum, XLA computes the sum once for each use.
+    total = bias.reshape(1, 1, 1, -1)
+    for row in range(kernel.shape[0]):
+        for column in range(kernel.shape[1]):
+            start = row * window.dilation, column * window.dilation
+            tap = kernel[row, column].reshape(1, 1, 1, -1)
+            total = total + _shifted(window, maps, start, shape) * tap
+    return total
+
+
+@_sum_of_taps.defjvp
+def _sum_of_taps_jvp(
+    window: _Window, primals: tuple, tangents: tuple
+) -> tuple[Array, Array]:
+    x, kernel, _ = primals
+    of_x, of_kernel, of_bias = tangents
+    tangent = _sum_of_taps.fun(window, of_x, kernel, of_bias)
+    # Transposed, the barrier keeps XLA from computing what comes back once a tap.
+    tangent = jax.lax.optimization_barrier(tangent)
+    tangent = tangent + _tap_after_tap(window, x, of_kernel)
+    return _sum_of_taps(window, *primals), tangent
+
+
+def _tap_after_tap(window: _Window, x: Array, kernel: Array) -> Array:
+    """The same sum as a loop whose transpose is a fast gradient of the kernel.
+
+    There every tap is a sum over pixels, a product with a vector of ones: XLA's own sum
+    over leading axes is several times slower.
+    """
+    maps, shape = _bordered(window, x, kernel)
+    rows, columns, _, num_out = kernel.shape
+    ones = jnp.ones((shape[0] * shape[1] * shape[2], 1), x.dtype)
+
+    @jax.checkpoint
+    def add(total: Array, step: tuple[Array, Array]) -> tuple[Array, None]:
+        i, tap = step
+        start = i // columns * window.dilation, i % columns * window.dilation
+        term = _shifted(window, maps, start, shape) * (ones @ tap).reshape(shape)
+        return total + term, None
+
+    # Zeros of the maps' own: inside shard_map they vary over devices as the sum does.
+    total = jnp.zeros_like(_shifted(window, maps, (0, 0), shape))
+    taps = kernel.reshape(rows * columns, 1, num_out)
+    return jax.lax.scan(add, total, (jnp.arange(rows * columns), taps))[0]
+
+
+def _bordered(
+    window: _Window, x: Array, kernel: Array
+) -> tuple[Array, tuple[int, ...]]:
+    """Maps with borders, one for each output channel; and the result's shape."""
+    maps = jnp.pad(x, ((0, 0), *window.borders, (0, 0)))
+    maps = jnp.repeat(maps, kernel.shape[3] // window.groups, axis=3)
+    sides = (
+        -(-(length - (taps - 1) * window.dilation) // window.stride)
+        for length, taps in zip(maps.shape[1:3], kernel.shape[:2], strict=True)
     )
-
-    def shifted(row: int, column: int) -> Array:
-        top, left = row * window.dilation, column * window.dilation
-        return maps[
-            :,
-            top : top + reach[0] : window.stride,
-            left : left + reach[1] : window.stride,
-        ]
-
-    taps = kernel.astype(dtype).reshape(rows, columns, 1, 1, 1, num_out)
-    total = shifted(0, 0) * taps[0, 0]
-    for row in range(rows):
-        for column in range(columns):
-            if row or column:
-                total = total + shifted(row, column) * taps[row, column]
-    return total.astype(x.dtype)
+    return maps, (maps.shape[0], *sides, maps.shape[3])
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _by_groups(x: Images, kernel: Kernel, window: _Window, groups: int) -> Maps:
+def _shifted(
+    window: _Window, maps: Array, start: tuple, shape: tuple[int, ...]
+) -> Array:
+    """What one tap sees: every `stride`-th pixel from `start` on."""
+    reach = [(side - 1) * window.stride + 1 for side in shape[1:3]]
+    start, size = (0, *start, 0), (shape[0], *reach, shape[3])
+    if all(isinstance(i, int) for i in start):
+        ends = [i + length for i, length in zip(start, size, strict=True)]
+        return jax.lax.slice(maps, start, ends, (1, window.stride, window.stride, 1))
+    part = jax.lax.dynamic_slice(maps, start, size)
+    return part[:, :: window.stride, :: window.stride]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _by_groups(window: _Window, x: Array, kernel: Array, bias: Array) -> Array:
     """Grouped: one group after the other, in a loop, which is small to compile."""
-
-    def group(array: Array, i: int | Array) -> Array:
-        length = array.shape[3] // groups
-        return jax.lax.dynamic_slice_in_dim(array, i * length, length, axis=3)
+    dense = window._replace(groups=1)
 
     def convolve_group(i: int | Array) -> Array:
-        return _plain(group(x, i), group(kernel, i), window, 1)
+        parts = []
+        for array in (x, kernel, bias):
+            length = array.shape[-1] // window.groups
+            parts.append(
+                jax.lax.dynamic_slice_in_dim(array, i * length, length, axis=-1)
+            )
+        return _plain(dense, *parts)
+
+    def place(i: Array, y: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(
+            y, convolve_group(i), i * first.shape[3], axis=3
+        )
 
     # The loop starts from the first group, not from zeros, so that inside shard_map it
-    # varies over the devices as its results do.
+    # varies over devices as its results do.
     first = convolve_group(0)
-    width = first.shape[3]
-    empty = ((0, 0), (0, 0), (0, 0), (0, (groups - 1) * width))
-    return jax.lax.fori_loop(
-        1,
-        groups,
-        lambda i, maps: jax.lax.dynamic_update_slice_in_dim(
-            maps, convolve_group(i), i * width, axis=3
-        ),
-        jnp.pad(first, empty),
-    )
+    missing = kernel.shape[3] - first.shape[3]
+    y = jnp.pad(first, ((0, 0), (0, 0), (0, 0), (0, missing)))
+    return jax.lax.fori_loop(1, window.groups, place, y)
 
 
 @_by_groups.defjvp
-def _by_groups_differentiated(
-    window: _Window,
-    groups: int,
-    primals: tuple[Array, Array],
-    tangents: tuple[Array, Array],
+def _by_groups_jvp(
+    window: _Window, primals: tuple, tangents: tuple
 ) -> tuple[Array, Array]:
     """The same without a loop, in which XLA computes weight gradients slowly."""
+    dense = window._replace(groups=1)
 
-    def unrolled(x: Images, kernel: Kernel) -> Maps:
-        parts = [
-            _plain(*pair, window, 1)
-            for pair in zip(
-                jnp.split(x, groups, axis=-1),
-                jnp.split(kernel, groups, axis=-1),
-                strict=True,
-            )
-        ]
-        return jnp.concatenate(parts, axis=-1)
+    def unrolled(x: Array, kernel: Array, bias: Array) -> Array:
+        parts = (jnp.split(array, window.groups, -1) for array in (x, kernel, bias))
+        groups = [_plain(dense, *part) for part in zip(*parts, strict=True)]
+        return jnp.concatenate(groups, axis=3)
 
     return jax.jvp(unrolled, primals, tangents)

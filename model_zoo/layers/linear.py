@@ -81,26 +81,35 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n p q o"]:
         """Convolves."""
-        kernel = self.kernel[...].astype(self.dtype)
-        y = self._convolve(x.astype(self.dtype), kernel)
-        return y if self.bias is None else _add_bias(y, self.bias[...])
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        bias = None if self.bias is None else self.bias[...].astype(self.dtype)
+        return self._convolve(x, kernel, bias)
 
-    def _convolve(self, x: Array, kernel: Array) -> Array:
-        if self.groups == 1:
-            unpadded = self.padding in ((0, 0), "SAME")
-            if self.kernel_size == (1, 1) and unpadded:
-                return x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-            whole = self.kernel_size == (self.stride,) * 2 and self.dilation == 1
-            if whole and self.padding == (0, 0):
-                return _patches(x, self.stride) @ kernel.reshape(-1, kernel.shape[-1])
+    def _convolve(self, x: Array, kernel: Array, bias: Array | None) -> Array:
+        rows = self._as_rows(x)
+        if rows is not None:
+            y = rows @ kernel.reshape(-1, kernel.shape[-1])
+            return y if bias is None else _add_bias(y, bias)
         return convolve(
             x,
             kernel,
+            bias,
             stride=self.stride,
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
         )
+
+    def _as_rows(self, x: Array) -> Array | None:
+        """The left side of a matrix product, where the convolution is one."""
+        if self.groups == 1:
+            unpadded = self.padding in ((0, 0), "SAME")
+            if self.kernel_size == (1, 1) and unpadded:
+                return x[:, :: self.stride, :: self.stride]
+            whole = self.kernel_size == (self.stride,) * 2 and self.dilation == 1
+            if whole and self.padding == (0, 0):
+                return _patches(x, self.stride)
+        return None
 
 
 def _patches(x: Float[Array, "n h w c"], side: int) -> Float[Array, "n p q k"]:

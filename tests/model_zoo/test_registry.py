@@ -6,13 +6,18 @@ from model_zoo import create_model, list_models, registry
 from model_zoo.weights.rules import Rules
 
 
-def test_every_architecture_builds():
-    # The dataclass alone: a wrong name or type of an argument shows here.
-    for entry in registry.architectures().values():
-        architecture = entry.build()
-        assert architecture.num_features > 0, entry.name
-        assert architecture.check_size(entry.input_spec.size) is None, entry.name
-        assert hash(architecture) == hash(entry.build())
+@pytest.fixture(scope="module")
+def built():
+    """Every dataclass: a wrong name or type of an argument shows here."""
+    return {name: entry.build() for name, entry in registry.architectures().items()}
+
+
+def test_every_architecture_builds(built):
+    for name, architecture in built.items():
+        entry = registry.architectures()[name]
+        assert architecture.num_features > 0, name
+        assert architecture.check_size(entry.input_spec.size) is None, name
+        hash(architecture)
 
 
 def test_every_family_has_rules():
@@ -21,11 +26,10 @@ def test_every_family_has_rules():
         assert isinstance(entry.rules(), Rules)
 
 
-def test_checkpoints_are_of_listed_architectures():
+def test_checkpoints_are_of_listed_architectures(built):
     known = registry.architectures()
     for checkpoint in registry.checkpoints().values():
-        entry = known[checkpoint.architecture]
-        architecture = entry.build()
+        architecture = built[checkpoint.architecture]
         assert architecture.check_size(checkpoint.input_spec.size) is None
         assert checkpoint.repository or checkpoint.url, checkpoint.name
         assert checkpoint.top_1_accuracy is None or 0 < checkpoint.top_1_accuracy < 1
