@@ -22,6 +22,7 @@ import gc
 import hashlib
 import json
 import platform
+import tempfile
 import time
 from pathlib import Path
 
@@ -39,6 +40,8 @@ from model_zoo.weights.rules import convert
 
 ROOT = Path(__file__).parent.parent
 LOGITS, MACS = 1e-4, 5e-3
+# Parameters above which a model and its conversion do not fit into 24 GiB together.
+HUGE = 2e9
 # One forward pass: compiling takes longer than running, the less optimised the less.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -69,11 +72,20 @@ def compare(name: str) -> dict:
         batch = torch.as_tensor(images).permute(0, 3, 1, 2).contiguous()
         wanted = model(batch).numpy()
     classifier = create_model(name, num_classes=model.num_classes)
-    tensors = {k: v.detach().numpy() for k, v in model.state_dict().items()}
-    variables = convert(tensors, classifier, entry.rules())
     parameters = sum(p.numel() for p in model.parameters())
-    del model, original, tensors
-    gc.collect()
+    with tempfile.TemporaryDirectory() as folder:
+        state = model.state_dict()
+        if parameters > HUGE:
+            torch.save(state, Path(folder) / "state.pt")
+            del model, original, state
+            gc.collect()
+            state = torch.load(Path(folder) / "state.pt", mmap=True, weights_only=True)
+        tensors = {k: v.detach().numpy() for k, v in state.items()}
+        variables = convert(tensors, classifier, entry.rules())
+        model = original = state = tensors = None
+        gc.collect()
+    for leaf in list(variables):
+        variables[leaf] = jax.device_put(variables[leaf])
     lowered = jax.jit(classifier.apply).lower(classifier.shapes, images)
     outputs = lowered.compile(compiler_options=QUICK)(variables, images)
     # A backbone without a head: its features are what timm gives.

@@ -191,8 +191,8 @@ def randomise(model: torch.nn.Module, seed: int = 0, *, half: bool = False) -> N
         seed: Of NumPy's generator.
         half: Whether to round all to float16, so that a file may hold them exactly.
     """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in tensors:
+    parameters = dict(model.named_parameters())
+    for name, tensor in [*parameters.items(), *model.named_buffers()]:
         if not tensor.is_floating_point():
             continue
         generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
@@ -202,7 +202,7 @@ def randomise(model: torch.nn.Module, seed: int = 0, *, half: bool = False) -> N
             new = generator.uniform(0.5, 1.5, shape)
         elif last == "running_mean":
             new = generator.normal(0, 0.1, shape)
-        elif name not in dict(model.named_parameters()):
+        elif name not in parameters:
             continue
         elif last == "weight" and tensor.ndim == 1:
             # Below one, as a trained branch is beside its shortcut: else every block

@@ -161,43 +161,13 @@ def _shifted(
     return part[:, :: window.stride, :: window.stride]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _by_groups(window: _Window, x: Array, kernel: Array, bias: Array) -> Array:
-    """Grouped: one group after the other, in a loop, which is small to compile."""
+    """Grouped: a dense convolution a group.
+
+    A loop over the groups compiles in two thirds of the time, but runs one group after
+    the other, 8 % slower in the whole of a RegNet, and has slow weight gradients.
+    """
     dense = window._replace(groups=1)
-
-    def convolve_group(i: int | Array) -> Array:
-        parts = []
-        for array in (x, kernel, bias):
-            length = array.shape[-1] // window.groups
-            parts.append(
-                jax.lax.dynamic_slice_in_dim(array, i * length, length, axis=-1)
-            )
-        return _plain(dense, *parts)
-
-    def place(i: Array, y: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(
-            y, convolve_group(i), i * first.shape[3], axis=3
-        )
-
-    # The loop starts from the first group, not from zeros, so that inside shard_map it
-    # varies over devices as its results do.
-    first = convolve_group(0)
-    missing = kernel.shape[3] - first.shape[3]
-    y = jnp.pad(first, ((0, 0), (0, 0), (0, 0), (0, missing)))
-    return jax.lax.fori_loop(1, window.groups, place, y)
-
-
-@_by_groups.defjvp
-def _by_groups_jvp(
-    window: _Window, primals: tuple, tangents: tuple
-) -> tuple[Array, Array]:
-    """The same without a loop, in which XLA computes weight gradients slowly."""
-    dense = window._replace(groups=1)
-
-    def unrolled(x: Array, kernel: Array, bias: Array) -> Array:
-        parts = (jnp.split(array, window.groups, -1) for array in (x, kernel, bias))
-        groups = [_plain(dense, *part) for part in zip(*parts, strict=True)]
-        return jnp.concatenate(groups, axis=3)
-
-    return jax.jvp(unrolled, primals, tangents)
+    parts = (jnp.split(array, window.groups, -1) for array in (x, kernel, bias))
+    groups = [_plain(dense, *part) for part in zip(*parts, strict=True)]
+    return jnp.concatenate(groups, axis=3)
