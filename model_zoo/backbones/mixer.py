@@ -24,6 +24,7 @@ from model_zoo.layers.linear import Linear, parameter
 from model_zoo.layers.mlp import GluMlp, Mlp, head
 from model_zoo.layers.norms import LayerNorm
 from model_zoo.layers.patch_embed import PatchEmbed, num_patches
+from model_zoo.layers.stack import apply_blocks
 from model_zoo.layers.stochastic import DropPath
 
 Tokens = Float[Array, "n t d"]
@@ -118,8 +119,7 @@ class Mixer(nnx.Module):
     ) -> Outputs:
         """Classifies normalised images."""
         x = self.stem(images)
-        for block in self.blocks:
-            x = block(x, rngs)
+        x = apply_blocks(self.blocks, x, rngs)
         features = self.norm(x).mean(1)
         return architecture.classify(features, self.dropout, self.head, rngs)
 

@@ -22,6 +22,7 @@ from model_zoo.layers.initializers import Rule
 from model_zoo.layers.linear import parameter
 from model_zoo.layers.mlp import head
 from model_zoo.layers.patch_embed import PatchEmbed, num_patches
+from model_zoo.layers.stack import apply_blocks
 from model_zoo.layers.stochastic import linear_rates
 
 
@@ -171,8 +172,7 @@ class ViT(nnx.Module):
         x = self._embed(self.patch_embed(images))
         if self.norm_pre is not None:
             x = self.norm_pre(x)
-        for block in self.blocks:
-            x = block(x, rngs)
+        x = apply_blocks(self.blocks, x, rngs)
         x = self._select(x)
         if self.norm is not None:
             x = self.norm(x)

@@ -22,7 +22,8 @@ class DropPath(nnx.Module):
     """
 
     def __init__(self, rate: float) -> None:
-        self.rate = rate
+        # An array while `stack.apply_blocks` runs one block's program for all of them.
+        self.rate: float | Array = rate
         self.deterministic = True
 
     def set_view(self, deterministic: bool | None = None) -> None:
@@ -38,7 +39,7 @@ class DropPath(nnx.Module):
         Raises:
             ValueError: If rows are to be dropped and no `rngs` came.
         """
-        if self.deterministic or self.rate == 0:
+        if self.deterministic or (isinstance(self.rate, float) and self.rate == 0):
             return x
         if rngs is None:
             raise ValueError("DropPath in training mode needs rngs; got None")
@@ -46,7 +47,7 @@ class DropPath(nnx.Module):
         mask = jax.random.bernoulli(
             rngs.dropout(), keep, (x.shape[0],) + (1,) * (x.ndim - 1)
         )
-        return jnp.where(mask, x / keep, jnp.zeros_like(x))
+        return jnp.where(mask, x / jnp.asarray(keep, x.dtype), jnp.zeros_like(x))
 
 
 def linear_rates(rate: float, depth: int) -> list[float]:
