@@ -4,13 +4,17 @@
 
 Prints Markdown: the cost of the metrics inside the pass, evaluation throughput in
 float32 and bfloat16, a population trained with "vmap" against "loop" (and whether they
-agree), and whether numbers depend on the batch size. Needs no files and no network.
+agree), whether numbers depend on the batch size, the zoo's forward passes in bfloat16
+(beside timm's, where torch and timm are installed too) and compile time by depth. Needs
+no files and no network.
 """
 
 import argparse
 import statistics
 import time
 
+import benchmark_backbones  # first: it keeps JAX from taking all of the memory
+import benchmark_compilation
 import jax
 import numpy as np
 from benchmark_metrics import measure
@@ -204,6 +208,10 @@ def main() -> None:
     throughput(arguments.models, arguments.batch_size, arguments.batches)
     populations(arguments.small, arguments.members)
     invariance(arguments.models[0])
+    print("\n## The zoo")
+    benchmark_backbones.table(benchmark_backbones.MODELS, None, arguments.rounds)
+    print("\n## Compile time by depth")
+    benchmark_compilation.table(rounds=3)
     print(f"\nAll of it took {time.perf_counter() - started:.0f} s.")
 
 

@@ -24,7 +24,7 @@ import importlib.util
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # Both libraries share one device here: neither may take all of its memory at once.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -138,7 +138,7 @@ def noise(name: str, batch_size: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def on_cpus(names: list[str], batch_size: int, rounds: int) -> None:
+def on_cpus(names: Sequence[str], batch_size: int, rounds: int) -> None:
     """The table of float32 on the cores that this process may use."""
     cores = len(os.sched_getaffinity(0))
     if HAVE_TIMM:
@@ -171,7 +171,7 @@ def on_cpus(names: list[str], batch_size: int, rounds: int) -> None:
         )
 
 
-def on_gpus(names: list[str], batch_size: int, rounds: int) -> None:
+def on_gpus(names: Sequence[str], batch_size: int, rounds: int) -> None:
     """The table of bfloat16 on one accelerator."""
     kind = jax.devices()[0].device_kind
     peak = next((p for word, p in PEAKS.items() if word in kind), float("nan"))
@@ -199,6 +199,12 @@ def on_gpus(names: list[str], batch_size: int, rounds: int) -> None:
             flush=True,
         )
         jax.clear_caches()
+
+
+def table(names: Sequence[str], batch_size: int | None, rounds: int) -> None:
+    """The table of the backend at hand."""
+    cpus = jax.default_backend() == "cpu"
+    (on_cpus if cpus else on_gpus)(names, batch_size or (16 if cpus else 256), rounds)
 
 
 def main() -> None:
@@ -234,9 +240,7 @@ def main() -> None:
         f"jax {origin['jax_version']}{versions}, Python {origin['python_version']}, "
         f"{origin['created_at'][:10]}"
     )
-    cpus = jax.default_backend() == "cpu"
-    table = on_cpus if cpus else on_gpus
-    table(names, arguments.batch_size or (16 if cpus else 256), arguments.rounds)
+    table(names, arguments.batch_size, arguments.rounds)
 
 
 if __name__ == "__main__":

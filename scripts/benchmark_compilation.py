@@ -55,8 +55,25 @@ def seconds(make: Callable, depth: int, batch_size: int) -> float:
     return compile_ahead(jax.jit(make(model)), model.shapes, images).compile_seconds
 
 
-def main() -> None:
+def table(rounds: int, batch_size: int = 16) -> None:
     """Measures and prints."""
+    print("\n| ViT-S/16 | 12 blocks, s | 24 blocks, s | 24 / 12 |")
+    print("| --- | ---: | ---: | ---: |")
+    for make in (forward, gradient):
+        seconds(make, DEPTHS[0], batch_size)  # imports, thread pools
+        found = [
+            [seconds(make, depth, batch_size) for depth in DEPTHS]
+            for _ in range(rounds)
+        ]
+        half, deep = (statistics.median(column) for column in zip(*found, strict=True))
+        ratio = statistics.median(b / a for a, b in found)
+        print(
+            f"| {make.__name__} | {half:.2f} | {deep:.2f} | {ratio:.2f} |", flush=True
+        )
+
+
+def main() -> None:
+    """Reads the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,20 +81,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     arguments = parser.parse_args()
     origin = provenance()
-    print(f"# {origin['device']}, jax {origin['jax_version']}\n")
-    print("| ViT-S/16 | 12 blocks, s | 24 blocks, s | 24 / 12 |")
-    print("| --- | ---: | ---: | ---: |")
-    for make in (forward, gradient):
-        seconds(make, DEPTHS[0], arguments.batch_size)  # imports, thread pools
-        rounds = [
-            [seconds(make, depth, arguments.batch_size) for depth in DEPTHS]
-            for _ in range(arguments.rounds)
-        ]
-        half, deep = (statistics.median(column) for column in zip(*rounds, strict=True))
-        ratio = statistics.median(b / a for a, b in rounds)
-        print(
-            f"| {make.__name__} | {half:.2f} | {deep:.2f} | {ratio:.2f} |", flush=True
-        )
+    print(f"# {origin['device']}, jax {origin['jax_version']}")
+    table(arguments.rounds, arguments.batch_size)
 
 
 if __name__ == "__main__":
