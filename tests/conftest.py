@@ -14,8 +14,8 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# What several tests or workers compile is compiled once. Workers inherit the folder from
-# the process that starts them, which removes it at the end.
+# What several tests or workers compile is compiled once. Workers inherit the folder
+# from the process that starts them, which removes it at the end.
 _OWN_CACHE = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _OWN_CACHE = tempfile.mkdtemp(prefix="jaxbench-tests-")
