@@ -60,7 +60,8 @@ def create_model(
             features and logits are float32 always.
         drop_rate: Dropout before the last layer, in [0, 1).
         drop_path_rate: Stochastic depth, in [0, 1): of the last block (growing from 0
-            in the first), in MLP-Mixer of every block.
+            in the first; EfficientNets end one block's step below it), in MLP-Mixer and
+            XCiT of every block.
 
     Raises:
         ValueError: If the name is unknown (the nearest are suggested) or arguments are

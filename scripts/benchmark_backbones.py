@@ -73,6 +73,15 @@ def zoo_side(name: str, images: np.ndarray, dtype) -> tuple[Call, Program]:
     return lambda: jax.block_until_ready(program.call(variables, batch)), program
 
 
+def has_timm(name: str) -> bool:
+    """Whether timm is installed and has this model."""
+    if not HAVE_TIMM:
+        return False
+    import timm
+
+    return timm.is_model(name)
+
+
 def timm_side(name: str, images: np.ndarray, layout: str, device: str) -> Call:
     """The forward pass of timm's model, compiled on GPUs."""
     import timm
@@ -155,7 +164,7 @@ def on_cpus(names: Sequence[str], batch_size: int, rounds: int) -> None:
         images = noise(name, batch_size)
         zoo, program = zoo_side(name, images, jnp.float32)
         sides = {"zoo": zoo}
-        if HAVE_TIMM:
+        if has_timm(name):
             for layout in ("first", "last"):
                 sides[layout] = timm_side(name, images, layout, "cpu")
         wall, busy = measure(sides, rounds)
@@ -185,11 +194,11 @@ def on_gpus(names: Sequence[str], batch_size: int, rounds: int) -> None:
         images = noise(name, batch_size)
         zoo, program = zoo_side(name, images, jnp.bfloat16)
         sides = {"zoo": zoo}
-        if HAVE_TIMM:
+        if has_timm(name):
             sides["timm"] = timm_side(name, images, "last", "cuda")
         wall, _ = measure(sides, rounds)
         speeds = {s: batch_size / statistics.median(t) for s, t in wall.items()}
-        memory = timm_memory() if HAVE_TIMM else float("nan")
+        memory = timm_memory() if "timm" in sides else float("nan")
         used = 2 * count_macs(create_model(name)) * speeds["zoo"] / peak
         print(
             f"| {name} | {speeds.get('timm', float('nan')):.0f} | "

@@ -50,6 +50,7 @@ def gradient(model: NetworkClassifier) -> Callable:
 def seconds(make: Callable, depth: int, batch_size: int) -> float:
     """Of tracing, lowering and compiling, as the engine does."""
     model = vit(depth)
+    jax.config.update("jax_enable_compilation_cache", False)
     images = jax.ShapeDtypeStruct((batch_size, *model.input_spec.size, 3), jnp.float32)
     jax.clear_caches()
     return compile_ahead(jax.jit(make(model)), model.shapes, images).compile_seconds

@@ -129,9 +129,10 @@ def _tap_after_tap(window: _Window, x: Array, kernel: Array) -> Array:
         term = _shifted(window, maps, start, shape) * (ones @ tap).reshape(shape)
         return total + term, None
 
-    # Zeros of the maps' own: inside shard_map they vary over devices as the sum does.
-    total = jnp.zeros_like(_shifted(window, maps, (0, 0), shape))
     taps = kernel.reshape(rows * columns, 1, num_out)
+    # A term's own zeros: inside shard_map they vary over devices as the sum does.
+    first = _shifted(window, maps, (0, 0), shape) * taps[0].reshape(1, 1, 1, -1)
+    total = jnp.zeros_like(first)
     return jax.lax.scan(add, total, (jnp.arange(rows * columns), taps))[0]
 
 

@@ -44,9 +44,11 @@ def apply_blocks(
         _set_rates(block, [0.0] * len(rates[0]))
     graphs, weights = zip(*(nnx.split(block) for block in blocks), strict=True)
     stateful = jax.tree.leaves([nnx.state(block, nnx.BatchStat) for block in blocks])
-    if stateful or any(graph != graphs[0] for graph in graphs):
-        for block, own in zip(blocks, rates, strict=True):
-            _set_rates(block, own)
+    for block, own in zip(blocks, rates, strict=True):
+        _set_rates(block, own)
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(own)] for own in weights]
+    equal = all(graph == graphs[0] for graph in graphs)
+    if stateful or not equal or any(own != shapes[0] for own in shapes):
         return _in_turn(blocks, x, rngs)
     random = any(rate for own in rates for rate in own)
 
@@ -59,6 +61,10 @@ def apply_blocks(
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
     keys = jax.random.split(rngs.dropout(), len(blocks))
+    # Inside shard_map the input must vary over devices as what is added to it does.
+    added = jax.random.key_data(keys), *jax.tree.leaves(stacked)
+    zeros = (jnp.zeros_like(leaf.ravel()[0], x.dtype) for leaf in added)
+    x = x + sum(zeros, jnp.zeros((), x.dtype))
     return jax.lax.scan(apply_one, x, (stacked, jnp.asarray(rates), keys))[0]
 
 

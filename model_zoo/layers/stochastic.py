@@ -39,7 +39,8 @@ class DropPath(nnx.Module):
         Raises:
             ValueError: If rows are to be dropped and no `rngs` came.
         """
-        if self.deterministic or (isinstance(self.rate, float) and self.rate == 0):
+        known = not isinstance(self.rate, Array)
+        if self.deterministic or (known and self.rate == 0):
             return x
         if rngs is None:
             raise ValueError("DropPath in training mode needs rngs; got None")

@@ -100,6 +100,22 @@ def test_shards_of_a_batch(case):
     close(got, gradients(twin)(x, kernel)[1])
 
 
+def test_kernels_of_several_members_on_the_same_images(case):
+    x, kernel, ours, twin = case
+    mesh = jax.make_mesh((2,), ("member",), axis_types=(jax.sharding.AxisType.Auto,))
+    members, all_of_it = PartitionSpec("member"), PartitionSpec()
+
+    def step(x, kernels):
+        gradient = jax.grad(lambda kernel: jnp.sin(ours(x, kernel)).mean())
+        return gradient(kernels[0])[None]
+
+    specs = {"in_specs": (all_of_it, members), "out_specs": members}
+    kernels = jnp.stack([kernel, -0.5 * kernel])
+    got = jax.jit(jax.shard_map(step, mesh=mesh, **specs))(x, kernels)
+    for found, of_one in zip(got, kernels, strict=True):
+        close(found, gradients(twin)(x, of_one)[1])
+
+
 def test_bfloat16_is_rounded_once(case):
     x, kernel, ours, twin = case
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)

@@ -85,9 +85,10 @@ def test_every_block_keeps_its_own_rate(key):
     for block, row in zip(blocks, jnp.eye(DEPTH), strict=True):
         block.weight.set_value(row)
     rows = 4000
-    columns = apply_blocks(
-        training(blocks), jnp.zeros((rows, DEPTH)), nnx.Rngs(dropout=key)
-    )
+    blocks, rngs, zeros = training(blocks), nnx.Rngs(dropout=key), (rows, DEPTH)
+    first = apply_blocks(blocks, jnp.zeros(zeros), rngs)
+    columns = apply_blocks(blocks, jnp.zeros(zeros), rngs)
+    assert (first != columns).any()
     kept = np.asarray(columns != 0)
     # Four standard deviations of a frequency among 4,000.
     np.testing.assert_allclose(kept.mean(0), 1 - np.array(rates), atol=0.032)
@@ -99,6 +100,19 @@ def test_every_block_keeps_its_own_rate(key):
 
 class Other(Branch):
     """Differs from a branch in its class alone."""
+
+
+class Wider(nnx.Module):
+    """Every second one has more weights."""
+
+    count = 0
+
+    def __init__(self, rate):
+        Wider.count += 1
+        self.weight = parameter(1 + Wider.count % 2)
+
+    def __call__(self, x, rngs):
+        return x + self.weight[...].sum()
 
 
 class Counting(nnx.Module):
@@ -117,9 +131,10 @@ class Counting(nnx.Module):
         ([Branch] * DEPTH, True),
         ([Branch] * (DEPTH - 1), False),
         ([Branch] * (DEPTH - 1) + [Other], False),
+        ([Wider] * DEPTH, False),
         ([Counting] * DEPTH, False),
     ],
-    ids=["equal", "few", "of another class", "with statistics"],
+    ids=["equal", "few", "of another class", "of other shapes", "with statistics"],
 )
 def test_what_is_looped(key, kinds, loops):
     def run(x, rngs=None):
@@ -132,3 +147,27 @@ def test_what_is_looped(key, kinds, loops):
     looped = str(jax.make_jaxpr(lambda x: run(x, nnx.Rngs(dropout=key)))(x))
     assert ("scan" in looped) == loops
     assert "scan" not in str(jax.make_jaxpr(run)(x))
+
+
+def test_members_and_keys_vary_over_devices_while_images_do_not(key):
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    spec, rows = jax.sharding.PartitionSpec, 4
+
+    def run(weights, x, key):
+        blocks = [Branch(0.5) for _ in range(DEPTH)]
+        for block in blocks:
+            block.weight.set_value(weights[0])
+        return apply_blocks(training(blocks), x, nnx.Rngs(dropout=key[0]))
+
+    keys = jax.random.split(key, 2)
+    weights = jnp.stack([jnp.ones(DEPTH), jnp.full(DEPTH, 100.0)])
+    sharded = jax.shard_map(
+        run,
+        mesh=mesh,
+        in_specs=(spec("d"), spec(), spec("d")),
+        out_specs=spec("d"),
+    )
+    found = sharded(weights, jnp.zeros((rows, DEPTH)), keys)
+    for i in range(2):
+        alone = run(weights[i : i + 1], jnp.zeros((rows, DEPTH)), keys[i : i + 1])
+        np.testing.assert_allclose(found[i * rows : (i + 1) * rows], alone, rtol=1e-6)
