@@ -153,8 +153,13 @@ def find_checkpoint(name: str) -> registry.Checkpoint:
             f"no weights of {architecture} are known; give a file of them as source, "
             "or list_models(pretrained=True) names the models that have some"
         )
-    hint = _nearest(tag, tags) if tag else ""
     listed = ", ".join(tags)
+    if not tag:
+        raise ValueError(
+            f"{architecture} has no default weights; name one as {architecture}.TAG: "
+            f"it has {listed}"
+        )
+    hint = _nearest(tag, tags)
     raise ValueError(f"unknown tag {tag!r} of {architecture}; {hint}it has {listed}")
 
 

@@ -218,8 +218,8 @@ class NetworkClassifier(Classifier):
         network = self._graph.merge(variables, training=True)
         rngs = nnx.Rngs(dropout=typed_key(key))
         outputs = as_outputs(network(jnp.asarray(images, self.settings.dtype), rngs))
-        statistics = leaves(network, nnx.BatchStat)
-        updated = {name: leaf.get_value() for name, (_, leaf) in statistics.items()}
+        found = leaves(network)
+        updated = {name: found[name][1].get_value() for name in self.state_names}
         return outputs, updated
 
     def _check(self, variables: Variables, images: Images) -> None:
@@ -281,13 +281,7 @@ class FunctionClassifier(Classifier):
     def apply(self, variables: Any, images: Images) -> Outputs:
         """Calls the function and checks the shape of its logits."""
         result = as_outputs(self.function(variables, images))
-        wanted = (images.shape[0], self.num_classes)
-        if result.logits.shape != wanted:
-            raise ValueError(
-                f"{self.name}: the function gave logits of shape "
-                f"{result.logits.shape}, wanted {wanted}: one row an image, "
-                "one column a class"
-            )
+        check_logits(self, result, images, "function")
         return result
 
     def apply_train(
@@ -323,6 +317,19 @@ def classifier_from_function(
         A classifier whose `init`, `apply_train` and names of leaves raise ValueError.
     """
     return FunctionClassifier(name, num_classes, input_spec, apply)
+
+
+def check_logits(
+    classifier: Classifier, outputs: Outputs, images: Images, what: str
+) -> None:
+    """Raises ValueError if a user's own code gave logits of another shape."""
+    wanted = (images.shape[0], classifier.num_classes)
+    if outputs.logits.shape != wanted:
+        raise ValueError(
+            f"{classifier.name}: the {what} gave logits of shape "
+            f"{outputs.logits.shape}, wanted {wanted}: one row an image, "
+            "one column a class"
+        )
 
 
 def as_outputs(result: Array | Outputs) -> Outputs:

@@ -9,11 +9,13 @@ import numpy as np
 from flax import nnx
 
 from model_zoo import registry
-from model_zoo.architecture import Settings
+from model_zoo.architecture import Outputs, Settings
 from model_zoo.classifier import (
+    Images,
     NetworkClassifier,
     PRNGKey,
     Variables,
+    check_logits,
     leaves,
     typed_key,
 )
@@ -78,6 +80,20 @@ class ModuleClassifier(NetworkClassifier):
             ".".join(map(str, path)): np.asarray(leaf.get_value())
             for path, leaf in state
         }
+
+    def apply(self, variables: Variables, images: Images) -> Outputs:
+        """Classifies in evaluation mode and checks the shape of the logits."""
+        outputs = super().apply(variables, images)
+        check_logits(self, outputs, images, "module")
+        return outputs
+
+    def apply_train(
+        self, variables: Variables, images: Images, key: PRNGKey
+    ) -> tuple[Outputs, Variables]:
+        """Classifies in training mode and checks the shape of the logits."""
+        outputs, updated = super().apply_train(variables, images, key)
+        check_logits(self, outputs, images, "module")
+        return outputs, updated
 
 
 @dataclass(frozen=True)

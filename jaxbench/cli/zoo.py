@@ -193,13 +193,22 @@ def convert(
     --num-classes 0[/]
     """
     from model_zoo import find_pretrained, save_variables
+    from model_zoo.catalog import find_architecture
     from model_zoo.weights.torch_files import read_torch_file
 
     if output.suffix != ".safetensors":
         raise UserError(f"{output} must end in .safetensors")
     if not output.parent.is_dir():
         raise UserError(f"no folder {output.parent} to write {output.name} into")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder, wanted a file to write")
+    if model is None and (num_classes is not None or image_size is not None):
+        raise UserError(
+            "--num-classes and --image-size are checked with --model; name one"
+        )
     try:
+        if model is not None:
+            find_architecture(model.partition(".")[0])
         tensors = read_torch_file(source, averaged=averaged)
     except (ImportError, ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error

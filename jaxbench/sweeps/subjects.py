@@ -138,11 +138,7 @@ def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
             "network"
         )
     elif Path(weights).is_dir():
-        held = list_pretrained(weights)
-        names = tuple(list_pretrained(weights, pattern))
-        if not names:
-            raise UserError(f"{weights}: {unknown_name('weights', pattern, held)}")
-        return names
+        return _names_in_folder(weights, pattern)
     elif weights == PRETRAINED and any(mark in pattern for mark in "*?["):
         names = list_models(pattern, pretrained=True)
         if not names:
@@ -151,10 +147,26 @@ def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
             )
         return names
     names = list_models(pattern)
-    if not names and "." in pattern and list_models(pattern.partition(".")[0]):
-        return (pattern,)  # an own tag: the file says what it is
+    if weights != PRETRAINED and not _is_random(weights):
+        if len(names) > 1:
+            raise UserError(
+                f"{pattern!r} means {len(names)} models, and {weights} is one file; "
+                "name the model, or give a folder of weights"
+            )
+        if not names and list_models(pattern.partition(".")[0]):
+            return (pattern,)  # an own tag: the file says what it is
     if not names:
         raise UserError(unknown_name("model", pattern, list_models()))
+    return names
+
+
+def _names_in_folder(weights: str, pattern: str) -> tuple[str, ...]:
+    held = list_pretrained(weights)
+    names = tuple(list_pretrained(weights, pattern))
+    if not names and not held and pattern in list_models():
+        return (pattern,)  # the folder is one model's own
+    if not names:
+        raise UserError(f"{weights}: {unknown_name('weights', pattern, held)}")
     return names
 
 

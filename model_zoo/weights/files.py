@@ -1,8 +1,7 @@
 """Variables in safetensors files: https://github.com/huggingface/safetensors."""
 
 import os
-import tempfile
-import zipfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,9 +36,8 @@ def save_variables(
         name: np.ascontiguousarray(leaf).reshape(leaf.shape)
         for name, leaf in jax.device_get(variables).items()
     }
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
+    # Not a temporary file of the tempfile module: nobody else may read those.
+    with (path.parent / f".{path.name}.{uuid.uuid4().hex}").open("xb") as file:
         try:
             file.write(save(arrays, metadata=metadata))
             file.flush()
@@ -85,11 +83,15 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         ValueError: If the file is damaged, or a pickle, which may run any code.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, wanted a .safetensors or .npz file")
     if path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return dict(archive)
-        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # zlib, zipfile, tokenize: damage has many names
             raise ValueError(
                 f"{path} is no readable .npz of plain arrays ({error})"
             ) from error
@@ -118,8 +120,8 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError) as error:  # NumPy lacks some dtypes
         raise ValueError(
-            f"{os.fspath(path)} is no readable safetensors file ({error}); write it "
-            "again with save_variables"
+            f"{os.fspath(path)} is no readable safetensors file ({error}); download "
+            "it again, or write it again with save_variables"
         ) from error

@@ -10,8 +10,13 @@ SUFFIXES = (".safetensors", ".npz")
 _FILES = ("model.safetensors", "open_clip_model.safetensors", "model.npz")
 
 
-def locate(source: Path, name: str) -> Path:
+def locate(source: Path, name: str, repository: str = "") -> Path:
     """The file that a name means in a source.
+
+    Args:
+        source: A file, or a folder of weights.
+        name: Of a checkpoint or an architecture.
+        repository: Where the hub keeps it; several names may share a repository.
 
     Raises:
         FileNotFoundError: If there is none; what the folder holds is listed.
@@ -26,6 +31,11 @@ def locate(source: Path, name: str) -> Path:
     found = search(source)
     if name in found:
         return found[name]
+    if repository:
+        cached = source / f"models--{repository.replace('/', '--')}"
+        shared = _weights_file(_snapshot(cached))
+        if shared is not None:
+            return shared
     direct = _weights_file(source)
     if direct is not None:
         return direct
@@ -39,6 +49,15 @@ def locate(source: Path, name: str) -> Path:
     )
 
 
+def stored_name(source: Path, path: Path, name: str) -> str:
+    """The name with the tag that a folder stores the file under, if it has one."""
+    if "." in name or not source.is_dir():
+        return name
+    names = (stored for stored, file in search(source).items() if file == path)
+    tagged = (stored for stored in names if stored.partition(".")[0] == name)
+    return next(tagged, name)
+
+
 def search(folder: Path) -> dict[str, Path]:
     """Every file of weights in a folder by the name it is stored under.
 
@@ -47,17 +66,20 @@ def search(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of weights at {folder}")
-    found: dict[str, Path] = {}
+    homes: dict[str, Path | None] = {}
+    cached: dict[str, Path | None] = {}
+    plain: dict[str, dict[str, Path]] = {suffix: {} for suffix in SUFFIXES}
     for entry in sorted(folder.iterdir()):
         if entry.is_file() and entry.suffix in SUFFIXES:
-            found.setdefault(entry.stem, entry)
+            plain[entry.suffix][entry.stem] = entry
+        elif entry.name.startswith("models--"):
+            cached[entry.name.split("--")[-1]] = _weights_file(_snapshot(entry))
         elif entry.is_dir():
-            name, home = entry.name, entry
-            if name.startswith("models--"):
-                name, home = name.split("--")[-1], _snapshot(entry)
-            path = _weights_file(home)
-            if path is not None:
-                found[name] = path
+            homes[entry.name] = _weights_file(entry)
+    found: dict[str, Path] = {}
+    # What comes later goes before.
+    for kind in (cached, *reversed(plain.values()), homes):
+        found |= {name: path for name, path in kind.items() if path is not None}
     return dict(sorted(found.items()))
 
 
@@ -104,15 +126,44 @@ def check_architecture(
         )
 
 
-def configured_spec(config: dict[str, Any], default: InputSpec) -> InputSpec:
-    """The input that timm's configuration says, `default` where it is silent."""
-    stored = {**config, **config.get("pretrained_cfg", {})}
-    values = {
-        "size": tuple(stored.get("input_size", (3, *default.size))[1:]),
-        "crop_fraction": stored.get("crop_pct", default.crop_fraction),
-        "crop_mode": stored.get("crop_mode") or default.crop_mode,
-        "interpolation": stored.get("interpolation", default.interpolation),
-        "mean": tuple(stored.get("mean", default.mean)),
-        "std": tuple(stored.get("std", default.std)),
-    }
-    return InputSpec(**values)
+def configured_spec(
+    config: dict[str, Any], default: InputSpec, path: Path | None
+) -> InputSpec:
+    """The input that timm's configuration says, `default` where it is silent.
+
+    Raises:
+        ValueError: If it says what no input can be; the file is named.
+    """
+    try:
+        merged = {**config, **(config.get("pretrained_cfg") or {})}
+        stored = {key: value for key, value in merged.items() if value is not None}
+        return InputSpec(
+            size=tuple(stored.get("input_size", (3, *default.size))[1:]),
+            crop_fraction=stored.get("crop_pct", default.crop_fraction),
+            crop_mode=stored.get("crop_mode") or default.crop_mode,
+            interpolation=stored.get("interpolation", default.interpolation),
+            mean=tuple(stored.get("mean", default.mean)),
+            std=tuple(stored.get("std", default.std)),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the config.json beside {path} says no input: {error}; correct it, or "
+            "move it away to use the registry's"
+        ) from error
+
+
+def configured_classes(
+    config: dict[str, Any], default: int | None, path: Path | None
+) -> int | None:
+    """The number of classes that timm's configuration says, or the default.
+
+    Raises:
+        ValueError: If it is no whole number; the file is named.
+    """
+    count = config.get("num_classes", default)
+    if count is not None and not isinstance(count, int):
+        raise ValueError(
+            f"the config.json beside {path} says num_classes {count!r}, wanted a "
+            "whole number"
+        )
+    return count

@@ -96,8 +96,9 @@ def find_pretrained(
     """Finds weights and makes the classifier they fit, without reading a tensor.
 
     A folder is searched for NAME/model.safetensors, NAME.safetensors and the hub
-    cache's own layout, in that order; a config.json beside the weights, as timm writes
-    it, says classes, size and normalisation, also of tags that the registry lacks.
+    cache's own layout, in that order; a bare architecture is whichever one tag the
+    folder holds. A config.json beside the weights, as timm writes it, says classes,
+    size and normalisation, also of tags that the registry lacks.
 
     Args:
         name: As `load_pretrained`.
@@ -114,7 +115,9 @@ def find_pretrained(
     entry = find_architecture(architecture)
     path, config = None, None
     if source is not None:
-        path = folders.locate(Path(source), name)
+        known = registry.checkpoints().get(name)
+        path = folders.locate(Path(source), name, known.repository if known else "")
+        name = folders.stored_name(Path(source), path, name)
         config = folders.read_config(path)
     checkpoint = None
     if source is None or name in registry.checkpoints():
@@ -124,8 +127,8 @@ def find_pretrained(
     declared = checkpoint.num_classes if checkpoint else None
     if config is not None:
         folders.check_architecture(config, architecture, path)
-        spec = folders.configured_spec(config, spec)
-        declared = config.get("num_classes", declared)
+        spec = folders.configured_spec(config, spec, path)
+        declared = folders.configured_classes(config, declared, path)
     chosen = (num_classes, declared, 1000)
     settings = Settings(
         next(count for count in chosen if count is not None),

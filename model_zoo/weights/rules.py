@@ -100,7 +100,8 @@ def convert(
     for leaf, name in wanted.items():
         if name not in found:
             continue
-        array = np.asarray(found[name], np.float32)
+        dtype = shapes[leaf].dtype if rules.as_is else np.float32
+        array = np.asarray(found[name], dtype)
         shape = shapes[leaf].shape
         arranged = array if rules.as_is else _arrange(array, leaf, shape)
         for pattern, resize in rules.resized:

@@ -124,7 +124,11 @@ def _unwrapped(stored: Any, averaged: bool) -> dict[str, Any]:
 
 def _prefix(tensors: Mapping[str, Any]) -> str | None:
     """The wrapper's prefix; encoders stand beside what is of no use, others alone."""
+    # The families' rules know CLIP's towers by this prefix.
+    clip = any(n.startswith(("visual.trunk.", "visual.class_emb")) for n in tensors)
     for prefix in PREFIXES:
+        if prefix == "visual." and clip:
+            continue
         count = sum(name.startswith(prefix) for name in tensors)
         beside = prefix in ("encoder_q.", "base_encoder.", "backbone.", "visual.")
         if count == len(tensors) or (count and beside):

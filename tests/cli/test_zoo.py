@@ -177,6 +177,26 @@ def test_convert_prefers_averaged_weights_unless_told_otherwise(torch_file, tmp_
     assert load_file(output)["w"].tolist() == [0, 0]
 
 
+def test_convert_leaves_clips_towers_as_they_are(torch_file, tmp_path):
+    path, held = torch_file
+    names = ["visual.trunk.blocks.0.norm1.weight", "visual.head.proj.weight", "text.a"]
+    held["stored"] = {name: Tensor(np.ones((2, 2), np.float32)) for name in names}
+    call("convert", path, tmp_path / "clip.safetensors")
+    assert set(load_file(tmp_path / "clip.safetensors")) == set(names)
+
+
+def test_convert_looks_before_it_reads(torch_file, tmp_path):
+    path, held = torch_file
+    held["error"] = AssertionError("it was read")
+    output = tmp_path / "out.safetensors"
+    for arguments, said in (
+        ((output, "--model", "resnet81"), "unknown model 'resnet81'"),
+        ((output, "--num-classes", 3), "checked with --model"),
+    ):
+        assert said in " ".join(call("convert", path, *arguments, status=2).split())
+    assert not output.exists()
+
+
 def test_convert_says_what_it_cannot_do(torch_file, tmp_path, monkeypatch):
     path, held = torch_file
     output = tmp_path / "out.safetensors"

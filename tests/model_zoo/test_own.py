@@ -176,3 +176,50 @@ def test_what_cannot_be_registered(registered):
     register_model("stateful", lambda _, rngs: Stateful(rngs), input_spec=SPEC)
     with pytest.raises(ValueError, match="keeps random state"):
         _ = create_model("stateful").shapes
+
+
+def test_logits_of_another_number_of_classes(registered):
+    register_model(
+        "seven", lambda settings, rngs: Net(7, settings.dtype, rngs), input_spec=SPEC
+    )
+    classifier = create_model("seven", num_classes=3)
+    variables = classifier.init(jax.random.key(0))
+    for call in (
+        lambda: classifier.apply(variables, images()),
+        lambda: classifier.apply_train(variables, images(), jax.random.key(0)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"logits of shape \(3, 7\), wanted \(3, 3\)"
+        ):
+            call()
+
+
+class Counter(Net):
+    """Keeps a variable of a kind of its own."""
+
+    def __init__(self, num_classes, dtype, rngs):
+        super().__init__(num_classes, dtype, rngs)
+        self.steps = nnx.Variable(jnp.zeros((), jnp.int32))
+
+    def __call__(self, images, rngs=None):
+        if rngs is not None:
+            self.steps.set_value(self.steps.get_value() + 1)
+        return super().__call__(images, rngs)
+
+
+def test_state_of_any_kind_is_updated_and_keeps_its_dtype(registered, tmp_path):
+    register_model(
+        "counter",
+        lambda settings, rngs: Counter(settings.num_classes, settings.dtype, rngs),
+        input_spec=SPEC,
+    )
+    classifier = create_model("counter", num_classes=5)
+    variables = classifier.init(jax.random.key(0))
+    for _ in range(2):
+        _, updated = classifier.apply_train(variables, images(), jax.random.key(0))
+        assert updated.keys() == classifier.state_names
+        variables |= updated
+    save_variables(tmp_path / "counter.safetensors", variables)
+    _, loaded = load_pretrained("counter", source=tmp_path, num_classes=5)
+    assert loaded["steps"].dtype == np.int32
+    assert loaded["steps"] == 2

@@ -1,5 +1,6 @@
 """Weights from files, folders and the hub, and what is said when they are wrong."""
 
+import dataclasses
 import json
 
 import huggingface_hub
@@ -13,8 +14,10 @@ from model_zoo import (
     find_pretrained,
     list_pretrained,
     load_pretrained,
+    registry,
     save_variables,
 )
+from model_zoo.weights.files import read_tensors
 from tests.model_zoo import twins
 from tests.model_zoo.originals import to_original, write_repository
 
@@ -137,6 +140,21 @@ def test_damaged_files(tmp_path, classifier, variables):
         load_pretrained("vit_micro", source=archive)
 
 
+def test_broken_archives_and_folders(tmp_path):
+    array, compressed = tmp_path / "array.npz", tmp_path / "compressed.npz"
+    with array.open("wb") as file:
+        np.save(file, np.ones(3))
+    np.savez_compressed(compressed, a=np.arange(10_000.0))
+    data = bytearray(compressed.read_bytes())
+    data[200:260] = bytes(60)
+    compressed.write_bytes(data)
+    for path in (array, compressed):
+        with pytest.raises(ValueError, match=r"no readable \.npz"):
+            read_tensors(path)
+    with pytest.raises(ValueError, match="is a folder, wanted"):
+        read_tensors(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".ckpt", ".tar"])
 def test_a_pickle_is_refused_with_the_command_that_converts_it(tmp_path, suffix):
     path = tmp_path / f"weights{suffix}"
@@ -210,3 +228,69 @@ def test_a_config_that_is_a_list(tmp_path, classifier, variables):
     (path.parent / "config.json").write_text(json.dumps([1]))
     with pytest.raises(ValueError, match="holds list, wanted an object"):
         load_pretrained("vit_micro.mine", source=tmp_path)
+
+
+def test_a_bare_architecture_is_the_one_tag_that_a_folder_holds(tmp_path):
+    classifier = create_model("resnet18.fb_ssl_yfcc100m_ft_in1k")
+    (tmp_path / f"{classifier.name}.safetensors").touch()
+    for name in ("resnet18", classifier.name):
+        found = find_pretrained(name, source=tmp_path)
+        assert found.classifier == classifier
+    assert classifier.input_spec != create_model("resnet18").input_spec
+
+
+def test_the_order_in_which_a_folder_is_searched(tmp_path):
+    name = "convnext_tiny.mine"
+    snapshot = tmp_path / f"models--timm--{name}" / "snapshots" / "0"
+    candidates = [
+        snapshot / "model.safetensors",
+        tmp_path / f"{name}.npz",
+        tmp_path / f"{name}.safetensors",
+        tmp_path / name / "model.safetensors",
+    ]
+    for path in candidates:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        assert list_pretrained(tmp_path) == {name: path}
+
+
+def test_names_that_share_a_repository(tmp_path):
+    home = "models--timm--vit_base_patch16_clip_224.openai"
+    path = tmp_path / home / "snapshots" / "0" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    name = "vit_base_patch16_clip_quickgelu_224.openai"
+    assert find_pretrained(name, source=tmp_path).path == path
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"input_size": 7}, "says no input"),
+        ({"pretrained_cfg": {"mean": 0.5}}, "says no input"),
+        ({"crop_mode": "border"}, "border"),
+        ({"num_classes": "10"}, "num_classes '10', wanted a whole number"),
+    ],
+)
+def test_configurations_that_cannot_be(tmp_path, config, said):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=said) as raised:
+        find_pretrained("vit_micro", source=tmp_path)
+    assert "config.json beside" in str(raised.value)
+
+
+def test_what_a_configuration_leaves_out_is_the_registrys(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    config = {"pretrained_cfg": None, "crop_pct": None, "input_size": None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = find_pretrained("vit_micro", source=tmp_path)
+    assert found.classifier == create_model("vit_micro")
+
+
+def test_weights_without_a_default_tag(tmp_path, monkeypatch):
+    entry = registry.architectures()["resnet18"]
+    without = {"resnet18": dataclasses.replace(entry, default_tag=None)}
+    monkeypatch.setattr(registry, "architectures", lambda: without)
+    with pytest.raises(ValueError, match=r"resnet18\.TAG: it has a1_in1k"):
+        load_pretrained("resnet18")
