@@ -11,7 +11,17 @@
 names, labels, a fingerprint and thread-safe random access.
 """
 
-from jaxbench.data.augment import AUGMENTATIONS, augment, random_crop, random_flip
+from jaxbench.data.augment import (
+    AUGMENTATIONS,
+    Mixed,
+    augment,
+    mix,
+    rand_augment,
+    random_crop,
+    random_erasing,
+    random_flip,
+    random_resized_crop,
+)
 from jaxbench.data.batches import (
     Batch,
     BatchLoader,
@@ -43,18 +53,23 @@ __all__ = [
     "DecodeError",
     "Example",
     "ImageArrays",
+    "Mixed",
     "PreparedDataset",
     "Skipped",
     "Source",
     "augment",
     "expand_addresses",
     "load_images",
+    "mix",
     "normalize",
     "open_dataset",
     "prepare_dataset",
     "preprocess",
+    "rand_augment",
     "random_crop",
+    "random_erasing",
     "random_flip",
+    "random_resized_crop",
     "split_calibration",
     "take",
 ]
