@@ -5,6 +5,7 @@ are told at once. Names of models, datasets, optimizers and metrics are looked u
 where they are used: this module knows the shape of an experiment, not what exists.
 """
 
+import difflib
 import hashlib
 import json
 import tomllib
@@ -20,6 +21,8 @@ Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 OnError = Literal["raise", "skip"]
 
 
@@ -31,13 +34,62 @@ class _Table(pydantic.BaseModel):
     )
 
 
+Values = Annotated[tuple[float, ...], Field(min_length=1, strict=False)]
+
+
 class GridConfig(_Table):
-    """The hyper-parameters to try for one optimizer; their product is the grid."""
+    """The hyper-parameters to try for one optimizer; their product is the grid.
+
+    Other keys are the optimizer's own hyper-parameters (`beta1 = [0.9, 0.95]`), or
+    `label_smoothing` and `ema_decay`; each is a list of values.
+    """
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Values]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)]
     weight_decay: Annotated[
         tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, strict=False)
     ] = (0.0,)
+
+    @property
+    def options(self) -> dict[str, tuple[float, ...]]:
+        """The other keys, in alphabetical order."""
+        return dict(sorted((self.__pydantic_extra__ or {}).items()))
+
+
+class HalvingConfig(_Table):
+    """Stops the trials of a population that fall behind: successive halving.
+
+    Attributes:
+        first_epoch: The first rung; the others are `factor` times the one before.
+        factor: At each rung, one in so many goes on.
+        metric: The validation metric that decides.
+    """
+
+    first_epoch: Count = 1
+    factor: Annotated[int, Field(ge=2)] = 2
+    metric: Literal["accuracy", "nll", "ece", "aurc"] = "accuracy"
+
+
+class TeacherConfig(_Table):
+    """A trained network to learn from besides the labels.
+
+    Attributes:
+        name: Zoo name, or `module:attribute`.
+        weights: As for a model that is evaluated.
+        weight: Its part of the loss.
+        kind: "soft" probabilities at `temperature`, or "hard" decisions.
+        temperature: Of the kind "soft".
+        image_size: Height and width in pixels; the model's own when None.
+    """
+
+    name: Name
+    weights: Name
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    kind: Literal["soft", "hard"] = "soft"
+    temperature: Rate = 1.0
+    image_size: Count | None = None
 
 
 class TrainConfig(_Table):
@@ -46,20 +98,35 @@ class TrainConfig(_Table):
     Attributes:
         models: Names of the zoo, wildcards allowed.
         dataset: Address of the training images.
-        validation: Address of the images that are scored after every epoch.
+        validation: Address of the images that are scored at every point of a curve.
         grid: Optimizer name to its hyper-parameters.
         seeds: One member for each seed and point of the grid.
-        image_size: Height and width in pixels; the model's own when None.
+        recipe: Name of the recipe that the keys from `epochs` to `ema_decay` change.
         epochs: Passes over the training images.
         batch_size: Images in a step.
         warmup_epochs: Linear warm-up before the cosine.
+        loss: Name of the loss.
         label_smoothing: Share of the target spread over all classes.
         augmentations: Names from the augmentation table, applied in this order.
-        clip_norm: Largest global gradient norm; no clipping when None.
+        rand_augment: Magnitude of RandAugment; 0 for none.
+        random_erasing: Chance that a part of an image is erased.
+        mixup: Parameter of mixup; 0 for none.
+        cutmix: Parameter of CutMix; 0 for none.
+        clip_norm: Largest global gradient norm; 0 for no clipping.
         drop_rate: Dropout before the head.
         drop_path_rate: Stochastic depth of the last block.
+        ema_decay: Of the averaged weights; 0 for none.
+        teacher: A network to learn from, if any.
+        weights: Trained weights to start from: "pretrained" for those on the hub by the
+            model's name, a file, or a folder; from scratch when None.
+        layer_decay: Learning rates fall by this factor from layer to layer.
+        frozen: Patterns of names of parts that are not trained.
+        image_size: Height and width in pixels; the model's own when None.
         dtype: What activations are computed in.
         strategy: How a population is compiled; "auto" chooses by backend.
+        images: "resident" on the device whole, "stream"ed; "auto" decides by size.
+        validate_every: Steps between two points of a curve; an epoch's when None.
+        halving: Stops what falls behind, if given.
         checkpoint_seconds: Least time between two checkpoints of a population.
     """
 
@@ -67,19 +134,33 @@ class TrainConfig(_Table):
     dataset: Name
     validation: Name
     grid: Annotated[dict[str, GridConfig], Field(min_length=1)]
-    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = (0,)
+    recipe: Name = "plain"
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    warmup_epochs: NotNegative | None = None
+    loss: Name | None = None
+    label_smoothing: Fraction | None = None
+    augmentations: Annotated[tuple[Name, ...], Field(strict=False)] | None = None
+    rand_augment: Annotated[float, Field(ge=0, le=10)] | None = None
+    random_erasing: Annotated[float, Field(ge=0, le=1)] | None = None
+    mixup: NotNegative | None = None
+    cutmix: NotNegative | None = None
+    clip_norm: NotNegative | None = None
+    drop_rate: Fraction | None = None
+    drop_path_rate: Fraction | None = None
+    ema_decay: Fraction | None = None
+    teacher: TeacherConfig | None = None
+    weights: Name | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    frozen: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     image_size: Count | None = None
-    epochs: Count = 10
-    batch_size: Count = 128
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    label_smoothing: Fraction = 0.0
-    augmentations: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    clip_norm: Rate | None = None
-    drop_rate: Fraction = 0.0
-    drop_path_rate: Fraction = 0.0
     dtype: Literal["float32", "bfloat16"] = "float32"
-    strategy: Literal["auto", "vmap", "loop"] = "auto"
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
+    strategy: Literal["auto", "vmap", "unroll", "loop"] = "auto"
+    images: Literal["auto", "resident", "stream"] = "auto"
+    validate_every: Count | None = None
+    halving: HalvingConfig | None = None
+    checkpoint_seconds: NotNegative = 10.0
 
 
 # Weights that are to be fetched from the hub by the model's name.
@@ -158,7 +239,7 @@ class ExperimentConfig(_Table):
         classes: A text file with one class name a line: line i is label i. For
             folders that hold a part of the classes that a model knows.
         imports: A user's modules to import first: they register models of their own.
-        train: Populations to train, if any.
+        train: Populations to train, if any: one table, or several (`[[train]]`).
         evaluate: What to measure, always.
     """
 
@@ -169,12 +250,19 @@ class ExperimentConfig(_Table):
     on_error: OnError = "raise"
     classes: Name | None = None
     imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    train: TrainConfig | None = None
+    train: Annotated[tuple[TrainConfig, ...], Field(strict=False)] = ()
     evaluate: EvaluateConfig
+
+    @pydantic.field_validator("train", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, dict) else value
 
     @pydantic.model_validator(mode="after")
     def _has_work(self) -> "ExperimentConfig":
-        if self.train is None and not self.evaluate.models:
+        if not self.train and not self.evaluate.models:
             raise ValueError(
                 "nothing to do; give a [train] table or [[evaluate.models]] entries"
             )
@@ -215,8 +303,9 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
         return ExperimentConfig.model_validate(table)
     except pydantic.ValidationError as error:
         # An item that was refused leaves a list that looks too short: one mistake.
+        single = isinstance(table.get("train"), dict)
         problems = [
-            _describe(problem)
+            _describe(problem | {"loc": _location(problem["loc"], single)})
             for problem in error.errors()
             if not (problem["type"] == "too_short" and problem["input"])
         ]
@@ -230,6 +319,11 @@ def config_digest(config: pydantic.BaseModel) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def _location(parts: tuple, single: bool) -> tuple:
+    """Where a problem is, as the file says it: one `[train]` table has no number."""
+    return parts[:1] + parts[2:] if single and parts[:1] == ("train",) else parts
+
+
 def _describe(problem) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
@@ -239,10 +333,18 @@ def _describe(problem) -> str:
         return f"{where}: {unknown_name('key', str(key), known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
-        return f"{place}: required, not given"
+        return f"{place}: required, not given{_misspelt(problem)}"
     if isinstance(problem["input"], dict):
         return f"{place}: {message}"
     return f"{place}: {message}, got {problem['input']!r}"
+
+
+def _misspelt(problem) -> str:
+    """A key that stands where one is missing and looks like it, in words."""
+    given = problem["input"] if isinstance(problem["input"], dict) else {}
+    wanted = problem["loc"][-1]
+    near = difflib.get_close_matches(str(wanted), map(str, given), n=1, cutoff=0.8)
+    return f"; there is {near[0]!r}, did you mean {wanted!r}?" if near else ""
 
 
 def _fields_at(parents) -> list[str]:
@@ -251,11 +353,15 @@ def _fields_at(parents) -> list[str]:
     for part in parents:
         if isinstance(part, str) and part in _TABLES and table is ExperimentConfig:
             table = _TABLES[part]
-        elif part == "models":
-            table = SubjectConfig
-        elif part == "grid":
-            table = GridConfig
+        elif part in _INNER:
+            table = _INNER[part]
     return list(table.model_fields)
 
 
 _TABLES = {"train": TrainConfig, "evaluate": EvaluateConfig}
+_INNER = {
+    "models": SubjectConfig,
+    "grid": GridConfig,
+    "teacher": TeacherConfig,
+    "halving": HalvingConfig,
+}

@@ -31,8 +31,8 @@ def parse(text: str):
 
 def test_defaults():
     config = parse(MINIMAL)
-    assert config.train.grid["sgd"].learning_rate == (0.1, 0.01)
-    assert config.train.grid["sgd"].weight_decay == (0.0,)
+    assert config.train[0].grid["sgd"].learning_rate == (0.1, 0.01)
+    assert config.train[0].grid["sgd"].weight_decay == (0.0,)
     assert config.evaluate.calibration is None
 
 
@@ -56,7 +56,7 @@ def test_frozen():
         ("[evaluate]", "[evaluate]\ncalibration = true", "an address, or a number"),
         ("[train]", "[train]\nepochs = 0", "greater than or equal to 1, got 0"),
         ("[train]", "[train]\nepochs = 1.5", "epochs"),
-        ("[train]", "[train]\nstrategy = 'fast'", "'auto', 'vmap' or 'loop'"),
+        ("[train]", "[train]\nstrategy = 'fast'", "'auto', 'vmap', 'unroll' or 'loop'"),
     ],
 )
 def test_refused(find, replace, message):

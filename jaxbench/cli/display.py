@@ -35,16 +35,23 @@ def show_plan(plan) -> None:
             table.add_row("evaluate", what, str(owners * len(targets)))
     console.print(table)
     forward = owners * sum(len(target.source) for target in plan.targets)
-    train = plan.config.train
-    steps = ""
-    if train:
-        size = len(plan.datasets.open(train.dataset))
-        total = plan.num_trials * train.epochs * (size // train.batch_size)
-        steps = f", {total} training steps of {train.batch_size} images"
+    steps = f", {total} training steps" if (total := _training_steps(plan)) else ""
     console.print(
         f"{plan.num_trials} training runs, {plan.num_evaluations} evaluations of "
         f"{forward} images in all{steps}. Results: {plan.config.results}"
     )
+
+
+def _training_steps(plan) -> int:
+    from jaxbench.sweeps.training import make_recipe
+
+    total = 0
+    for population in plan.populations:
+        recipe = make_recipe(population.train, plan.config.limit)
+        size = len(plan.datasets.open(population.train.dataset))
+        each = recipe.epochs * (size // recipe.batch_size)
+        total += each * len(population.trials)
+    return total
 
 
 def watch(plan, store) -> list:

@@ -174,20 +174,36 @@ def sweep(
         list[float] | None, typer.Option("--weight-decay", "--wd", help="One or more.")
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="One or more.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    train_batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    warmup_epochs: Annotated[float, typer.Option(min=0)] = 1.0,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    recipe: Annotated[
+        str, typer.Option(help="plain, pytorch, deit, convnext or rsb_a2.")
+    ] = "plain",
+    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's.")] = None,
+    train_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="The recipe's.")
+    ] = None,
+    warmup_epochs: Annotated[
+        float | None, typer.Option(min=0, help="The recipe's.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The recipe's.")
+    ] = None,
     augment: Annotated[
         list[str] | None, typer.Option(help="Augmentations, in order.")
     ] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient.")] = None,
-    drop_rate: Annotated[float, typer.Option(help="Dropout before the head.")] = 0.0,
-    drop_path_rate: Annotated[float, typer.Option(help="Stochastic depth.")] = 0.0,
+    drop_rate: Annotated[
+        float | None, typer.Option(help="Dropout before the head.")
+    ] = None,
+    drop_path_rate: Annotated[
+        float | None, typer.Option(help="Stochastic depth.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Start from these: 'pretrained', a file, ...")
+    ] = None,
     image_size: ImageSize = None,
     dtype: Dtype = "float32",
     strategy: Annotated[
-        str, typer.Option(help="How populations are compiled: auto, vmap or loop.")
+        str, typer.Option(help="How populations run: auto, vmap, unroll or loop.")
     ] = "auto",
     shifted: Shifted = None,
     ood: Ood = None,
@@ -220,11 +236,13 @@ def sweep(
             "grid": dict.fromkeys(optimizer, grid),
             "seeds": seed or [0],
             "image_size": image_size,
+            "recipe": recipe,
+            "weights": weights,
             "epochs": epochs,
             "batch_size": train_batch_size,
             "warmup_epochs": warmup_epochs,
             "label_smoothing": label_smoothing,
-            "augmentations": augment or [],
+            "augmentations": augment or None,
             "clip_norm": clip_norm,
             "drop_rate": drop_rate,
             "drop_path_rate": drop_path_rate,

@@ -4,6 +4,8 @@ import threading
 import time
 from pathlib import Path
 
+import jax
+
 from jaxbench.config import ExperimentConfig
 from jaxbench.data import (
     ImageArrays,
@@ -19,8 +21,11 @@ from jaxbench.errors import UserError
 from model_zoo import InputSpec
 
 # Preprocessed images of all datasets that are kept in memory, in bytes. A dataset that
-# does not fit beside the others is decoded again for every model.
+# does not fit beside the others is decoded again for every model and epoch.
 RESIDENT_BYTES = 2 * 2**30
+# On accelerators, instead: this share of the device's memory. Weights, activations and
+# the states of a population need the rest.
+_DEVICE_SHARE = 0.25
 
 
 class Datasets:
@@ -108,14 +113,26 @@ class Datasets:
             uses: How many passes there will be. For a single one, decoding while the
                 model runs beats decoding first.
         """
-        if uses < 2:
-            return source
-        height, width = spec.size
-        held = sum(arrays.images.nbytes for arrays in list(self._resident.values()))
-        known = _resident_key(source, spec) in self._resident
-        if known or held + len(source) * height * width * 3 <= RESIDENT_BYTES:
+        if uses >= 2 and self.fits(source, spec):
             return self.images(source, spec)
         return source
+
+    def fits(self, source: Source, spec: InputSpec) -> bool:
+        """Whether a source's images are in memory, or may be beside the others."""
+        if _resident_key(source, spec) in self._resident:
+            return True
+        height, width = spec.size
+        held = sum(arrays.images.nbytes for arrays in list(self._resident.values()))
+        return held + len(source) * height * width * 3 <= _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    """What images in memory may take together."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return RESIDENT_BYTES
+    limit = (device.memory_stats() or {}).get("bytes_limit", 0)
+    return max(RESIDENT_BYTES, int(_DEVICE_SHARE * limit))
 
 
 def _resident_key(source: Source, spec: InputSpec) -> tuple:

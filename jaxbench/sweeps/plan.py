@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxbench.config import ExperimentConfig, TrainConfig
-from jaxbench.data import AUGMENTATIONS, Source, expand_addresses
+from jaxbench.config import ExperimentConfig
+from jaxbench.data import Source, expand_addresses
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import SCORE_METRICS
@@ -14,35 +14,12 @@ from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.own import import_own
 from jaxbench.sweeps.subjects import Subject, check_subjects, make_subjects
-from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
-from model_zoo import list_models
-
-# Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One training run: a point of a grid."""
-
-    model: str
-    optimizer: str
-    hyper: HyperParameters
-    trial_id: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Population:
-    """Trials of one backbone and one optimizer, trained together."""
-
-    model: str
-    optimizer: str
-    trials: tuple[Trial, ...]
-
-    @property
-    def title(self) -> str:
-        """How it is called on the screen."""
-        return f"{self.model} + {self.optimizer}"
+from jaxbench.sweeps.training import (
+    NUMBERS_VERSION,
+    Population,
+    expand_populations,
+    train_problems,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +91,12 @@ def make_plan(config: ExperimentConfig) -> Plan:
     datasets = Datasets(config)
     targets = _unique(_targets(config, datasets))
     _check_classes(config, datasets, targets)
-    populations = (
-        tuple(_populations(config, config.train, datasets)) if config.train else ()
+    populations = tuple(
+        population
+        for train in config.train
+        for population in expand_populations(config, train, datasets)
     )
+    _check_trials(populations)
     subjects = _unique(
         subject
         for entry in config.evaluate.models
@@ -128,25 +108,6 @@ def make_plan(config: ExperimentConfig) -> Plan:
         )
     )
     return Plan(config, datasets, populations, subjects, targets)
-
-
-def make_recipe(config: ExperimentConfig) -> Recipe:
-    """The part of a training table that is the same for all of its trials.
-
-    Under a limit a batch is never larger than what is left of the dataset.
-    """
-    train = config.train
-    assert train is not None
-    return Recipe(
-        epochs=train.epochs,
-        batch_size=min(train.batch_size, config.limit or train.batch_size),
-        warmup_epochs=train.warmup_epochs,
-        label_smoothing=train.label_smoothing,
-        augmentations=train.augmentations,
-        clip_norm=train.clip_norm,
-        drop_rate=train.drop_rate,
-        drop_path_rate=train.drop_path_rate,
-    )
 
 
 def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
@@ -168,8 +129,8 @@ def _check_classes(
     """
     calibration = datasets.calibration()
     sources = {t.address: t.source for t in targets if t.role != "ood"}
-    if config.train:
-        for address in (config.train.dataset, config.train.validation):
+    for train in config.train:
+        for address in (train.dataset, train.validation):
             sources[address] = datasets.open(address)
     if calibration is not None:
         sources["calibration"] = calibration
@@ -200,23 +161,8 @@ def _check_names(config: ExperimentConfig) -> None:
         for name in config.evaluate.metrics or ()
         if name not in SCORE_METRICS
     ]
-    if config.train:
-        known = list_models()
-        problems += [
-            unknown_name("model", pattern, known)
-            for pattern in config.train.models
-            if not list_models(pattern, pretrained=False)
-        ]
-        problems += [
-            unknown_name("optimizer", name, OPTIMIZERS)
-            for name in config.train.grid
-            if name not in OPTIMIZERS
-        ]
-        problems += [
-            unknown_name("augmentation", name, AUGMENTATIONS)
-            for name in config.train.augmentations
-            if name not in AUGMENTATIONS
-        ]
+    for train in config.train:
+        problems += train_problems(train)
     if problems:
         raise UserError("\n".join(problems))
 
@@ -256,41 +202,14 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
             yield Target(address, role, source, digest)
 
 
-def _populations(
-    config: ExperimentConfig, train: TrainConfig, datasets: Datasets
-) -> Iterator[Population]:
-    source, validation = datasets.open(train.dataset), datasets.open(train.validation)
-    shared: dict[str, Any] = {
-        "version": NUMBERS_VERSION,
-        "kind": "trial",
-        "dataset": source.fingerprint,
-        "validation": validation.fingerprint,
-        "num_classes": len(source.class_names),
-        "image_size": train.image_size,
-        "dtype": train.dtype,
-        "on_error": config.on_error,
-        "recipe": dataclasses.asdict(make_recipe(config)),
-    }
-    for model in _expand_models(train.models):
-        for optimizer, grid in train.grid.items():
-            points = itertools.product(
-                grid.learning_rate, grid.weight_decay, train.seeds
-            )
-            hypers = [HyperParameters(*point) for point in dict.fromkeys(points)]
-            yield Population(
-                model,
-                optimizer,
-                tuple(_trial(shared, model, optimizer, hyper) for hyper in hypers),
-            )
-
-
-def _trial(shared: dict, model: str, optimizer: str, hyper: HyperParameters) -> Trial:
-    payload = {"model": model, "optimizer": optimizer} | dataclasses.asdict(hyper)
-    return Trial(model, optimizer, hyper, run_digest(shared | payload))
-
-
-def _expand_models(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    found = (
-        name for pattern in patterns for name in list_models(pattern, pretrained=False)
-    )
-    return tuple(dict.fromkeys(found))
+def _check_trials(populations: Sequence[Population]) -> None:
+    """Tables that ask for the same trial twice are a mistake, not twice the work."""
+    seen: dict[str, Population] = {}
+    for population in populations:
+        for trial in population.trials:
+            if trial.trial_id in seen:
+                raise UserError(
+                    f"{population.title} with {trial.hyper.settings()} stands in two "
+                    "[[train]] tables; take it out of one"
+                )
+            seen[trial.trial_id] = population

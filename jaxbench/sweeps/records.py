@@ -5,11 +5,14 @@ import math
 import traceback
 from typing import Any
 
-from jaxbench.config import ExperimentConfig, config_digest
+import numpy as np
+
+from jaxbench.config import ExperimentConfig, TrainConfig, config_digest
 from jaxbench.engine import Evaluation, provenance
 from jaxbench.results import Run, RunError
-from jaxbench.sweeps.plan import Target, Trial, make_recipe
+from jaxbench.sweeps.plan import Target
 from jaxbench.sweeps.subjects import Subject
+from jaxbench.sweeps.training import Trial, make_recipe
 from jaxbench.training import PopulationResult
 from model_zoo import Classifier
 
@@ -22,18 +25,24 @@ def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
         "model": owner.model,
         "optimizer": owner.optimizer,
         "trial_id": owner.trial_id,
-        **dataclasses.asdict(owner.hyper),
+        **owner.hyper.settings(),
     }
 
 
-def recipe_settings(config: ExperimentConfig) -> dict[str, Any]:
+def recipe_settings(config: ExperimentConfig, train: TrainConfig) -> dict[str, Any]:
     """How a trial was trained, beside what sets it apart from its population."""
-    assert config.train is not None
-    recipe = dataclasses.asdict(make_recipe(config))
+    recipe = dataclasses.asdict(make_recipe(train, config.limit))
     recipe["train_batch_size"] = recipe.pop("batch_size")
     recipe["augmentations"] = " ".join(recipe["augmentations"])
-    names = ("image_size", "dtype", "strategy")
-    return recipe | {name: getattr(config.train, name) for name in names}
+    recipe["recipe"] = train.recipe
+    teacher = train.teacher and f"{train.teacher.name} {train.teacher.weights}"
+    names = ("image_size", "dtype", "strategy", "layer_decay")
+    return recipe | {
+        **{name: getattr(train, name) for name in names},
+        "started_from": train.weights,
+        "frozen": " ".join(train.frozen),
+        "teacher": teacher,
+    }
 
 
 def trial_run(
@@ -44,24 +53,32 @@ def trial_run(
     member: int,
     origin: dict[str, str],
 ) -> Run:
-    """The row of a finished training run, with its learning curves."""
-    assert config.train is not None
+    """The row of a finished training run, with its learning curves.
+
+    Its metrics are those of the last point at which it was validated: of a trial that
+    was stopped early, the point before; of one that diverged, NaN.
+    """
+    train = trial.train
     curves = {name: curve[member] for name, curve in result.curves.items()}
+    stopped = result.stopped_step[member]
+    last = -1 if stopped is None else result.stops.index(stopped)
     return Run(
         run_id=trial.trial_id,
         kind="trial",
         status="ok",
         settings={
+            **recipe_settings(config, train),
             **owner_settings(trial),
             "experiment": config.name,
-            "dataset": config.train.dataset,
-            **recipe_settings(config),
+            "dataset": train.dataset,
             "num_classes": classifier.num_classes,
             "num_parameters": classifier.num_parameters,
             "diverged_step": result.diverged_step[member],
+            "stopped_step": stopped,
+            "steps_per_epoch": result.stops[-1] // make_recipe(train).epochs,
         },
         metrics={
-            name: float(curve[-1])
+            name: float(curve[last])
             for name, curve in curves.items()
             if name.startswith("val_")
         },
@@ -69,7 +86,7 @@ def trial_run(
         provenance=_provenance(config) | origin,
         error=None,
         examples={},
-        curves=curves,
+        curves=curves | {"step": np.array(result.stops, np.float64)},
     )
 
 
@@ -108,7 +125,7 @@ def evaluation_run(
             "batch_size": evaluation.batch_size,
             "num_devices": evaluation.num_devices,
             "temperature": evaluation.temperature,
-            "dtype": _dtype(config, owner),
+            "dtype": owner.dtype if isinstance(owner, Subject) else owner.train.dtype,
             "peak_memory_source": source,
         },
         metrics=evaluation.metrics,
@@ -133,8 +150,8 @@ def failed_run(
     settings = owner_settings(owner) | {"experiment": config.name}
     if target is not None:
         settings |= {"dataset": target.address, "role": target.role}
-    elif config.train:
-        settings |= {"dataset": config.train.dataset}
+    elif isinstance(owner, Trial):
+        settings |= {"dataset": owner.train.dataset}
     return Run(
         run_id=run_id,
         kind="evaluation" if target else "trial",
@@ -151,12 +168,6 @@ def failed_run(
         examples={},
         curves={},
     )
-
-
-def _dtype(config: ExperimentConfig, owner: Trial | Subject) -> str:
-    if isinstance(owner, Subject):
-        return owner.dtype
-    return config.train.dtype if config.train else "float32"
 
 
 def headline(run: Run) -> float:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -23,20 +23,13 @@ from jaxbench.sweeps.claims import claim
 from jaxbench.sweeps.models import (
     compile_job,
     trained_classifier,
-    training_mesh,
+    training_set,
 )
-from jaxbench.sweeps.plan import (
-    Plan,
-    Population,
-    Target,
-    Trial,
-    evaluation_id,
-    make_plan,
-    make_recipe,
-)
+from jaxbench.sweeps.plan import Plan, Target, evaluation_id, make_plan
 from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
 from jaxbench.sweeps.subjects import Subject
-from jaxbench.training import train_population
+from jaxbench.sweeps.training import Population, Trial
+from jaxbench.sweeps.trials import train_trials
 from model_zoo import Classifier, Variables, load_variables, save_variables
 
 
@@ -161,8 +154,6 @@ class _Sweep:
     # -- training ----------------------------------------------------------------
 
     def _population(self, population: Population) -> Iterator[Run]:
-        train = self.config.train
-        assert train is not None
         self.listener.stage(f"training {population.title}")
         pending = [
             trial
@@ -170,9 +161,12 @@ class _Sweep:
             if trial.trial_id not in self.done
             or (self._open_targets(trial) and not self._has_weights(trial))
         ]
+        if pending and population.train.halving is not None:
+            # Who is stopped depends on who is there, so all of them train again.
+            pending = list(population.trials)
         try:
-            source = self.plan.datasets.open(train.dataset)
-            classifier = trained_classifier(train, population, len(source.class_names))
+            source = self.plan.datasets.open(population.train.dataset)
+            classifier = trained_classifier(population, len(source.class_names))
             if pending:
                 yield from self._train(population, classifier, pending)
         except Exception as error:
@@ -193,24 +187,8 @@ class _Sweep:
     def _train(
         self, population: Population, classifier: Classifier, pending: list[Trial]
     ) -> Iterator[Run]:
-        train = self.config.train
-        assert train is not None
-        datasets, spec = self.plan.datasets, classifier.input_spec
-        images = datasets.images(datasets.open(train.dataset), spec)
-        passes = train.epochs * len(pending)
-        validation = datasets.feed(datasets.open(train.validation), spec, uses=passes)
-
-        def validate(variables: Mapping[str, jax.Array]) -> dict[str, float]:
-            return evaluate(
-                classifier,
-                variables,
-                validation,
-                batch_size=self.config.evaluate.batch_size,
-                mesh=self.mesh,
-                on_error=self.config.on_error,
-                num_resamples=0,
-            ).metrics
-
+        train, datasets = population.train, self.plan.datasets
+        images = training_set(self.plan, population, classifier.input_spec)
         # A population's state depends on how it is laid over devices.
         layout = f"{train.strategy}-{jax.default_backend()}-{self.mesh.size}"
         checkpoints = (
@@ -218,21 +196,18 @@ class _Sweep:
             / "checkpoints"
             / f"{_name(population, pending)}-{layout}"
         )
-        result = train_population(
+        result = train_trials(
+            self.plan,
+            population,
             classifier,
-            population.optimizer,
             [trial.hyper for trial in pending],
-            images.images,
-            images.labels,
-            make_recipe(self.config),
-            strategy=train.strategy,
-            mesh=training_mesh(train, self.mesh),
-            validate=validate,
-            checkpoint_dir=checkpoints,
-            checkpoint_seconds=train.checkpoint_seconds,
-            on_epoch=lambda epoch, _: self.listener.progress(epoch + 1, train.epochs),
+            images,
+            self.mesh,
+            checkpoints,
+            self.listener.progress,
         )
         self.weights.mkdir(parents=True, exist_ok=True)
+        skipped = getattr(images, "skipped", ())
         for member, trial in enumerate(pending):
             variables = result.variables[member]
             save_variables(
@@ -246,10 +221,8 @@ class _Sweep:
             }
             if trial.trial_id not in self.done:
                 run = trial_run(self.config, trial, classifier, result, member, origin)
-                skipped = {"num_skipped": len(images.skipped)}
-                yield self._keep(
-                    dataclasses.replace(run, settings=run.settings | skipped)
-                )
+                settings = run.settings | {"num_skipped": len(skipped)}
+                yield self._keep(dataclasses.replace(run, settings=settings))
         shutil.rmtree(checkpoints, ignore_errors=True)
 
     def _has_weights(self, trial: Trial) -> bool:

@@ -116,7 +116,7 @@ def make_subjects(
                 raise refuse(name, found.declared_classes, "num_classes=")
             path = found.path if found else Path(weights)
             weights = str(path) if path else PRETRAINED
-            identity = _digest(path) if path else f"{PRETRAINED}:{name}"
+            identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
         subject = Subject(name, weights, known, entry.image_size, entry.dtype, "")
         payload = dataclasses.asdict(subject) | {"kind": "model", "weights": identity}
         yield dataclasses.replace(subject, digest=run_digest(payload))
@@ -207,6 +207,7 @@ def _check_own(entry: SubjectConfig, num_classes: int) -> None:
         raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """A digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

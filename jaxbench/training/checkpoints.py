@@ -30,16 +30,18 @@ class Progress(NamedTuple):
     """What a checkpoint holds.
 
     Attributes:
-        epoch: Epochs gone by.
+        point: Points of the curves that are behind.
         state: The runner's state; NumPy leaves once restored.
-        curves: Name to float64 [members, epochs], NaN where nothing was measured yet.
+        curves: Name to float64 [members, points], NaN where nothing was measured yet.
         seconds: Name to seconds spent so far.
+        stopped: Per member, `History.stopped`.
     """
 
-    epoch: int
+    point: int
     state: Any
     curves: dict[str, np.ndarray]
     seconds: dict[str, float]
+    stopped: list[int]
 
 
 class PopulationCheckpoints:
@@ -52,7 +54,7 @@ class PopulationCheckpoints:
         folder: Made where it is missing.
         settings: Everything that determines the numbers, as JSON values. A folder that
             was begun with other settings is refused.
-        seconds: Least time between two saves; 0 saves after every epoch.
+        seconds: Least time between two saves; 0 saves after every validation.
 
     Raises:
         UserError: If the folder holds another population, or cannot be written.
@@ -127,7 +129,7 @@ class PopulationCheckpoints:
             return False
         now = progress()
         self._checkpointer().save_async(
-            now.epoch, _pack(now), force=True, overwrite=True
+            now.point, _pack(now), force=True, overwrite=True
         )
         self._last = time.monotonic()
         return True
@@ -166,7 +168,8 @@ def _pack(progress: Progress) -> dict[str, np.ndarray]:
     # A copy, so that the training may go on in the buffers that the leaves came from.
     state = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
     header = {
-        "epoch": progress.epoch,
+        "point": progress.point,
+        "stopped": progress.stopped,
         "seconds": progress.seconds,
         "curves": list(progress.curves),
         "state_digest": _digest(state),
@@ -194,10 +197,11 @@ def _unpack(saved: Any, like: Any) -> Progress:
     if at != state.size:
         raise ValueError(f"the state has {state.size} bytes, wanted {at}")
     return Progress(
-        header["epoch"],
+        header["point"],
         jax.tree.unflatten(structure, restored),
         curves,
         header["seconds"],
+        header["stopped"],
     )
 
 

@@ -1,15 +1,18 @@
 """The members of a population and everything that their seeds decide."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.training.optimizers import Hyper, Optimizer
+from jaxbench.training.recipes import Recipe
 from model_zoo.input_spec import InputSpec
 
 # Name to array, of NumPy or of JAX.
@@ -27,6 +30,7 @@ class Trainable(Protocol):
         name: For messages and checkpoints.
         num_classes: Length of the logits.
         input_spec: Size and normalisation of the images.
+        shapes: Shape and dtype of every variable.
         parameter_names: Variables that the optimizer changes.
         state_names: Variables that `apply_train` itself updates (statistics).
         decay_names: Parameters that weight decay applies to.
@@ -42,6 +46,9 @@ class Trainable(Protocol):
     def input_spec(self) -> InputSpec: ...  # noqa: D102
 
     @property
+    def shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]: ...  # noqa: D102
+
+    @property
     def parameter_names(self) -> frozenset[str]: ...  # noqa: D102
 
     @property
@@ -54,6 +61,10 @@ class Trainable(Protocol):
         """Draws the variables, flat and with dotted names."""
         ...
 
+    def apply(self, variables: Any, images: Any) -> Any:
+        """Gives outputs with `.logits` [n, k], in evaluation mode."""
+        ...
+
     def apply_train(self, variables: Any, images: Any, key: Any) -> Any:
         """Gives outputs with `.logits` [n, k], and the updated statistics."""
         ...
@@ -63,12 +74,19 @@ class Trainable(Protocol):
 class HyperParameters:
     """What sets one member of a population apart.
 
+    All of these are arguments of the compiled programs: none asks for a compilation.
+
     Attributes:
         learning_rate: Peak of the schedule, positive.
         weight_decay: Of the parameters that decay, not negative; what it multiplies is
             the optimizer's affair.
         seed: In [0, 2^32). Decides the initial weights, the order of the images, the
             augmentations and the dropout, and these alone.
+        label_smoothing: In [0, 1); None takes the recipe's.
+        ema_decay: Of the averaged weights, in [0, 1); None takes the recipe's, which
+            must have one.
+        options: The optimizer's own, by name (`Optimizer.options` lists them with
+            their defaults), such as `{"beta1": 0.95}`.
 
     Raises:
         UserError: If a value is outside its range; all such values are named.
@@ -77,43 +95,110 @@ class HyperParameters:
     learning_rate: float
     weight_decay: float = 0.0
     seed: int = 0
+    label_smoothing: float | None = None
+    ema_decay: float | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        wanted = {
-            "learning_rate": (
-                math.isfinite(self.learning_rate) and self.learning_rate > 0,
-                "a positive number",
-            ),
-            "weight_decay": (
-                math.isfinite(self.weight_decay) and self.weight_decay >= 0,
-                "a number that is not negative",
-            ),
-            "seed": (0 <= self.seed < 2**32, "an integer in [0, 2^32)"),
-        }
+        # Sorted, so that equal members are written down alike.
+        options = {name: float(value) for name, value in sorted(self.options.items())}
+        object.__setattr__(self, "options", MappingProxyType(options))
         problems = [
-            f"{name} is {getattr(self, name)!r}, wanted {what}"
-            for name, (holds, what) in wanted.items()
+            f"{name} is {value!r}, wanted {what}"
+            for name, value, holds, what in self._checks()
             if not holds
         ]
         if problems:
             raise UserError(f"HyperParameters: {'; '.join(problems)}")
 
+    def __hash__(self) -> int:
+        return hash((self.learning_rate, self.weight_decay, self.seed))
+
+    def _checks(self) -> Iterator[tuple[str, Any, bool, str]]:
+        rate, decay, seed = self.learning_rate, self.weight_decay, self.seed
+        yield (
+            "learning_rate",
+            rate,
+            math.isfinite(rate) and rate > 0,
+            "a positive number",
+        )
+        yield (
+            "weight_decay",
+            decay,
+            math.isfinite(decay) and decay >= 0,
+            "a number that is not negative",
+        )
+        yield "seed", seed, 0 <= seed < 2**32, "an integer in [0, 2^32)"
+        for name in ("label_smoothing", "ema_decay"):
+            value = getattr(self, name)
+            yield name, value, value is None or 0 <= value < 1, "a number in [0, 1)"
+        for name, value in self.options.items():
+            yield name, value, math.isfinite(value), "a finite number"
+
+    def settings(self) -> dict[str, float | int]:
+        """What was given, flat and by name: for digests, rows and messages."""
+        shared = {
+            name: value
+            for name in ("label_smoothing", "ema_decay")
+            if (value := getattr(self, name)) is not None
+        }
+        return {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "seed": self.seed,
+            **shared,
+            **self.options,
+        }
+
 
 class MemberScalars(NamedTuple):
-    """A member's `HyperParameters` as arrays, which programs take as arguments."""
+    """A member's `HyperParameters` as arrays, which programs take as arguments.
 
-    learning_rate: Float[Array, "*members"]
-    weight_decay: Float[Array, "*members"]
+    Attributes:
+        hyper: For the optimizer; the rate is the schedule's peak.
+        label_smoothing: In [0, 1).
+        ema_decay: In [0, 1); 0 where nothing is averaged.
+        seed: Of everything that is drawn.
+    """
+
+    hyper: Hyper
+    label_smoothing: Float[Array, "*members"]
+    ema_decay: Float[Array, "*members"]
     seed: UInt[Array, "*members"]
 
 
-def member_scalars(member: HyperParameters) -> MemberScalars:
+def member_scalars(
+    member: HyperParameters, optimizer: Optimizer, recipe: Recipe
+) -> MemberScalars:
     """The arguments that tell one member from another, float32 and uint32."""
+    options = dict(optimizer.options) | dict(member.options)
+    hyper = Hyper(member.learning_rate, member.weight_decay, options)  # pyright: ignore[reportArgumentType]
+    smoothing, decay = member.label_smoothing, member.ema_decay
     return MemberScalars(
-        np.float32(member.learning_rate),  # pyright: ignore[reportArgumentType]
-        np.float32(member.weight_decay),  # pyright: ignore[reportArgumentType]
+        jax.tree.map(np.float32, hyper),
+        np.float32(recipe.label_smoothing if smoothing is None else smoothing),  # pyright: ignore[reportArgumentType]
+        np.float32((recipe.ema_decay or 0.0) if decay is None else decay),  # pyright: ignore[reportArgumentType]
         np.uint32(member.seed),  # pyright: ignore[reportArgumentType]
     )
+
+
+def member_problems(
+    members: Sequence[HyperParameters], optimizer: Optimizer, recipe: Recipe
+) -> Iterator[str]:
+    """What members ask for that the optimizer or the recipe does not have."""
+    names = {name for member in members for name in member.options}
+    for name in sorted(names - optimizer.options.keys()):
+        known = ("learning_rate", "weight_decay", *optimizer.options, *SHARED_OPTIONS)
+        yield unknown_name(f"hyper-parameter of {optimizer.name}", name, known)
+    if recipe.ema_decay is None and any(m.ema_decay is not None for m in members):
+        yield (
+            "a member has an ema_decay and the recipe averages no weights; give the "
+            "recipe an ema_decay too"
+        )
+
+
+# What a grid may vary whatever the optimizer.
+SHARED_OPTIONS = ("label_smoothing", "ema_decay")
 
 
 def initial_variables(classifier: Trainable, seed: int) -> dict[str, np.ndarray]:

@@ -37,11 +37,18 @@ def as_toml(config: ExperimentConfig) -> str:
     """The experiment as a file; TOML's inline values are JSON's here."""
     import json
 
+    def is_tables(value) -> bool:
+        return isinstance(value, list) and any(isinstance(v, dict) for v in value)
+
     def lines(table: dict, prefix: str):
         for key, value in table.items():
-            if value is not None and not isinstance(value, dict) and value != []:
+            nested = isinstance(value, dict) or is_tables(value)
+            if value is not None and not nested and value != []:
                 yield f"{key} = {json.dumps(value)}"
         for key, value in table.items():
+            for part in value if is_tables(value) else ():
+                yield f"[[{prefix}{key}]]"
+                yield from lines(part, f"{prefix}{key}.")
             if isinstance(value, dict):
                 yield f"[{prefix}{key}]"
                 yield from lines(value, f"{prefix}{key}.")

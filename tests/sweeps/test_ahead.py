@@ -44,7 +44,7 @@ def test_training_finds_its_programs():
     model = create_model("mixer_micro", num_classes=9)
     images = load_images(open_dataset("digits@train"), model.input_spec)
     recipe = Recipe(epochs=1, batch_size=64, warmup_epochs=0.0)
-    data = (images.images, images.labels, recipe)
+    data = (images, recipe)
     compile_population(model, "lion", *data)
     members = [HyperParameters(1e-3, 0.1, 0), HyperParameters(3e-3, 0.0, 1)]
     result = train_population(model, "lion", members, *data)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import jaxbench.sweeps.run as run_module
+import jaxbench.sweeps.trials as trials_module
 from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
@@ -54,7 +55,7 @@ def test_rows_say_what_was_run(finished):
 
 def test_a_grown_grid_does_only_what_is_new(finished):
     config, _ = finished
-    train = config.train.model_dump(mode="json")
+    train = config.train[0].model_dump(mode="json")
     train["grid"]["sgd"]["learning_rate"].append(0.01)
     grown = experiment(config.results, train=train)
     new = list(sweep(grown))
@@ -84,14 +85,14 @@ def test_a_failure_is_a_row_and_the_sweep_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_failed_training_fails_its_trials_only(tmp_path, monkeypatch):
-    train = run_module.train_population
+    train = trials_module.train_population
 
     def failing(classifier, optimizer, *arguments, **options):
         if optimizer == "sgd":
             raise RuntimeError("no gradient today")
         return train(classifier, optimizer, *arguments, **options)
 
-    monkeypatch.setattr(run_module, "train_population", failing)
+    monkeypatch.setattr(trials_module, "train_population", failing)
     runs = list(sweep(experiment(tmp_path)))
     failed = [run for run in runs if run.status == "failed"]
     assert [run.settings["optimizer"] for run in failed] == ["sgd", "sgd"]
@@ -115,7 +116,7 @@ def test_lost_weights_are_trained_again(tmp_path):
 
 
 def test_all_unknown_names_at_once(tmp_path):
-    train = experiment(tmp_path).train.model_dump(mode="json")
+    train = experiment(tmp_path).train[0].model_dump(mode="json")
     train |= {"models": ["mixr_micro"], "augmentations": ["flipp"]}
     train["grid"] = {"adamww": train["grid"]["adamw"]}
     with pytest.raises(UserError) as error:
@@ -143,7 +144,10 @@ def changed(config, change: dict):
     """The experiment with some values replaced, tables key by key."""
     table = config.model_dump(mode="json")
     for key, value in change.items():
-        table[key] = table[key] | value if isinstance(value, dict) else value
+        if isinstance(table[key], list):
+            table[key] = [part | value for part in table[key]]
+        else:
+            table[key] = table[key] | value if isinstance(value, dict) else value
     return parse_config(table, origin="changed")
 
 
@@ -162,6 +166,17 @@ def changed(config, change: dict):
         {"train": {"label_smoothing": 0.1}},
         {"train": {"augmentations": ["flip"]}},
         {"train": {"clip_norm": 1.0}},
+        {"train": {"recipe": "deit"}},
+        {"train": {"loss": "binary_cross_entropy"}},
+        {"train": {"rand_augment": 9.0}},
+        {"train": {"random_erasing": 0.5}},
+        {"train": {"mixup": 0.2}},
+        {"train": {"cutmix": 0.2}},
+        {"train": {"ema_decay": 0.9}},
+        {"train": {"images": "stream"}},
+        {"train": {"validate_every": 2}},
+        {"train": {"halving": {"first_epoch": 1}}},
+        {"train": {"teacher": {"name": "mixer_micro", "weights": "random:1"}}},
         {"train": {"drop_rate": 0.1}},
         {"train": {"drop_path_rate": 0.1}},
         {"train": {"dtype": "bfloat16"}},
@@ -334,7 +349,7 @@ def test_lost_weights_that_cannot_be_made_again(tmp_path, monkeypatch):
     def failing(*arguments, **options):
         raise RuntimeError("no gradient today")
 
-    monkeypatch.setattr(run_module, "train_population", failing)
+    monkeypatch.setattr(trials_module, "train_population", failing)
     new = list(sweep(experiment(tmp_path, evaluate=evaluate)))
     assert [run.kind for run in new] == ["evaluation"] * 3
     assert {run.error.message for run in new} == {"no gradient today"}
@@ -353,7 +368,7 @@ def test_damaged_weights_are_made_again(tmp_path):
 
 
 def test_loop_strategy_on_several_devices(tmp_path):
-    train = experiment(tmp_path).train.model_dump(mode="json")
+    train = experiment(tmp_path).train[0].model_dump(mode="json")
     train |= {"strategy": "loop", "epochs": 1}
     runs = list(sweep(experiment(tmp_path, train=train)))
     assert {run.status for run in runs} == {"ok"}

@@ -45,8 +45,15 @@ class Double:
     state_names = frozenset()
 
     @property
+    def shapes(self):
+        return {
+            name: jax.ShapeDtypeStruct(size, np.float32)
+            for name, size in self.sizes.items()
+        }
+
+    @property
     def parameter_names(self):
-        return frozenset(self.shapes) - self.state_names
+        return frozenset(self.sizes) - self.state_names
 
     @property
     def decay_names(self):
@@ -60,7 +67,7 @@ class Double:
                 if name.endswith("kernel")
                 else np.full(shape, name.endswith(("scale", "var")))
             ).astype(np.float32)
-            for name, shape in self.shapes.items()
+            for name, shape in self.sizes.items()
         }
 
     def apply(self, variables, images):
@@ -82,7 +89,7 @@ class DenseNet(Double):
     """Two dense layers: safe inside a `scan` on CPUs too."""
 
     @property
-    def shapes(self):
+    def sizes(self):
         pixels = int(np.prod(self.input_spec.size)) * 3
         return {
             "hidden.kernel": (pixels, self.width),
@@ -106,7 +113,7 @@ class ConvNet(Double):
     state_names = frozenset({"norm.mean", "norm.var"})
 
     @property
-    def shapes(self):
+    def sizes(self):
         return {
             "conv.kernel": (3, 3, 3, self.width),
             "norm.scale": (self.width,),

@@ -38,7 +38,7 @@ def run(train, tmp_path):
     """Trains with a checkpoint after every epoch, until `stop` if given."""
 
     def call(stop=None, folder=tmp_path / "population", **options):
-        def on_epoch(epoch, _):
+        def on_point(epoch, _):
             if epoch == stop:
                 raise Stop
 
@@ -51,7 +51,7 @@ def run(train, tmp_path):
         return train(
             checkpoint_dir=folder,
             checkpoint_seconds=0.0,
-            on_epoch=on_epoch,
+            on_point=on_point,
             **options,
         )
 
@@ -82,7 +82,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(run, assert_same, tmp_path, opti
 def test_a_finished_run_is_read_and_not_run_again(run, assert_same, monkeypatch):
     whole = run()
     monkeypatch.setattr(
-        "jaxbench.training.runners.LoopRunner.run_epoch",
+        "jaxbench.training.loop.LoopRunner.run",
         lambda *_: pytest.fail("trained again"),
     )
     assert_same(whole, run())
@@ -150,13 +150,14 @@ def test_short_runs_neither_save_nor_import_orbax(train, tmp_path, monkeypatch):
 
 SCRIPT = """
 from tests.training.doubles import DenseNet, make_images
-from jaxbench.training import HyperParameters, Recipe, train_population
+from jaxbench.training import HyperParameters, Recipe, TrainingImages, train_population
 train_population(
     DenseNet("dense", drop_rate=0.2), "adamw",
     (HyperParameters(0.01, 0.01, seed=1), HyperParameters(0.02, seed=2)),
-    *make_images(), Recipe(epochs={epochs}, batch_size=16, warmup_epochs=0.5),
+    TrainingImages(*make_images()),
+    Recipe(epochs={epochs}, batch_size=16, warmup_epochs=0.5),
     checkpoint_dir={folder!r}, checkpoint_seconds=0.0,
-    on_epoch=lambda epoch, _: print(epoch, flush=True),
+    on_point=lambda epoch, _: print(epoch, flush=True),
 )
 """
 

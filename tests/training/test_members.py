@@ -1,7 +1,16 @@
+import jax
 import numpy as np
+import pytest
 
-from jaxbench.training import HyperParameters
-from jaxbench.training.members import epoch_order, initial_variables, member_scalars
+from jaxbench.errors import UserError
+from jaxbench.training import OPTIMIZERS, Hyper, HyperParameters, Recipe
+from jaxbench.training.members import (
+    MemberScalars,
+    epoch_order,
+    initial_variables,
+    member_problems,
+    member_scalars,
+)
 from tests.training.doubles import ConvNet
 
 
@@ -32,10 +41,50 @@ def test_seed_decides_the_initial_weights():
 
 
 def test_scalars_have_the_dtypes_that_programs_are_compiled_for():
-    scalars = member_scalars(HyperParameters(0.1, 1.0, seed=2**32 - 1))
-    assert [str(np.asarray(s).dtype) for s in scalars] == [
-        "float32",
-        "float32",
-        "uint32",
-    ]
+    member = HyperParameters(0.1, 1.0, seed=2**32 - 1, options={"beta1": 0.5})
+    adamw = OPTIMIZERS["adamw"]
+    scalars = member_scalars(member, adamw, Recipe(label_smoothing=0.25))
+    types = jax.tree.map(lambda scalar: str(scalar.dtype), scalars)
+    options = dict.fromkeys(adamw.options, "float32")
+    hyper = Hyper("float32", "float32", options)
+    assert types == MemberScalars(hyper, "float32", "float32", "uint32")
     assert int(scalars.seed) == 2**32 - 1
+    assert float(scalars.label_smoothing) == 0.25
+    assert float(scalars.hyper.options["beta1"]) == 0.5
+    assert float(scalars.hyper.options["beta2"]) == np.float32(0.999)
+
+
+def test_a_members_own_smoothing_and_decay_go_before_the_recipes():
+    recipe = Recipe(label_smoothing=0.25, ema_decay=0.5)
+    own = HyperParameters(0.1, label_smoothing=0.0, ema_decay=0.75)
+    for member, expected in ((HyperParameters(0.1), (0.25, 0.5)), (own, (0.0, 0.75))):
+        scalars = member_scalars(member, OPTIMIZERS["sgd"], recipe)
+        assert (scalars.label_smoothing, scalars.ema_decay) == expected
+
+
+def test_settings_hold_what_was_given_and_equal_members_are_equal():
+    member = HyperParameters(0.1, options={"b": 1.0, "a": 2.0})
+    assert member == HyperParameters(0.1, options={"a": 2.0, "b": 1.0})
+    assert list(member.settings()) == [
+        "learning_rate",
+        "weight_decay",
+        "seed",
+        "a",
+        "b",
+    ]
+
+
+def test_all_values_out_of_range_are_named_at_once():
+    with pytest.raises(UserError) as caught:
+        HyperParameters(
+            np.nan, -1.0, -1, label_smoothing=1.0, options={"beta1": np.inf}
+        )
+    for name in ("learning_rate", "weight_decay", "seed", "label_smoothing", "beta1"):
+        assert f"{name} is" in str(caught.value)
+
+
+def test_what_an_optimizer_or_recipe_does_not_have_is_named():
+    members = [HyperParameters(0.1, options={"beta": 0.9}, ema_decay=0.9)]
+    first, second = member_problems(members, OPTIMIZERS["adamw"], Recipe())
+    assert "did you mean 'beta" in first
+    assert "averages no weights" in second

@@ -1,4 +1,13 @@
-"""Each row of the table against its formula in NumPy float64."""
+"""Each row of the table against the same optimizer in other people's code.
+
+The trajectories in `trajectories/` come from `scripts/make_trajectories.py`: 20 steps
+in float64 of torch, timm or pytorch_optimizer. A row without one fails.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,136 +16,249 @@ import optax
 import pytest
 
 from jaxbench.errors import UserError
-from jaxbench.training import OPTIMIZERS, Hyper, get_optimizer
+from jaxbench.training.optimizers import (
+    OPTIMIZERS,
+    Hyper,
+    Leaves,
+    get_optimizer,
+    hyper_for,
+)
+from jaxbench.training.optimizers.kernels import occasionally
+from tests.training.trajectories import problem
 
-STEPS = 20
-MASK = {"bias": False, "kernel": True}
-RNG = np.random.default_rng(0)
-START = {"bias": RNG.normal(size=3), "kernel": RNG.normal(size=(4, 3))}
-GRADIENTS = [
-    {name: RNG.normal(size=value.shape) for name, value in START.items()}
-    for _ in range(STEPS)
-]
+FOLDER = Path(__file__).parent / "trajectories"
+LEAVES = Leaves(problem.DECAY, problem.OUTPUT)
 
-
-def rate(step, peak):
-    return peak * (1 - step / STEPS)
-
-
-def sgd(p, gradients, rates, decay):
-    momentum = 0.0
-    for g, eta in zip(gradients, rates, strict=True):
-        momentum = 0.9 * momentum + (g + decay * p)
-        p = p - eta * momentum
-    return p
+# float32 over 20 steps of at most 0.05; parameters are of order one.
+TOLERANCE = {"rtol": 2e-5, "atol": 5e-6}
+LOOSER = {
+    # The smallest of 18 eigenvalues are a thousandth of the largest: float32 has their
+    # eigenvectors to three or four digits. (In float64 it agrees to 4e-6.)
+    "soap": {"rtol": 1e-4, "atol": 5e-4},
+}
 
 
-def adamw(p, gradients, rates, decay):
-    m = v = 0.0
-    for t, (g, eta) in enumerate(zip(gradients, rates, strict=True), start=1):
-        p = p * (1 - eta * decay)  # torch's order of the two
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        p = p - eta * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-    return p
+class Reference(NamedTuple):
+    """One stored trajectory, and what it was made with."""
+
+    source: str
+    factors: np.ndarray
+    hyper: Hyper
+    parameters: dict[str, dict[str, np.ndarray]]
 
 
-def lion(p, gradients, rates, decay):
-    m = 0.0
-    for g, eta in zip(gradients, rates, strict=True):
-        p = p - eta * (np.sign(0.9 * m + 0.1 * g) + decay * p)
-        m = 0.99 * m + 0.01 * g
-    return p
-
-
-REFERENCES = {"sgd": sgd, "adamw": adamw, "lion": lion}
-
-
-def reference(name, peak, decay):
-    rates = [rate(step, peak) for step in range(STEPS)]
-    return {
-        leaf: REFERENCES[name](
-            start, [g[leaf] for g in GRADIENTS], rates, decay if MASK[leaf] else 0.0
-        )
-        for leaf, start in START.items()
-    }
+@functools.cache
+def reference(name):
+    with np.load(FOLDER / f"{name}.npz") as file:
+        arrays = dict(file)
+    parameters = {}
+    for key in arrays:
+        if "/" in key:
+            prefix, _, leaf = key.partition("/")
+            parameters.setdefault(prefix, {})[leaf] = arrays[key]
+    rates, options = arrays["rates"], json.loads(str(arrays["options"]))
+    hyper = hyper_for(
+        OPTIMIZERS[name], rates[0], float(arrays["weight_decay"]), **options
+    )
+    return Reference(str(arrays["source"]), rates / rates[0], hyper, parameters)
 
 
 def single(tree):
     return {name: jnp.asarray(value, jnp.float32) for name, value in tree.items()}
 
 
-def trajectory(name, peak, decay):
-    """The optimizer rebuilt in each step from scalars that may be traced."""
-    build = OPTIMIZERS[name].build
-    parameters = single(START)
-    state = build(Hyper(jnp.float32(0), jnp.float32(0)), MASK).init(parameters)
-    for step, gradient in enumerate(GRADIENTS):
-        tx = build(Hyper(rate(step, peak), decay), MASK)
-        # Optax itself is not written for JAX's strict promotion of dtypes.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = tx.update(single(gradient), state, parameters)
+START = single(problem.START)
+NOISE = jax.tree.map(lambda *steps: jnp.stack(steps), *map(single, problem.NOISE))
+
+
+class Followed(NamedTuple):
+    """Parameters after every step, and those to evaluate at the end."""
+
+    parameters: dict[str, jax.Array]
+    evaluated: dict[str, jax.Array]
+
+
+def trajectory(name, hyper, factors, noise, pull):
+    """The optimizer rebuilt in each step from scalars that are traced."""
+    row = OPTIMIZERS[name]
+    initial = hyper_for(row, 0.0, 0.0)
+
+    def transformation(hyper):
+        return optax.with_extra_args_support(row.build(hyper, LEAVES))
+
+    def step(carry, inputs):
+        parameters, state = carry
+        index, factor, noise = inputs
+        tx = transformation(hyper._replace(learning_rate=hyper.learning_rate * factor))
+        others = {"value": jnp.float32(1)}
+        if row.curvature_every:
+            # What is given in steps in which it is not due must not be looked at.
+            due = jnp.where(index % row.curvature_every == 0, 1, jnp.nan)
+            others["curvature"] = jax.tree.map(
+                lambda c: due * c, problem.curvature(noise)
+            )
+        slopes = problem.gradient(parameters, noise, pull)
+        updates, state = tx.update(slopes, state, parameters, **others)
         parameters = optax.apply_updates(parameters, updates)
-    return parameters, state
+        return (parameters, state), parameters
+
+    # Optax itself is not written for JAX's strict promotion of dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+        steps = (jnp.arange(problem.STEPS), factors, noise)
+        begin = (START, transformation(initial).init(START))
+        # The scan refuses a state whose structure, shapes or dtypes change.
+        (last, state), path = jax.lax.scan(step, begin, steps)
+        evaluated = row.evaluated(hyper, state, last) if row.evaluated else last
+    return Followed(path, evaluated)
 
 
-# float32 over 20 steps; parameters are of order one.
-TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
+@functools.cache
+def compiled(name, *, stacked):
+    run = functools.partial(trajectory, name)
+    if stacked:
+        run = jax.vmap(run, in_axes=(0, None, None, None))
+    # Most of the time of these tests is compilation.
+    return jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def follow(name, hyper, *, stacked=False, noise=NOISE, pull=problem.PULL):
+    factors = jnp.asarray(reference(name).factors, jnp.float32)
+    run = compiled(name, stacked=stacked)
+    return jax.device_get(run(hyper, factors, noise, jnp.float32(pull)))
+
+
+def varied(name):
+    """The reference's hyper-parameters, and others that differ in one each."""
+    base = reference(name).hyper
+    members = {
+        "reference": base,
+        "learning_rate": base._replace(learning_rate=base.learning_rate / 2),
+        "weight_decay": base._replace(weight_decay=jnp.float32(0)),
+    }
+    for option, value in base.options.items():
+        # Half of most epsilons is as invisible as the whole.
+        other = jnp.float32(0.1) if option == "epsilon" else value / 2
+        other = jnp.float32(10) if option == "delta" else other
+        members[option] = base._replace(options={**base.options, option: other})
+    return members
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_jitted_trajectory_follows_the_formula(name):
-    peak, decay = jnp.float32(0.05), jnp.float32(0.1)
-    got, _ = jax.jit(trajectory, static_argnums=0)(name, peak, decay)
-    for leaf, expected in reference(name, 0.05, 0.1).items():
-        np.testing.assert_allclose(got[leaf], expected, **TOLERANCE)
+def test_trajectory_follows_the_reference(name):
+    expected = reference(name)
+    got = follow(name, expected.hyper)
+    tolerance = LOOSER.get(name, TOLERANCE)
+    for step in problem.STORED:
+        for leaf, value in expected.parameters[f"{step}"].items():
+            np.testing.assert_allclose(
+                got.parameters[leaf][step - 1],
+                value,
+                **tolerance,
+                err_msg=f"{leaf} after step {step}, against {expected.source}",
+            )
+    assert ("evaluated" in expected.parameters) == (
+        OPTIMIZERS[name].evaluated is not None
+    )
+    for leaf, value in expected.parameters.get("evaluated", {}).items():
+        np.testing.assert_allclose(got.evaluated[leaf], value, **tolerance)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_decay_acts_on_masked_parameters_and_only_there(name):
-    run = jax.jit(trajectory, static_argnums=0)
-    without, _ = run(name, jnp.float32(0.05), jnp.float32(0.0))
-    decayed, _ = run(name, jnp.float32(0.05), jnp.float32(0.1))
-    np.testing.assert_array_equal(without["bias"], decayed["bias"])
-    assert np.abs(without["kernel"] - decayed["kernel"]).max() > 1e-3
+def test_vmap_over_all_hyper_parameters_equals_separate_runs_and_each_has_an_effect(
+    name,
+):
+    members = varied(name)
+    stack = jax.tree.map(lambda *values: jnp.stack(values), *members.values())
+    together = follow(name, stack, stacked=True)
+    tolerance = LOOSER.get(name, TOLERANCE)
+    alone = {key: follow(name, hyper) for key, hyper in members.items()}
+    for index, (key, path) in enumerate(alone.items()):
+        for leaf, expected in path.parameters.items():
+            got = together.parameters[leaf][index]
+            np.testing.assert_allclose(got, expected, **tolerance, err_msg=key)
+    for key in list(alone)[1:]:
+        differences = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(), alone["reference"], alone[key]
+        )
+        assert max(jax.tree.leaves(differences)) > 1e-6, key
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_vmap_over_hyper_parameters_equals_separate_runs(name):
-    peaks, decays = jnp.asarray([1e-3, 0.02, 0.3]), jnp.asarray([0.0, 0.1, 0.5])
-    run = jax.jit(jax.vmap(lambda peak, decay: trajectory(name, peak, decay)[0]))
-    together = run(peaks, decays)
-    for member, (peak, decay) in enumerate(zip(peaks, decays, strict=True)):
-        for leaf, expected in reference(name, float(peak), float(decay)).items():
-            np.testing.assert_allclose(together[leaf][member], expected, **TOLERANCE)
+def test_without_gradients_only_what_decays_moves(name):
+    still = jax.tree.map(jnp.zeros_like, NOISE)
+    path = follow(name, reference(name).hyper, noise=still, pull=0.0)
+    for leaf, start in START.items():
+        assert np.isfinite(path.parameters[leaf]).all()
+        stays = np.array_equal(path.parameters[leaf][-1], start)
+        assert stays != problem.DECAY[leaf], leaf
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_state_keeps_its_shapes_and_dtypes_and_ignores_the_hyper_parameters(name):
-    build, parameters = OPTIMIZERS[name].build, single(START)
-    states = [
-        build(Hyper(jnp.float32(a), jnp.float32(b)), MASK).init(parameters)
-        for a, b in ((0, 0), (0.1, 0.3))
-    ]
-    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+def test_the_first_state_ignores_the_hyper_parameters(name):
+    row = OPTIMIZERS[name]
+    other = {option: value / 2 for option, value in row.options.items()}
+    hypers = hyper_for(row, 0.0, 0.0), hyper_for(row, 0.1, 0.3, **other)
+    states = (row.build(hyper, LEAVES).init(START) for hyper in hypers)
     jax.tree.map(np.testing.assert_array_equal, *states)
-    _, after = jax.eval_shape(
-        lambda a, b: trajectory(name, a, b), jnp.float32(0.1), jnp.float32(0.3)
-    )
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), states[0]
-    )
+
+
+def test_lars_has_its_rate_within_the_momentum():
+    # Its trajectory, from timm, has a constant rate, which does not tell.
+    factors = 1 - np.arange(problem.STEPS) / problem.STEPS
+    hyper = hyper_for(OPTIMIZERS["lars"], 5.0, 0.1)
+    parameters = dict(problem.START)
+    momentum = dict.fromkeys(parameters, 0.0)
+    for factor, noise in zip(factors, problem.NOISE, strict=True):
+        slopes = problem.gradient(parameters, noise)
+        for leaf, g in slopes.items():
+            p = parameters[leaf]
+            if problem.DECAY[leaf]:
+                length = np.linalg.norm(p)
+                ratio = 0.001 * length / (np.linalg.norm(g) + 0.1 * length)
+                g = ratio * (g + 0.1 * p)
+            momentum[leaf] = 0.9 * momentum[leaf] + 5.0 * factor * g
+            parameters[leaf] = p - momentum[leaf]
+    run = compiled("lars", stacked=False)
+    pull = jnp.float32(problem.PULL)
+    got = run(hyper, jnp.asarray(factors, jnp.float32), NOISE, pull)
+    for leaf, expected in parameters.items():
+        np.testing.assert_allclose(got.parameters[leaf][-1], expected, **TOLERANCE)
+
+
+def test_what_is_due_occasionally_is_skipped_under_vmap_too():
+    calls = []
+
+    def expensive(operand):
+        jax.debug.callback(lambda: calls.append(1))
+        return operand + 1
+
+    run = jax.jit(jax.vmap(lambda due, x: occasionally(due, expensive, x), (0, None)))
+    for due in ([False, False], [True, False]):
+        calls.clear()
+        got = run(jnp.asarray(due), jnp.arange(3.0))
+        jax.effects_barrier()
+        assert bool(calls) == any(due)
+        for row, is_due in zip(got, due, strict=True):
+            np.testing.assert_array_equal(row, np.arange(3.0) + is_due)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_rows_carry_reference_defaults_and_documentation(name):
+def test_rows_carry_reference_defaults_title_and_documentation(name):
     row = OPTIMIZERS[name]
     assert row.name == name
+    assert row.title
     assert row.reference.startswith("https://")
     assert row.reference in (row.build.__doc__ or "")
     assert set(row.defaults) == {"learning_rate", "weight_decay"}
     assert row.defaults["learning_rate"] > 0
 
 
+def test_every_trajectory_belongs_to_a_row():
+    assert {path.stem for path in FOLDER.glob("*.npz")} == set(OPTIMIZERS)
+
+
 def test_an_unknown_name_gets_a_suggestion():
     with pytest.raises(UserError, match="did you mean 'adamw'"):
         get_optimizer("adam_w")
+    with pytest.raises(UserError, match=r"option of adam .*did you mean 'beta1'"):
+        hyper_for(OPTIMIZERS["adam"], 1e-3, 0.0, beta_1=0.5)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxbench.training import OPTIMIZERS, HyperParameters, Recipe
-from jaxbench.training.runners import LoopRunner, VmapRunner
+from jaxbench.training.loop import LoopRunner
+from jaxbench.training.stacked import StackedRunner
 from tests.training.conftest import MEMBERS
 from tests.training.doubles import ConvNet, DenseNet, make_images
 
@@ -71,17 +72,17 @@ def test_several_steps_in_a_call_agree_and_stop_at_the_end_of_the_epoch(
 
 def test_the_default_is_the_loop_on_a_cpu_and_vmap_over_a_mesh(train, monkeypatch):
     ran = []
-    for runner in (LoopRunner, VmapRunner):
-        original = runner.run_epoch
+    for runner in (LoopRunner, StackedRunner):
+        original = runner.run
 
         def spy(self, *arguments, original=original):
             ran.append(type(self))
             original(self, *arguments)
 
-        monkeypatch.setattr(runner, "run_epoch", spy)
+        monkeypatch.setattr(runner, "run", spy)
     train(**AUGMENTED)
     train(**AUGMENTED, mesh=make_mesh(2))
-    assert ran == [LoopRunner, VmapRunner]
+    assert ran == [LoopRunner, StackedRunner]
 
 
 WILD = HyperParameters(1e30, 0.0, seed=5)
@@ -128,12 +129,12 @@ def test_the_frozen_variables_are_those_before_the_offending_step(train):
     recipe = Recipe(epochs=6, batch_size=16, warmup_epochs=0.0)
     seen = []
 
-    def run_epoch(self, epoch, active, original=LoopRunner.run_epoch):
-        original(self, epoch, active)
+    def run(self, begin, stop, active, original=LoopRunner.run):
+        original(self, begin, stop, active)
         seen.append(jax.device_get(self.variables(0)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LoopRunner, "run_epoch", run_epoch)
+        patch.setattr(LoopRunner, "run", run)
         result = train(
             DenseNet("dense"), members=(WILD,), recipe=recipe, data=(images, labels)
         )
@@ -152,7 +153,7 @@ def test_a_population_that_has_all_diverged_stops(train):
         DenseNet("dense"),
         members=(WILD, WILD),
         recipe=recipe,
-        on_epoch=lambda epoch, _: epochs.append(epoch),
+        on_point=lambda epoch, _: epochs.append(epoch),
     )
     assert epochs == [0]
     assert None not in result.diverged_step

@@ -1,10 +1,6 @@
 """The optimizers that a population can be trained with."""
 
-from jaxbench.training.optimizers.catalog import (
-    OPTIMIZERS,
-    Hyper,
-    Optimizer,
-    get_optimizer,
-)
+from jaxbench.training.optimizers.base import Hyper, Leaves, Optimizer
+from jaxbench.training.optimizers.catalog import OPTIMIZERS, get_optimizer, hyper_for
 
-__all__ = ["OPTIMIZERS", "Hyper", "Optimizer", "get_optimizer"]
+__all__ = ["OPTIMIZERS", "Hyper", "Leaves", "Optimizer", "get_optimizer", "hyper_for"]

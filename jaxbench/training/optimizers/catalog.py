@@ -6,151 +6,321 @@ the scalars trains several members at once. (`optax.inject_hyperparams` keeps th
 the optimizer's state instead; that fails for some transformations and silently
 differs for others.)
 
-In the formulae of this file, t counts steps from 1, g is the gradient, eta the learning
-rate of the step, lambda the weight decay, which is zero for parameters that are not to
-decay, and every operation is elementwise.
+The first twenty are those of arXiv 2410.06373, in its order and with its conventions:
+where its decay is coupled or decoupled, and the constants of its code. Their rates and
+decays are the most frequent of the best that it found on CIFAR-100.
 
-To add an optimizer: a function from `Hyper` and a mask to an
-`optax.GradientTransformation`, and a row in `OPTIMIZERS`. The tests ask each row for an
+To add an optimizer: a function from `Hyper` and `Leaves` to an
+`optax.GradientTransformation`, and a row here. The tests ask each row for an
 independent trajectory.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
 
-import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from jaxbench.errors import UserError, unknown_name
+from jaxbench.training.optimizers.adabound import adabound
+from jaxbench.training.optimizers.adam import adafactor, adam, adamax, adamw, adopt
+from jaxbench.training.optimizers.adan import adan
+from jaxbench.training.optimizers.base import Hyper, Leaves, Optimizer
+from jaxbench.training.optimizers.descent import adadelta, adagrad, lion, rmsprop, sgd
+from jaxbench.training.optimizers.layerwise import lamb, lars, novograd
+from jaxbench.training.optimizers.mars import mars
+from jaxbench.training.optimizers.muon import muon
+from jaxbench.training.optimizers.nadam import nadam
+from jaxbench.training.optimizers.prodigy import prodigy
+from jaxbench.training.optimizers.projection import adamp, sgdp
+from jaxbench.training.optimizers.rectified import adabelief, radam
+from jaxbench.training.optimizers.schedule_free import averaged, schedule_free_adamw
+from jaxbench.training.optimizers.soap import soap
+from jaxbench.training.optimizers.sophia import CURVATURE_EVERY, sophia
+
+_ADAM = MappingProxyType({"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8})
+_PROJECTION = MappingProxyType({"epsilon": 1e-8, "delta": 0.1, "wd_ratio": 0.1})
 
 
-class Hyper(NamedTuple):
-    """The hyper-parameters of one step, float32 scalars that may be traced.
-
-    Attributes:
-        learning_rate: As scheduled for this step.
-        weight_decay: Of the parameters that decay.
-    """
-
-    learning_rate: Float[Array, ""]
-    weight_decay: Float[Array, ""]
-
-
-DecayMask = Mapping[str, bool]
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """One row of the table.
-
-    Attributes:
-        name: Its name in `OPTIMIZERS`.
-        build: From the step's hyper-parameters and the mask of the parameters that
-            decay (name to bool, with the structure of the parameters) to the
-            transformation. Its state must depend on the parameters only: neither
-            shapes nor initial values may come from the hyper-parameters.
-        reference: Address of the paper that defines it.
-        defaults: `learning_rate` and `weight_decay` to start a search from.
-    """
-
-    name: str
-    build: Callable[[Hyper, DecayMask], optax.GradientTransformation]
-    reference: str
-    defaults: Mapping[str, float] = field(compare=False)
-
-
-def sgd(hyper: Hyper, mask: DecayMask) -> optax.GradientTransformation:
-    """Stochastic gradient descent with heavy-ball momentum and coupled decay.
-
-        d_t = g_t + lambda p_{t-1}
-        m_t = 0.9 m_{t-1} + d_t,  m_0 = 0
-        p_t = p_{t-1} - eta_t m_t
-
-    Sutskever et al. (2013), https://proceedings.mlr.press/v28/sutskever13.html, in the
-    form of torch: the rate stands outside the momentum, so that a change of rate acts
-    at once; the momentum is not damped; the decay passes through it (L2 penalty).
-    """
-    return optax.chain(
-        optax.add_decayed_weights(hyper.weight_decay, mask=mask),
-        optax.trace(decay=0.9, nesterov=False),
-        _descend(hyper),
-    )
-
-
-def adamw(hyper: Hyper, mask: DecayMask) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay.
-
-        m_t = 0.9 m_{t-1} + 0.1 g_t
-        v_t = 0.999 v_{t-1} + 0.001 g_t^2
-        p_t = p_{t-1} - eta_t (m'_t / (sqrt(v'_t) + 1e-8) + lambda p_{t-1})
-        with m'_t = m_t / (1 - 0.9^t) and v'_t = v_t / (1 - 0.999^t)
-
-    Loshchilov & Hutter (2019), algorithm 2, https://arxiv.org/abs/1711.05101. As in
-    torch and optax, and other than in the paper, the decay is multiplied by the whole
-    learning rate and not by its schedule alone.
-    """
-    return optax.chain(
-        optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
-        optax.add_decayed_weights(hyper.weight_decay, mask=mask),
-        _descend(hyper),
-    )
-
-
-def lion(hyper: Hyper, mask: DecayMask) -> optax.GradientTransformation:
-    """Sign of an interpolated momentum, with decoupled weight decay.
-
-        u_t = sign(0.9 m_{t-1} + 0.1 g_t)
-        m_t = 0.99 m_{t-1} + 0.01 g_t,  m_0 = 0
-        p_t = p_{t-1} - eta_t (u_t + lambda p_{t-1})
-
-    Chen et al. (2023), algorithm 2, https://arxiv.org/abs/2302.06675; no deviation. The
-    paper advises a rate 3 to 10 times smaller than AdamW's and a decay as many times
-    larger.
-    """
-    return optax.chain(
-        optax.scale_by_lion(b1=0.9, b2=0.99),
-        optax.add_decayed_weights(hyper.weight_decay, mask=mask),
-        _descend(hyper),
-    )
-
-
-def _descend(hyper: Hyper) -> optax.GradientTransformation:
-    """Turns a direction of ascent into a step of the traced learning rate."""
-    return optax.stateless(
-        lambda updates, _: jax.tree.map(lambda u: -hyper.learning_rate * u, updates)
-    )
-
-
-def _row(build, reference: str, *, learning_rate: float, weight_decay: float):
+def _row(
+    build: Callable[[Hyper, Leaves], optax.GradientTransformation],
+    title: str,
+    reference: str,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    options: Mapping[str, float],
+    **others,
+) -> Optimizer:
     defaults = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    return Optimizer(build.__name__, build, reference, MappingProxyType(defaults))
+    return Optimizer(
+        build.__name__,
+        build,
+        reference,
+        MappingProxyType(defaults),
+        MappingProxyType(dict(options)),
+        title,
+        **others,
+    )
 
 
-_ROWS = (
+_FIXED_RATE = (
     _row(
         sgd,
+        "SGD-M",
         "https://proceedings.mlr.press/v28/sutskever13.html",
         learning_rate=0.1,
-        weight_decay=5e-4,
+        weight_decay=1e-4,
+        options={"momentum": 0.9},
+        decoupled=False,
     ),
     _row(
-        adamw,
-        "https://arxiv.org/abs/1711.05101",
-        learning_rate=1e-3,
-        weight_decay=0.05,
+        sgdp,
+        "SGDP",
+        "https://arxiv.org/abs/2006.08217",
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        options={"momentum": 0.9, **_PROJECTION},
     ),
     _row(
         lion,
+        "LION",
         "https://arxiv.org/abs/2302.06675",
         learning_rate=1e-4,
-        weight_decay=0.5,
+        weight_decay=0.0,
+        options={"beta1": 0.9, "beta2": 0.99},
     ),
 )
 
-OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType({row.name: row for row in _ROWS})
+_ADAPTIVE_WITH_MOMENTUM = (
+    _row(
+        adam,
+        "Adam",
+        "https://arxiv.org/abs/1412.6980",
+        learning_rate=5e-4,
+        weight_decay=1e-8,
+        options=_ADAM,
+        decoupled=False,
+    ),
+    _row(
+        adamax,
+        "Adamax",
+        "https://arxiv.org/abs/1412.6980",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        options=_ADAM,
+        decoupled=False,
+    ),
+    _row(
+        nadam,
+        "NAdam",
+        "https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
+        learning_rate=5e-4,
+        weight_decay=0.0,
+        options={**_ADAM, "momentum_decay": 4e-3},
+        decoupled=False,
+    ),
+    _row(
+        adamw,
+        "AdamW",
+        "https://arxiv.org/abs/1711.05101",
+        learning_rate=5e-4,
+        weight_decay=0.05,
+        options=_ADAM,
+    ),
+    _row(
+        lamb,
+        "LAMB",
+        "https://arxiv.org/abs/1904.00962",
+        learning_rate=5e-3,
+        weight_decay=0.05,
+        options={**_ADAM, "epsilon": 1e-6, "max_grad_norm": 1.0},
+    ),
+    _row(
+        radam,
+        "RAdam",
+        "https://arxiv.org/abs/1908.03265",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        options=_ADAM,
+    ),
+    _row(
+        adamp,
+        "AdamP",
+        "https://arxiv.org/abs/2006.08217",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        options={**_ADAM, **_PROJECTION},
+    ),
+    _row(
+        adan,
+        "Adan",
+        "https://arxiv.org/abs/2208.06677",
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        options={
+            "beta1": 0.98,
+            "beta2": 0.92,
+            "beta3": 0.99,
+            "epsilon": 1e-8,
+            "max_grad_norm": 5.0,
+        },
+    ),
+)
+
+_ESTIMATED_RATE = (
+    _row(
+        adabound,
+        "AdaBound",
+        "https://arxiv.org/abs/1902.09843",
+        learning_rate=5e-4,
+        weight_decay=1e-4,
+        options={**_ADAM, "final_learning_rate": 0.1, "gamma": 1e-3},
+    ),
+    _row(
+        lars,
+        "LARS",
+        "https://arxiv.org/abs/1708.03888",
+        learning_rate=1.2,
+        weight_decay=1e-6,
+        options={"momentum": 0.9, "trust": 1e-3},
+    ),
+    _row(
+        adafactor,
+        "AdaFactor",
+        "https://arxiv.org/abs/1804.04235",
+        learning_rate=5e-4,
+        weight_decay=0.01,
+        options={"decay_rate": 0.8, "epsilon": 1e-30, "clip_threshold": 1.0},
+    ),
+    _row(
+        adabelief,
+        "AdaBelief",
+        "https://arxiv.org/abs/2010.07468",
+        learning_rate=5e-3,
+        weight_decay=0.01,
+        options={**_ADAM, "epsilon": 1e-16},
+    ),
+    _row(
+        novograd,
+        "NovoGrad",
+        "https://arxiv.org/abs/1905.11286",
+        learning_rate=2e-3,
+        weight_decay=0.01,
+        options={"beta1": 0.95, "beta2": 0.98, "epsilon": 1e-8},
+    ),
+    _row(
+        sophia,
+        "Sophia",
+        "https://arxiv.org/abs/2305.14342",
+        learning_rate=1e-4,
+        weight_decay=0.1,
+        options={"beta1": 0.965, "beta2": 0.99, "rho": 0.04},
+        curvature_every=CURVATURE_EVERY,
+    ),
+)
+
+_ADAPTIVE_WITHOUT_MOMENTUM = (
+    _row(
+        adagrad,
+        "AdaGrad",
+        "https://jmlr.org/papers/v12/duchi11a.html",
+        learning_rate=5e-4,
+        weight_decay=1e-4,
+        options={"epsilon": 1e-10},
+        decoupled=False,
+    ),
+    _row(
+        adadelta,
+        "AdaDelta",
+        "https://arxiv.org/abs/1212.5701",
+        learning_rate=2.0,
+        weight_decay=0.0,
+        options={"rho": 0.9, "epsilon": 1e-6},
+        decoupled=False,
+    ),
+    _row(
+        rmsprop,
+        "RMSProp",
+        "https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf",
+        learning_rate=5e-4,
+        weight_decay=0.0,
+        options={"alpha": 0.99, "epsilon": 1e-8},
+        decoupled=False,
+    ),
+)
+
+# Rates as their authors advise (Muon: as AdamW, see there), and the decay of AdamW.
+_LATER = (
+    _row(
+        muon,
+        "Muon",
+        "https://kellerjordan.github.io/posts/muon/",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        options={"momentum": 0.95, **_ADAM},
+    ),
+    _row(
+        soap,
+        "SOAP",
+        "https://arxiv.org/abs/2409.11321",
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        options={
+            "beta1": 0.95,
+            "beta2": 0.95,
+            "shampoo_beta": 0.95,
+            "epsilon": 1e-8,
+        },
+    ),
+    _row(
+        schedule_free_adamw,
+        "Schedule-Free AdamW",
+        "https://arxiv.org/abs/2405.15682",
+        learning_rate=2.5e-3,
+        weight_decay=0.05,
+        options=_ADAM,
+        evaluated=averaged,
+    ),
+    _row(
+        prodigy,
+        "Prodigy",
+        "https://arxiv.org/abs/2306.06101",
+        learning_rate=1.0,
+        weight_decay=0.05,
+        options={**_ADAM, "d0": 1e-6, "d_coef": 1.0},
+    ),
+    _row(
+        adopt,
+        "ADOPT",
+        "https://arxiv.org/abs/2411.02853",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        options={"beta1": 0.9, "beta2": 0.9999, "epsilon": 1e-6},
+    ),
+    _row(
+        mars,
+        "MARS",
+        "https://arxiv.org/abs/2411.10438",
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        options={"beta1": 0.95, "beta2": 0.99, "epsilon": 1e-8, "gamma": 0.025},
+    ),
+)
+
+OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
+    {
+        row.name: row
+        for rows in (
+            _FIXED_RATE,
+            _ADAPTIVE_WITH_MOMENTUM,
+            _ESTIMATED_RATE,
+            _ADAPTIVE_WITHOUT_MOMENTUM,
+            _LATER,
+        )
+        for row in rows
+    }
+)
 
 
 def get_optimizer(name: str) -> Optimizer:
@@ -162,3 +332,23 @@ def get_optimizer(name: str) -> Optimizer:
     if name not in OPTIMIZERS:
         raise UserError(unknown_name("optimizer", name, OPTIMIZERS))
     return OPTIMIZERS[name]
+
+
+def hyper_for(
+    optimizer: Optimizer, learning_rate: float, weight_decay: float, **options: float
+) -> Hyper:
+    """Hyper-parameters as arrays; options that are not given have the row's values.
+
+    Raises:
+        UserError: If the optimizer has no such option.
+    """
+    for name in options:
+        if name not in optimizer.options:
+            kind = f"option of {optimizer.name}"
+            raise UserError(unknown_name(kind, name, optimizer.options))
+    values = {**optimizer.options, **options}
+    return Hyper(
+        jnp.float32(learning_rate),
+        jnp.float32(weight_decay),
+        {name: jnp.float32(value) for name, value in values.items()},
+    )

@@ -1,0 +1,96 @@
+"""Weights that training starts from, and networks that it learns from."""
+
+import dataclasses
+
+from jaxbench.config import PRETRAINED, SubjectConfig, TeacherConfig, TrainConfig
+from jaxbench.errors import UserError
+from jaxbench.sweeps.subjects import Subject, file_digest, make_subjects
+from jaxbench.training import Start, Teacher
+from model_zoo import Pretrained, find_pretrained
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundStart:
+    """Trained weights that trials of a model start from, not read yet.
+
+    Attributes:
+        pretrained: The network that they fit: its head has its own classes.
+        digest: Of the file, or the name on the hub.
+    """
+
+    pretrained: Pretrained
+    digest: str
+
+
+def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
+    """Finds the weights that a table's `weights` means for a model.
+
+    Args:
+        train: The table, whose `weights` are given.
+        model: Name in the zoo.
+        num_classes: Of the dataset: what weights have that do not say themselves.
+
+    Raises:
+        UserError: If there are none.
+    """
+    assert train.weights is not None
+    source = None if train.weights == PRETRAINED else train.weights
+    try:
+        found = find_pretrained(model, source=source, image_size=train.image_size)
+        if found.declared_classes is None:
+            found = find_pretrained(
+                model,
+                source=source,
+                image_size=train.image_size,
+                num_classes=num_classes,
+            )
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(f"weights of {model}: {error}") from error
+    path = found.path
+    digest = file_digest(path) if path else f"{PRETRAINED}:{found.classifier.name}"
+    return FoundStart(found, digest)
+
+
+def make_start(train: TrainConfig, model: str, num_classes: int) -> Start | None:
+    """The weights that trials of a model start from, read; None from scratch."""
+    if train.weights is None:
+        return None
+    found = find_start(train, model, num_classes)
+    name = f"{model} {train.weights} {found.digest}"
+    return Start(found.pretrained.load(), train.layer_decay, train.frozen, name)
+
+
+def make_teacher(train: TrainConfig, num_classes: int) -> Teacher | None:
+    """The network that trials learn from, with its weights, if there is one."""
+    subject = teacher_subject(train, num_classes)
+    if subject is None:
+        return None
+    classifier = subject.classifier()
+    name = f"{subject.name} {subject.weights} {subject.digest}"
+    return Teacher(classifier, subject.variables(classifier), name)
+
+
+def teacher_subject(train: TrainConfig, num_classes: int) -> Subject | None:
+    """The teacher as a model with given weights.
+
+    Raises:
+        UserError: If it is none, or several.
+    """
+    if train.teacher is None:
+        return None
+    entry = teacher_entry(train.teacher)
+    found = list(make_subjects(entry, num_classes, train.dataset, None))
+    if len(found) != 1:
+        names = ", ".join(subject.name for subject in found) or "none"
+        raise UserError(
+            f"teacher {entry.name!r} with weights {entry.weights!r} stands for "
+            f"{names}; wanted exactly one network"
+        )
+    return found[0]
+
+
+def teacher_entry(teacher: TeacherConfig) -> SubjectConfig:
+    """The table of a teacher as that of a model that is evaluated."""
+    return SubjectConfig(
+        name=teacher.name, weights=teacher.weights, image_size=teacher.image_size
+    )

@@ -1,0 +1,215 @@
+"""From a `[train]` table to populations, and what each of them needs."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxbench.config import ExperimentConfig, GridConfig, TrainConfig
+from jaxbench.data import AUGMENTATIONS
+from jaxbench.errors import unknown_name
+from jaxbench.results import run_digest
+from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.starts import find_start, teacher_entry, teacher_subject
+from jaxbench.sweeps.subjects import check_subjects
+from jaxbench.training import (
+    LOSSES,
+    OPTIMIZERS,
+    RECIPES,
+    SHARED_OPTIONS,
+    Halving,
+    HyperParameters,
+    Recipe,
+    get_recipe,
+)
+from model_zoo import list_models
+
+# Part of every digest: a change that moves numbers raises it, and old runs are redone.
+NUMBERS_VERSION = 3
+
+# Keys of a table that change its recipe, where they are given.
+_RECIPE_KEYS = tuple(
+    field.name
+    for field in dataclasses.fields(Recipe)
+    if not field.name.startswith("distillation")
+)
+# Keys for which a zero in the file means none.
+_ZERO_IS_NONE = ("rand_augment", "clip_norm", "ema_decay")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training run: a point of a grid."""
+
+    train: TrainConfig
+    model: str
+    optimizer: str
+    hyper: HyperParameters
+    trial_id: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """Trials of one backbone and one optimizer, trained together."""
+
+    train: TrainConfig
+    model: str
+    optimizer: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def title(self) -> str:
+        """How it is called on the screen."""
+        return f"{self.model} + {self.optimizer}"
+
+
+def make_recipe(train: TrainConfig, limit: int | None = None) -> Recipe:
+    """The part of a training table that is the same for all of its trials.
+
+    Args:
+        train: The table.
+        limit: Images that a trial run is cut to: a batch is never larger.
+
+    Raises:
+        UserError: If the recipe does not exist, or a value does not fit the others.
+    """
+    given = {name: getattr(train, name) for name in _RECIPE_KEYS}
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name in _ZERO_IS_NONE:
+        if changes.get(name) == 0:
+            changes[name] = None
+    if train.teacher is not None:
+        changes |= {
+            "distillation": train.teacher.weight,
+            "distillation_kind": train.teacher.kind,
+            "distillation_temperature": train.teacher.temperature,
+        }
+    recipe = get_recipe(train.recipe)
+    if "epochs" in changes and "warmup_epochs" not in changes:
+        # A short run of a long recipe keeps its proportions.
+        longest = recipe.warmup_epochs * min(1.0, changes["epochs"] / recipe.epochs)
+        changes["warmup_epochs"] = longest
+    recipe = dataclasses.replace(recipe, **changes)
+    size = min(recipe.batch_size, limit or recipe.batch_size)
+    return dataclasses.replace(recipe, batch_size=size)
+
+
+def train_problems(train: TrainConfig) -> list[str]:
+    """Names in a table that do not exist, in words."""
+    known = list_models()
+    problems = [
+        unknown_name("model", pattern, known)
+        for pattern in train.models
+        if not list_models(pattern, pretrained=False)
+    ]
+    if train.recipe not in RECIPES:
+        problems.append(unknown_name("recipe", train.recipe, RECIPES))
+    if train.loss is not None and train.loss not in LOSSES:
+        problems.append(unknown_name("loss", train.loss, LOSSES))
+    problems += [
+        unknown_name("augmentation", name, AUGMENTATIONS)
+        for name in train.augmentations or ()
+        if name not in AUGMENTATIONS
+    ]
+    for name, grid in train.grid.items():
+        problems += _grid_problems(name, grid)
+    if train.teacher is not None:
+        problems += check_subjects((teacher_entry(train.teacher),))
+    return problems
+
+
+def _grid_problems(name: str, grid: GridConfig) -> Iterator[str]:
+    if name not in OPTIMIZERS:
+        yield unknown_name("optimizer", name, OPTIMIZERS)
+        return
+    own = OPTIMIZERS[name].options
+    known = ("learning_rate", "weight_decay", *SHARED_OPTIONS, *own)
+    for key in grid.options:
+        if key not in known:
+            yield unknown_name(f"hyper-parameter of {name}", key, known)
+
+
+def expand_populations(
+    config: ExperimentConfig, train: TrainConfig, datasets: Datasets
+) -> Iterator[Population]:
+    """Every population of a table, in the order of models and optimizers.
+
+    Raises:
+        UserError: If a recipe or hyper-parameter is out of range, or the teacher is
+            none.
+    """
+    source, validation = datasets.open(train.dataset), datasets.open(train.validation)
+    num_classes = len(source.class_names)
+    teacher = teacher_subject(train, num_classes)
+    shared: dict[str, Any] = {
+        "version": NUMBERS_VERSION,
+        "kind": "trial",
+        "dataset": source.fingerprint,
+        "validation": validation.fingerprint,
+        "num_classes": num_classes,
+        "image_size": train.image_size,
+        "dtype": train.dtype,
+        "on_error": config.on_error,
+        "recipe": dataclasses.asdict(make_recipe(train, config.limit)),
+        "images": train.images,
+        "validate_every": train.validate_every,
+        "halving": train.halving and train.halving.model_dump(mode="json"),
+        "start": [train.weights, train.layer_decay, list(train.frozen)],
+        "teacher": teacher.digest if teacher else None,
+    }
+    for model in expand_models(train.models):
+        if train.weights is not None:
+            shared["weights"] = find_start(train, model, num_classes).digest
+        for optimizer, grid in train.grid.items():
+            points = grid_points(grid, train.seeds)
+            if train.halving is not None:
+                # Who goes on depends on who is there.
+                shared["grid"] = [point.settings() for point in points]
+            trials = tuple(_trial(shared, train, model, optimizer, p) for p in points)
+            yield Population(train, model, optimizer, trials)
+
+
+def grid_points(grid: GridConfig, seeds: tuple[int, ...]) -> list[HyperParameters]:
+    """The product of a grid's values, without repeats."""
+    names = tuple(grid.options)
+    points = itertools.product(
+        grid.learning_rate, grid.weight_decay, seeds, *grid.options.values()
+    )
+    found = []
+    for point in dict.fromkeys(points):
+        (rate, decay, *values), seed = point[:2] + point[3:], int(point[2])
+        options = dict(zip(names, values, strict=True))
+        common = {n: options.pop(n) for n in SHARED_OPTIONS if n in options}
+        found.append(HyperParameters(rate, decay, seed, options=options, **common))
+    return found
+
+
+def _trial(
+    shared: Mapping[str, Any],
+    train: TrainConfig,
+    model: str,
+    optimizer: str,
+    hyper: HyperParameters,
+) -> Trial:
+    payload = {"model": model, "optimizer": optimizer} | hyper.settings()
+    return Trial(train, model, optimizer, hyper, run_digest({**shared, **payload}))
+
+
+def expand_models(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The zoo's names that patterns stand for, without repeats."""
+    found = (
+        name for pattern in patterns for name in list_models(pattern, pretrained=False)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def make_halving(train: TrainConfig) -> Halving | None:
+    """How members that fall behind are stopped, if at all."""
+    if train.halving is None:
+        return None
+    return Halving(
+        train.halving.first_epoch,
+        train.halving.factor,
+        train.halving.metric,
+        maximize=train.halving.metric == "accuracy",
+    )

@@ -1,0 +1,191 @@
+"""From what `train_population` is given to what its runners work on."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxbench.data import ImageArrays
+from jaxbench.errors import UserError
+from jaxbench.training.data import TrainingData, training_data
+from jaxbench.training.halving import Halving
+from jaxbench.training.inputs import Augmentation
+from jaxbench.training.members import HyperParameters, Trainable, member_problems
+from jaxbench.training.optimizers import Optimizer
+from jaxbench.training.recipes import Recipe
+from jaxbench.training.specs import Distillation, GradientSpec, StepSpec, UpdateSpec
+from jaxbench.training.starts import (
+    Start,
+    frozen_names,
+    learning_rates,
+    output_names,
+    start_problems,
+)
+from jaxbench.training.tasks import Runner, Task
+from jaxbench.training.teachers import Teacher, teacher_problems
+
+
+def make_task(
+    classifier: Trainable,
+    optimizer: Optimizer,
+    members: Sequence[HyperParameters],
+    data: TrainingData | ImageArrays,
+    recipe: Recipe,
+    *,
+    begin: Start | None = None,
+    teacher: Teacher | None = None,
+    validate_every: int | None = None,
+    halving: Halving | None = None,
+    problems: Iterable[str] = (),
+) -> Task:
+    """Checks everything and puts it together.
+
+    Args:
+        classifier: As for `train_population`, and so are the others.
+        optimizer: See there.
+        members: See there.
+        data: See there.
+        recipe: See there.
+        begin: See there.
+        teacher: See there.
+        validate_every: See there.
+        halving: See there.
+        problems: What was found amiss already.
+
+    Raises:
+        UserError: If an argument does not fit the others; all such are named.
+    """
+    members, data, begin = tuple(members), training_data(data), begin or Start()
+    found = [
+        *_data_problems(classifier, members, data, recipe),
+        *member_problems(members, optimizer, recipe),
+        *start_problems(classifier, begin),
+        *teacher_problems(classifier, teacher, recipe),
+        *_average_problems(optimizer, recipe),
+        *problems,
+    ]
+    if validate_every is not None and validate_every < 1:
+        found.append(f"validate_every is {validate_every}, wanted 1 or more steps")
+    if found:
+        raise UserError(f"train_population: {'; '.join(found)}")
+    task = Task(
+        _step_spec(classifier, optimizer, recipe, begin, teacher),
+        members,
+        data,
+        recipe,
+        begin,
+        teacher,
+        longest_run=validate_every or len(data.labels) // recipe.batch_size,
+    )
+    if task.streamed and task.renews_statistics:
+        raise UserError(
+            f"train_population: {optimizer.name} is evaluated at other parameters than "
+            f"it trains at, so {classifier.name} needs its running statistics taken "
+            "anew, for which the images must be in memory; do not stream them"
+        )
+    return task
+
+
+def _step_spec(
+    classifier: Trainable,
+    optimizer: Optimizer,
+    recipe: Recipe,
+    begin: Start,
+    teacher: Teacher | None,
+) -> StepSpec:
+    distilled = None
+    if teacher is not None:
+        distilled = Distillation(
+            teacher.classifier,
+            recipe.distillation,
+            recipe.distillation_kind,
+            recipe.distillation_temperature,
+        )
+    return StepSpec(
+        GradientSpec(classifier, Augmentation.of(recipe), recipe.loss, distilled),
+        UpdateSpec(
+            optimizer,
+            recipe.clip_norm,
+            classifier.decay_names,
+            output_names(classifier),
+            learning_rates(classifier, begin),
+            averages=recipe.ema_decay is not None,
+        ),
+        frozen_names(classifier, begin),
+    )
+
+
+def validation_stops(
+    task: Task, validate_every: int | None, halving: Halving | None
+) -> tuple[int, ...]:
+    """Steps after which members are validated; the last is that of the training."""
+    total, epoch = task.total_steps, task.steps_per_epoch
+    rungs = halving.rungs(task.recipe.epochs) if halving else ()
+    stops = set(range(validate_every or epoch, total, validate_every or epoch))
+    return tuple(sorted({*stops, *(rung * epoch for rung in rungs), total}))
+
+
+def population_settings(
+    task: Task, runner: Runner, mesh: Mesh | None, halving: Halving | None
+) -> dict[str, Any]:
+    """What decides a population's numbers, for the folder of its checkpoints."""
+    gradient, update = task.spec.gradient, task.spec.update
+    shapes = [
+        (jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(runner.state)
+    ]
+    return {
+        "classifier": gradient.classifier.name,
+        "num_classes": gradient.classifier.num_classes,
+        "input_spec": asdict(gradient.classifier.input_spec),
+        "optimizer": update.optimizer.name,
+        "members": [member.settings() for member in task.members],
+        "recipe": asdict(task.recipe),
+        "start": [task.begin.name, task.begin.layer_decay, list(task.begin.frozen)],
+        "teacher": task.teacher and task.teacher.name,
+        "halving": asdict(halving) if halving else None,
+        "longest_run": task.longest_run,
+        "training_set": task.data.fingerprint(),
+        "strategy": runner.strategy,
+        "num_devices": mesh.size if mesh else 1,
+        "state": hashlib.blake2b(repr(shapes).encode(), digest_size=16).hexdigest(),
+    }
+
+
+def _data_problems(
+    classifier: Trainable,
+    members: Sequence[HyperParameters],
+    data: TrainingData,
+    recipe: Recipe,
+) -> Iterator[str]:
+    size, labels = tuple(classifier.input_spec.size), data.labels
+    if not members:
+        yield "there are no members; give at least one HyperParameters"
+    if tuple(data.size) != size:
+        yield (
+            f"images are {tuple(data.size)} (height, width), {classifier.name} wants "
+            f"{size}; load them with its input_spec"
+        )
+    if recipe.batch_size > len(labels):
+        yield (
+            f"batch_size is {recipe.batch_size} and there are {len(labels)} images, "
+            "so no batch can be filled; choose a smaller batch_size"
+        )
+    if len(labels) and not (
+        labels.min() >= 0 and labels.max() < classifier.num_classes
+    ):
+        yield (
+            f"labels span {labels.min()} to {labels.max()}, {classifier.name} has the "
+            f"classes 0 to {classifier.num_classes - 1}"
+        )
+
+
+def _average_problems(optimizer: Optimizer, recipe: Recipe) -> Iterator[str]:
+    if optimizer.evaluated is not None and recipe.ema_decay is not None:
+        yield (
+            f"{optimizer.name} averages its weights itself; take ema_decay out of the "
+            "recipe"
+        )
