@@ -124,6 +124,9 @@ class TrainConfig(_Table):
         image_size: Height and width in pixels; the model's own when None.
         dtype: What activations are computed in.
         strategy: How a population is compiled; "auto" chooses by backend.
+        max_members: Most trials in one population; a larger grid becomes several of
+            them. All of a grid's trials when None; their states and activations must
+            fit on the devices together, unless the strategy is "loop".
         images: "resident" on the device whole, "stream"ed; "auto" decides by size.
         validate_every: Steps between two points of a curve; an epoch's when None.
         halving: Stops what falls behind, if given.
@@ -157,6 +160,7 @@ class TrainConfig(_Table):
     image_size: Count | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     strategy: Literal["auto", "vmap", "unroll", "loop"] = "auto"
+    max_members: Count | None = None
     images: Literal["auto", "resident", "stream"] = "auto"
     validate_every: Count | None = None
     halving: HalvingConfig | None = None

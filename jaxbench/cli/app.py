@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from jaxbench.cli import inspect, work, zoo
+from jaxbench.cli import coupling, inspect, work, zoo
 from jaxbench.cli.display import errors
 from jaxbench.errors import UserError
 
@@ -47,6 +47,8 @@ for _command in (work.run, zoo.models, inspect.metrics, work.evaluate, work.swee
     app.command(rich_help_panel=None)(_guarded(_command))
 for _command in (inspect.results, inspect.report, inspect.compare, zoo.convert):
     app.command()(_guarded(_command))
+
+app.command()(_guarded(coupling.coupling))
 
 _data = typer.Typer(help="List, describe and prepare datasets.", no_args_is_help=True)
 for _name, _command in (

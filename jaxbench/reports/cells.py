@@ -1,5 +1,6 @@
 """How numbers and names are shown. Fractions become percent here and nowhere before."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,3 +99,35 @@ def text_cell(value: Any) -> Cell:
     if isinstance(value, float):
         return Cell(f"{value:g}", value)
     return Cell(str(value), value if isinstance(value, int) else str(value))
+
+
+def percent_cell(value: float) -> Cell:
+    """A fraction in percent; a dash where it is not finite."""
+    return _finite_cell(value, format_value(value, percent=True))
+
+
+def decimal_cell(value: float, digits: int) -> Cell:
+    """A number to some decimals."""
+    return _finite_cell(value, format_value(value, digits=digits))
+
+
+def number_cell(value: float) -> Cell:
+    """A setting, as short as it can be written."""
+    return _finite_cell(value, f"{value:g}")
+
+
+def significant_cell(value: float | None) -> Cell:
+    """A positive number to three digits or to the whole number."""
+    if value is None or not math.isfinite(value):
+        return Cell(MISSING, None)
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return Cell(f"{value:,.{digits}f}", value)
+
+
+def megabytes_cell(value: float | None) -> Cell:
+    """Bytes in units of a million."""
+    return significant_cell(None if value is None else value / 1e6)
+
+
+def _finite_cell(value: float, text: str) -> Cell:
+    return Cell(text, value) if math.isfinite(value) else Cell(MISSING, None)

@@ -16,11 +16,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxbench.reports.scatter_legend import (
+    group_colour,
+    marker_look,
+    scatter_legend,
+)
 from jaxbench.reports.style import (
     CARD,
     GRID,
     INK,
-    MARKERS,
     MUTED,
     PALETTE,
     grid_of_axes,
@@ -170,7 +174,8 @@ def heat_map(
     """
     marks = marks or {}
     height, width = values.shape
-    figure = new_figure(2.6 + 0.72 * max(2, width), 1.7 + 0.42 * max(2, height))
+    each = 0.72 if width <= 12 else 0.56
+    figure = new_figure(2.6 + each * max(2, width), 1.7 + 0.42 * max(2, height))
     axis = figure.subplots()
     if not height or not width:
         show_nothing(axis, _NOTHING)
@@ -225,25 +230,16 @@ def scatter(
     groups = _numbered(point.group for point in points)
     kinds = _numbered(point.kind for point in points)
     for point in points:
-        colour = _group_colour(groups[point.group], len(groups))
-        marker = MARKERS[kinds[point.kind] % len(MARKERS)]
-        axis.plot(
-            [point.x],
-            [point.y],
-            linestyle="none",
-            color=colour,
-            marker=marker,
-            markersize=8,
-            markeredgecolor=CARD,
-            markeredgewidth=0.7,
-        )
+        colour = group_colour(groups[point.group], len(groups))
+        look = marker_look(kinds[point.kind], colour)
+        axis.plot([point.x], [point.y], markersize=8, **look)
     _percent(axis, x=True)
     axis.set(xlabel=x_title, ylabel=y_title)
     axis.margins(0.08)
     if not points:
         show_nothing(axis, _NOTHING)
     elif len(groups) > 1 or len(kinds) > 1:
-        _scatter_legend(figure, groups, kinds, (group_title, kind_title))
+        scatter_legend(figure, groups, kinds, (group_title, kind_title))
     return figure
 
 
@@ -312,13 +308,15 @@ def learning_curves(
     *,
     percent: Sequence[str] = (),
     left_out: int = 0,
+    x_title: str = "Epoch",
 ) -> Figure:
-    """Curves over epochs, a panel a quantity and a line a trial.
+    """Curves over training, a panel a quantity and a line a trial.
 
     Args:
-        panels: x is the epoch.
+        panels: x is the epoch, or what `x_title` says.
         percent: Panels whose values are fractions to show in percent.
         left_out: How many trials are not shown, for the legend.
+        x_title: Title of the horizontal axis.
     """
     figure, axes = grid_of_axes(max(1, len(panels)), width=3.4)
     labels = _numbered(c.label for curves in panels.values() for c in curves)
@@ -327,8 +325,9 @@ def learning_curves(
             kept = _thinned(curve)
             style = line_style(labels[curve.label])
             axis.plot(kept.x, kept.y, label=label_text(kept.label), **style)
-        axis.set_title(label_text(name.replace("_", " ").capitalize()))
-        axis.set_xlabel("Epoch")
+        title = name.replace("_", " ")
+        axis.set_title(label_text(title[:1].upper() + title[1:]))
+        axis.set_xlabel(x_title)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name in percent:
             _percent(axis)
@@ -360,36 +359,3 @@ def _thinned(curve: Curve) -> Curve:
 
 def _numbered(names) -> dict[str, int]:
     return {name: index for index, name in enumerate(dict.fromkeys(names))}
-
-
-def _group_colour(index: int, count: int) -> str:
-    last = len(PALETTE) - 1
-    return PALETTE[index if count <= len(PALETTE) else min(index, last)]
-
-
-def _scatter_legend(
-    figure: Figure,
-    groups: Mapping[str, int],
-    kinds: Mapping[str, int],
-    titles: tuple[str, str],
-) -> None:
-    last = len(PALETTE) - 1
-    shared = len(groups) > len(PALETTE)
-    handles = [Line2D([], [], linestyle="none", label=f"{titles[0]}:")]
-    for name, index in groups.items():
-        if shared and index > last:
-            break
-        text = "others" if shared and index == last else label_text(name)
-        colour = PALETTE[index]
-        handles.append(
-            Line2D([], [], marker="o", color=colour, linestyle="", label=text)
-        )
-    if len(kinds) > 1:
-        handles.append(Line2D([], [], linestyle="none", label=f"{titles[1]}:"))
-    for name, index in kinds.items() if len(kinds) > 1 else ():
-        marker = MARKERS[index % len(MARKERS)]
-        text = label_text(name)
-        handles.append(
-            Line2D([], [], marker=marker, color=MUTED, linestyle="", label=text)
-        )
-    figure.legend(handles=handles, loc="outside right upper")

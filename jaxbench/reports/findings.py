@@ -1,12 +1,17 @@
 """What a reader should know first, in a sentence each, computed from the results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxbench.reports.cells import format_interval, format_value
+from jaxbench.reports.coupling import Sweep, marked_failures
+from jaxbench.reports.coupling_costs import ranking
 from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.tables import drops
+
+_TO_LOOK_AT = "Runs to look at"
+_SHOWN, _SHOWN_NAMES = 3, 6
 
 
 @dataclass(frozen=True)
@@ -19,8 +24,13 @@ class Finding:
     text: str
 
 
-def find(results: Results) -> list[Finding]:
-    """The findings that the results have numbers for, the most important first."""
+def find(results: Results, sweeps: Sequence[Sweep] = ()) -> list[Finding]:
+    """The findings that the results have numbers for, the most important first.
+
+    Args:
+        results: Every run.
+        sweeps: Their grids of optimizers and backbones, which have findings of theirs.
+    """
     makers: tuple[Callable[[Results], Iterator[Finding]], ...] = (
         _most_accurate,
         _best_calibrated,
@@ -29,7 +39,11 @@ def find(results: Results) -> list[Finding]:
         _best_detector,
         _lost,
     )
-    return [finding for maker in makers for finding in maker(results)]
+    found = [finding for maker in makers for finding in maker(results)]
+    coupled = [f for sweep in sweeps for f in (*_coupling(sweep), *_ranked(sweep))]
+    # What went wrong stands last.
+    place = len(found) - any(f.title == _TO_LOOK_AT for f in found)
+    return found[:place] + coupled + found[place:]
 
 
 def _most_accurate(results: Results) -> Iterator[Finding]:
@@ -139,7 +153,50 @@ def _lost(results: Results) -> Iterator[Finding]:
         text = "Training whose loss stopped being finite; marked in the figures."
     if any(parts):
         shown = ", ".join(filter(None, parts))
-        yield Finding("Runs to look at", shown, f"of {total:,} runs", text)
+        yield Finding(_TO_LOOK_AT, shown, f"of {total:,} runs", text)
+
+
+def _coupling(sweep: Sweep) -> Iterator[Finding]:
+    failures = marked_failures(sweep)
+    if failures is None or len(sweep.table.optimizers) < 2:
+        return
+    pairs = failures.pairs()
+    counts = {b: [o for o, c in pairs if c == b] for b in sweep.table.backbones}
+    failing = sorted((b for b in counts if counts[b]), key=lambda b: -len(counts[b]))
+    value = f"{len(pairs)} of {len(sweep.pairs)} pairs failed"
+    if not failing:
+        text = f"By the fitted rule, on {sweep.dataset}: no optimizer collapses."
+        yield Finding("Backbone-optimizer coupling", value, "no backbone", text)
+        return
+    shown = [f"{b} ({len(counts[b])})" for b in failing[:_SHOWN]]
+    more = f" and {len(failing) - _SHOWN} more" if len(failing) > _SHOWN else ""
+    worst = ", ".join(map(sweep.title, counts[failing[0]][:_SHOWN_NAMES]))
+    hidden = len(counts[failing[0]]) - _SHOWN_NAMES
+    worst += f" and {hidden} more" if hidden > 0 else ""
+    yield Finding(
+        "Backbone-optimizer coupling",
+        value,
+        ", ".join(shown) + more,
+        f"Optimizers that fail, by the fitted rule, on {sweep.dataset}. On "
+        f"{failing[0]}: {worst}.",
+    )
+
+
+def _ranked(sweep: Sweep) -> Iterator[Finding]:
+    found = ranking(sweep)
+    if found is None:
+        return
+    places = found[0]
+    best = [sweep.title(row.optimizer) for row in places if row.place == 1]
+    after = [sweep.title(row.optimizer) for row in places if row.place > 1]
+    text = (
+        "By accuracy, robustness of the settings, failures and cost over "
+        f"{len(sweep.table.backbones)} backbones, on {sweep.dataset}."
+    )
+    if after:
+        text += f" Then: {', '.join(after[:_SHOWN])}."
+    count = f"place 1 of {len(places)}"
+    yield Finding("Best-ranked optimizer", ", ".join(best), count, text)
 
 
 def _percent_value(row: Row, name: str) -> str:

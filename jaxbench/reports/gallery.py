@@ -4,16 +4,17 @@ A figure shows the best few of many models and says how many it leaves out. Read
 per-example columns is left to the two figures that need them, for the models shown.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from jaxbench.errors import UserError
 from jaxbench.metrics import reliability_bins, risk_coverage_curve
 from jaxbench.reports import figures
+from jaxbench.reports.coupling import Sweep
+from jaxbench.reports.coupling_costs import Costs
+from jaxbench.reports.coupling_gallery import coupling_exhibits
 from jaxbench.reports.entries import (
     Entry,
     Results,
@@ -21,32 +22,32 @@ from jaxbench.reports.entries import (
     clean_counterpart,
     corruption_of,
     diverged,
-    identity,
     is_number,
     mean,
 )
+from jaxbench.reports.exhibit import Exhibit
 from jaxbench.reports.figures import Curve, Point, Reliability
-from jaxbench.reports.metric_texts import METRIC_TEXTS
+from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
 from jaxbench.reports.tables import shifted_accuracy
 from jaxbench.results import ResultStore
 
+# Curves that say where the points of the others are.
+_AXES = ("step", "seconds")
+_PANELS = ("train_loss", "val_accuracy", "val_nll", "val_ece", "val_aurc")
 MAX_CURVES, MAX_PANELS, MAX_BARS, MAX_CORRUPTIONS = 8, 6, 15, 20
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """A figure, its name in a file, and how to read it."""
+def build_exhibits(
+    store: ResultStore, results: Results, studied: Sequence[tuple[Sweep, Costs]]
+) -> list[Exhibit]:
+    """Every figure that the results have something to show in.
 
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
-def build_exhibits(store: ResultStore, results: Results) -> list[Exhibit]:
-    """Every figure that the results have something to show in."""
+    Args:
+        store: Where they are.
+        results: What is in it.
+        studied: The grids of optimizers and backbones, and what they cost.
+    """
     makers: tuple[Callable[[ResultStore, Results], Exhibit | None], ...] = (
-        _heat_map,
         _scatter,
         _reliability,
         _risk_coverage,
@@ -55,47 +56,8 @@ def build_exhibits(store: ResultStore, results: Results) -> list[Exhibit]:
         _learning,
     )
     exhibits = (maker(store, results) for maker in makers)
-    return [exhibit for exhibit in exhibits if exhibit is not None]
-
-
-def _heat_map(_: ResultStore, results: Results) -> Exhibit | None:
-    pairs = [e for e in results.entries if e.optimizer is not None]
-    lost = {(r["model"], r["optimizer"]) for r in results.failures if r["optimizer"]}
-    rows = list(dict.fromkeys([e.model for e in pairs] + sorted(m for m, _ in lost)))
-    columns = list(
-        dict.fromkeys([e.optimizer or "" for e in pairs] + sorted(o for _, o in lost))
-    )
-    if len(rows) * len(columns) < 2:
-        return None
-    name, shown = _heat_metric(results, pairs)
-    values = np.full((len(rows), len(columns)), np.nan)
-    marks = {(rows.index(m), columns.index(o)): "failed" for m, o in lost}
-    for entry in pairs:
-        cell = rows.index(entry.model), columns.index(entry.optimizer or "")
-        value = _heat_value(results, entry, name)
-        values[cell] = value if is_number(value) else np.nan
-        marks.pop(cell, None)
-        if diverged(entry.trial):
-            marks[cell] = "diverged"
-    return Exhibit(
-        "optimizer_backbone",
-        "Optimizer and backbone",
-        f"{shown} of every pair, in percent. Each cell is the grid point with the best "
-        "validation accuracy, so the test images chose nothing. Diverged: the loss of "
-        "every trial of the pair stopped being finite. Failed: no trial finished.",
-        figures.heat_map(values, rows, columns, marks=marks, value_title=shown),
-    )
-
-
-def _heat_metric(results: Results, pairs: Sequence[Entry]) -> tuple[str, str]:
-    if any(is_number(results.clean_row(e).get("accuracy")) for e in pairs):
-        return "accuracy", f"Accuracy on {results.dataset}"
-    return "val_accuracy", "Validation accuracy"
-
-
-def _heat_value(results: Results, entry: Entry, name: str) -> float | None:
-    row = results.clean_row(entry) if name == "accuracy" else entry.trial or {}
-    return row.get(name)
+    shown = [exhibit for exhibit in exhibits if exhibit is not None]
+    return coupling_exhibits(results, studied) + shown
 
 
 def _scatter(_: ResultStore, results: Results) -> Exhibit | None:
@@ -231,33 +193,77 @@ def _ood(_: ResultStore, results: Results) -> Exhibit | None:
 
 
 def _learning(store: ResultStore, results: Results) -> Exhibit | None:
-    trials = _best(results.trials, lambda row: row.get("val_accuracy"))
-    lost = [row for row in trials if diverged(row)]
-    kept = [row for row in trials if not diverged(row)]
+    entries = [entry for entry in results.entries if entry.trial]
+    entries = _best(entries, lambda e: (e.trial or {}).get("val_accuracy"))
+    lost = [entry for entry in entries if diverged(entry.trial)]
+    kept = [entry for entry in entries if not diverged(entry.trial)]
     # One place is left for a trial that diverged: its curve tells when.
     shown = kept[: MAX_CURVES - bool(lost)]
     shown += lost[: MAX_CURVES - len(shown)]
+    read = list(_read_curves(store, shown))
+    in_epochs = all(_epochs(row, curves) is not None for _, row, curves in read)
     panels: dict[str, list[Curve]] = {}
-    for row in shown:
+    for label, row, curves in read:
+        x = _epochs(row, curves) if in_epochs else curves.get("step")
+        if x is None:
+            continue  # says neither its steps nor its epochs
+        for name in set(curves) - set(_AXES):
+            panels.setdefault(name, []).append(Curve(label, x, curves[name]))
+    if not panels:
+        return None
+    percent = [name for name in panels if name.endswith(("accuracy", "_ece"))]
+    x_title = "Epoch" if in_epochs else "Step"
+    return Exhibit(
+        "learning_curves",
+        "Learning curves",
+        "The best trial of each backbone and optimizer, those of the highest "
+        f"validation accuracy, by {x_title.lower()}. A line that stops has no finite "
+        "value any more.",
+        figures.learning_curves(
+            {_panel_title(n): panels[n] for n in sorted(panels, key=_panel_order)},
+            percent=[_panel_title(name) for name in percent],
+            left_out=len(entries) - len(shown),
+            x_title=x_title,
+        ),
+    )
+
+
+def _read_curves(
+    store: ResultStore, entries: Sequence[Entry]
+) -> Iterator[tuple[str, Row, dict[str, np.ndarray]]]:
+    """Label, row and curves of the entries that have some."""
+    for entry in entries:
+        row = entry.trial or {}
         try:
             curves = store.read(row["run_id"]).curves
         except UserError:
             continue  # a damaged part: named among the problems by the next reader
-        label = results.labels[identity(row)]
-        for name, values in curves.items():
-            epochs = np.arange(1, len(values) + 1, dtype=np.float64)
-            panels.setdefault(name, []).append(Curve(label, epochs, values))
-    if not panels:
-        return None
-    percent = [name for name in panels if name.endswith("accuracy")]
-    left_out = len(trials) - len(shown)
-    return Exhibit(
-        "learning_curves",
-        "Learning curves",
-        "The trials with the best validation accuracy by epoch. A line that stops has "
-        "no finite value any more.",
-        figures.learning_curves(panels, percent=percent, left_out=left_out),
-    )
+        if curves:
+            yield entry.label, row, curves
+
+
+def _epochs(row: Row, curves: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Epochs gone by at each point of a trial's curves; None where not known."""
+    if "step" in curves:
+        each = row.get("steps_per_epoch")
+        return curves["step"] / each if each else None
+    # A point an epoch, where nothing else is said.
+    return np.arange(1.0, max(map(len, curves.values())) + 1)
+
+
+def _panel_order(name: str) -> tuple[int, str]:
+    """Known curves in their order, others by name."""
+    return (_PANELS.index(name) if name in _PANELS else len(_PANELS), name)
+
+
+def _panel_title(name: str) -> str:
+    """`val_nll` is Validation NLL."""
+    metric = name.removeprefix("val_")
+    text = metric_text(metric)
+    heading = text.heading if text.meaning else metric.replace("_", " ")
+    if metric == name:
+        return heading
+    return f"Validation {heading if heading.isupper() else heading.lower()}"
 
 
 # Compiled once a shape: the models of a figure share the dataset, so once a figure.

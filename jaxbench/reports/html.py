@@ -12,9 +12,13 @@ import jinja2
 from markupsafe import Markup
 
 from jaxbench.errors import UserError
+from jaxbench.reports.coupling import Sweep, load_sweeps
+from jaxbench.reports.coupling_costs import Costs, read_costs
+from jaxbench.reports.coupling_sections import coupling_sections
 from jaxbench.reports.entries import Results, Row, load_results
+from jaxbench.reports.exhibit import Exhibit
 from jaxbench.reports.findings import find
-from jaxbench.reports.gallery import Exhibit, build_exhibits
+from jaxbench.reports.gallery import build_exhibits
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.style import inline_svg, render
 from jaxbench.reports.tables import (
@@ -95,12 +99,13 @@ def write_report(
         )
     target = Path(path)
     results = load_results(store)
-    exhibits = build_exhibits(store, results)
+    studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
+    exhibits = build_exhibits(store, results, studied)
     try:
         figures = [_figure(exhibit) for exhibit in exhibits]
         if figures_dir is not None:
             _write_figures(exhibits, Path(figures_dir), formats)
-        _write(target, _page(results, figures, title).encode())
+        _write(target, _page(results, studied, figures, title).encode())
     except OSError as error:
         raise UserError(
             f"the report cannot be written to {str(target)!r}: "
@@ -109,7 +114,12 @@ def write_report(
     return target
 
 
-def _page(results: Results, figures: list[dict[str, Any]], title: str | None) -> str:
+def _page(
+    results: Results,
+    studied: Sequence[tuple[Sweep, Costs]],
+    figures: list[dict[str, Any]],
+    title: str | None,
+) -> str:
     rows = [*results.evaluations, *results.trials, *results.failures]
     experiments = ", ".join(_distinct(rows, "experiment"))
     tables = {
@@ -127,7 +137,8 @@ def _page(results: Results, figures: list[dict[str, Any]], title: str | None) ->
         experiments=experiments,
         generated=now.strftime("%Y-%m-%d %H:%M UTC"),
         facts=_facts(results, rows),
-        findings=find(results),
+        findings=find(results, [sweep for sweep, _ in studied]),
+        coupling=_coupling(studied),
         tables={name: _table(name, t) for name, t in tables.items() if t.rows},
         figures=figures,
         failures=_failures(results),
@@ -163,6 +174,20 @@ def _figure(exhibit: Exhibit) -> dict[str, Any]:
 def _table(name: str, table: Table) -> dict[str, Any]:
     heading, caption = _TABLE_TEXTS[name]
     return {"heading": heading, "caption": caption, "table": table}
+
+
+def _coupling(studied: Sequence[tuple[Sweep, Costs]]) -> list[dict[str, Any]]:
+    """The tables of every grid of more than one pair."""
+    found = []
+    for number, (sweep, costs) in enumerate(studied):
+        if len(sweep.pairs) < 2:
+            continue
+        for section in coupling_sections(sweep, costs):
+            where = f" ({sweep.dataset})" if len(studied) > 1 else ""
+            name = f"{section.name}_{number + 1}" if number else section.name
+            heading = f"{section.heading}{where}"
+            found.append(section._asdict() | {"name": name, "heading": heading})
+    return found
 
 
 def _facts(results: Results, rows: Sequence[Row]) -> list[tuple[str, str]]:

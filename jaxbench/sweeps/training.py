@@ -162,11 +162,14 @@ def expand_populations(
             shared["weights"] = find_start(train, model, num_classes).digest
         for optimizer, grid in train.grid.items():
             points = grid_points(grid, train.seeds)
-            if train.halving is not None:
-                # Who goes on depends on who is there.
-                shared["grid"] = [point.settings() for point in points]
-            trials = tuple(_trial(shared, train, model, optimizer, p) for p in points)
-            yield Population(train, model, optimizer, trials)
+            size = train.max_members or len(points)
+            for first in range(0, len(points), size):
+                part = points[first : first + size]
+                if train.halving is not None:
+                    # Who goes on depends on who is there.
+                    shared["grid"] = [point.settings() for point in part]
+                trials = (_trial(shared, train, model, optimizer, p) for p in part)
+                yield Population(train, model, optimizer, tuple(trials))
 
 
 def grid_points(grid: GridConfig, seeds: tuple[int, ...]) -> list[HyperParameters]:

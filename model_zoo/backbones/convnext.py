@@ -212,7 +212,7 @@ class Block(nnx.Module):
         y = self.mlp(self.norm(self.conv_dw(x)))
         if self.gamma is not None:
             y = y * self.gamma[...].astype(self.dtype).reshape(1, 1, 1, -1)
-        return x + self.drop_path(y, rngs)
+        return self.drop_path.add(x, y, rngs)
 
 
 class Head(nnx.Module):

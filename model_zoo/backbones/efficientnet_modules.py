@@ -199,7 +199,7 @@ class Residual(nnx.Module):
 
     def join(self, x: Images, y: Maps, rngs: nnx.Rngs | None) -> Maps:
         """Adds the shortcut, if there is one."""
-        return x + self.drop_path(y, rngs) if self.skip else y
+        return self.drop_path.add(x, y, rngs) if self.skip else y
 
 
 class ConvBlock(Residual):

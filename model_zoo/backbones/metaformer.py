@@ -19,6 +19,7 @@ from model_zoo import architecture
 from model_zoo.architecture import Outputs, Settings
 from model_zoo.layers import initializers as init
 from model_zoo.layers.attention import attend
+from model_zoo.layers.fusion import joined
 from model_zoo.layers.initializers import Rule
 from model_zoo.layers.layer_scale import LayerScale
 from model_zoo.layers.linear import Conv, Linear, parameter
@@ -231,9 +232,10 @@ class Block(nnx.Module):
         if self.token_mixer is not None:
             y = self.token_mixer(y)
         y = _scaled(self.drop_path(y, rngs), self.layer_scale1)
-        x = _scaled(x, self.res_scale1) + y
+        x = joined(_scaled(x, self.res_scale1) + y, rngs)
         y = self.drop_path(self.mlp(self.norm2(x)), rngs)
-        return _scaled(x, self.res_scale2) + _scaled(y, self.layer_scale2)
+        y = _scaled(y, self.layer_scale2)
+        return joined(_scaled(x, self.res_scale2) + y, rngs)
 
 
 class StarReLU(nnx.Module):

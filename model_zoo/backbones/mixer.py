@@ -159,8 +159,8 @@ class MixerBlock(nnx.Module):
     def __call__(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         """Applies the block."""
         mixed = self.mlp_tokens(self.norm1(x).swapaxes(1, 2)).swapaxes(1, 2)
-        x = x + self.drop_path(mixed, rngs)
-        return x + self.drop_path(self.mlp_channels(self.norm2(x)), rngs)
+        x = self.drop_path.add(x, mixed, rngs)
+        return self.drop_path.add(x, self.mlp_channels(self.norm2(x)), rngs)
 
 
 class ResMlpBlock(nnx.Module):
@@ -186,9 +186,9 @@ class ResMlpBlock(nnx.Module):
     def __call__(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         """Applies the block."""
         mixed = self.linear_tokens(self.norm1(x).swapaxes(1, 2)).swapaxes(1, 2)
-        x = x + self.drop_path(self.ls1(mixed), rngs)
+        x = self.drop_path.add(x, self.ls1(mixed), rngs)
         mixed = self.mlp_channels(self.norm2(x))
-        return x + self.drop_path(self.ls2(mixed), rngs)
+        return self.drop_path.add(x, self.ls2(mixed), rngs)
 
 
 class GatedBlock(nnx.Module):
@@ -203,7 +203,7 @@ class GatedBlock(nnx.Module):
 
     def __call__(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         """Applies the block."""
-        return x + self.drop_path(self.mlp_channels(self.norm(x)), rngs)
+        return self.drop_path.add(x, self.mlp_channels(self.norm(x)), rngs)
 
 
 class GatedMlp(nnx.Module):

@@ -174,9 +174,9 @@ class Block(nnx.Module):
     def __call__(self, x: Maps, rngs: nnx.Rngs | None) -> Maps:
         """Applies the block."""
         y = self.layer_scale_1(self.attn(self.norm1(x)))
-        x = x + self.drop_path(y, rngs)
+        x = self.drop_path.add(x, y, rngs)
         y = self.layer_scale_2(self.mlp(self.norm2(x)))
-        return x + self.drop_path(y, rngs)
+        return self.drop_path.add(x, y, rngs)
 
 
 class GatedAggregation(nnx.Module):

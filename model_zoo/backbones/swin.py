@@ -236,8 +236,8 @@ class Block(nnx.Module):
         self, x: Float[Array, "n h w d"], rngs: nnx.Rngs | None
     ) -> Float[Array, "n h w d"]:
         """Applies the block to a grid of tokens."""
-        x = x + self.drop_path(self._mix(self.norm1(x)), rngs)
-        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+        x = self.drop_path.add(x, self._mix(self.norm1(x)), rngs)
+        return self.drop_path.add(x, self.mlp(self.norm2(x)), rngs)
 
     def _mix(self, x: Array) -> Array:
         """Attention after a cyclic shift, which is undone; padding comes after it."""

@@ -194,8 +194,8 @@ class Block(nnx.Module):
 
     def __call__(self, x: Maps, rngs: nnx.Rngs | None) -> Maps:
         """Applies the block."""
-        x = x + self.drop_path(self.attn(self.norm1(x)), rngs)
-        return x + self.drop_path(self.mlp(self.norm2(x)), rngs)
+        x = self.drop_path.add(x, self.attn(self.norm1(x)), rngs)
+        return self.drop_path.add(x, self.mlp(self.norm2(x)), rngs)
 
 
 class ConvolutionalGate(nnx.Module):

@@ -184,7 +184,7 @@ class Block(nnx.Module):
             y = self.pwconv2_norm(y)
         if self.layer_scale is not None:
             y = self.layer_scale(y)
-        return x + self.drop_path(y, rngs)
+        return self.drop_path.add(x, y, rngs)
 
 
 class DilatedConv(nnx.Module):

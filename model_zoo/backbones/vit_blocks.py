@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from model_zoo.layers.activations import ACTIVATIONS
 from model_zoo.layers.attention import attend
+from model_zoo.layers.fusion import joined
 from model_zoo.layers.layer_scale import LayerScale
 from model_zoo.layers.linear import Linear, parameter
 from model_zoo.layers.mlp import GluMlp, Mlp
@@ -218,9 +219,9 @@ class Block(nnx.Module):
     def __call__(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         """Applies the block."""
         y = _scaled(self.attn(self.norm1(x)), self.ls1)
-        x = x + self.drop_path(y, rngs)
+        x = self.drop_path.add(x, y, rngs)
         y = _scaled(self.mlp(self.norm2(x)), self.ls2)
-        return x + self.drop_path(y, rngs)
+        return self.drop_path.add(x, y, rngs)
 
 
 class PostNormBlock(nnx.Module):
@@ -237,8 +238,8 @@ class PostNormBlock(nnx.Module):
 
     def __call__(self, x: Tokens, rngs: nnx.Rngs | None) -> Tokens:
         """Applies the block."""
-        x = x + self.drop_path(self.norm1(self.attn(x)), rngs)
-        return x + self.drop_path(self.norm2(self.mlp(x)), rngs)
+        x = self.drop_path.add(x, self.norm1(self.attn(x)), rngs)
+        return self.drop_path.add(x, self.norm2(self.mlp(x)), rngs)
 
 
 class ParallelBlock(Mixing):
@@ -284,7 +285,7 @@ class ParallelBlock(Mixing):
             y = self.out_proj(jnp.concatenate([mixed, hidden], axis=-1))
         else:
             y = self.attn_out_proj(mixed) + self.mlp_out_proj(hidden)
-        return x + self.drop_path(_scaled(y, self.ls), rngs)
+        return self.drop_path.add(x, _scaled(y, self.ls), rngs)
 
 
 class DoubleBlock(nnx.Module):
@@ -305,7 +306,7 @@ class DoubleBlock(nnx.Module):
         """Applies the block; each branch is dropped by itself."""
         for branches in (self.attns, self.ffns):
             first, second = (self.drop_path(branch(x), rngs) for branch in branches)
-            x = x + (first + second)
+            x = joined(x + (first + second), rngs)
         return x
 
 

@@ -200,9 +200,9 @@ class Block(nnx.Module):
             gamma[...].astype(self.dtype).reshape(1, 1, 1, -1)
             for gamma in (self.gamma1, self.gamma2, self.gamma3)
         )
-        x = x + self.drop_path(gamma1 * self.attn(self.norm1(x)), rngs)
-        x = x + self.drop_path(gamma3 * self.local_mp(self.norm3(x)), rngs)
-        return x + self.drop_path(gamma2 * self.mlp(self.norm2(x)), rngs)
+        x = self.drop_path.add(x, gamma1 * self.attn(self.norm1(x)), rngs)
+        x = self.drop_path.add(x, gamma3 * self.local_mp(self.norm3(x)), rngs)
+        return self.drop_path.add(x, gamma2 * self.mlp(self.norm2(x)), rngs)
 
 
 class ChannelAttention(nnx.Module):

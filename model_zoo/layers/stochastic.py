@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from model_zoo.layers.fusion import joined
+
 
 class DropPath(nnx.Module):
     """Stochastic depth: drops a residual branch for whole examples.
@@ -49,6 +51,15 @@ class DropPath(nnx.Module):
             rngs.dropout(), keep, (x.shape[0],) + (1,) * (x.ndim - 1)
         )
         return jnp.where(mask, x / jnp.asarray(keep, x.dtype), jnp.zeros_like(x))
+
+    def add(
+        self,
+        stream: Float[Array, "n ..."],
+        branch: Float[Array, "n ..."],
+        rngs: nnx.Rngs | None,
+    ) -> Float[Array, "n ..."]:
+        """The residual stream with a branch added, which may be dropped."""
+        return joined(stream + self(branch, rngs), rngs)
 
 
 def linear_rates(rate: float, depth: int) -> list[float]:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxbench.reports import figures
 from jaxbench.reports.figures import Curve, Point, Reliability
+from jaxbench.reports.scatter_legend import marker_look
 from jaxbench.reports.style import PALETTE, inline_svg, line_style, render
 
 
@@ -145,6 +146,16 @@ def test_heat_map_writes_percent_and_marks():
 def test_what_is_left_out_is_said():
     legend = FIGURES["risk of 40"]().legends[0]
     assert legend.get_title().get_text() == "160 more not shown"
+
+
+def test_a_long_legend_has_room():
+    figure = FIGURES["scatter of 200"]()
+    render(figure, "svg")
+    box = figure.legends[0].get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
+    looks = {str(marker_look(index, "red")) for index in range(24)}
+    assert len(looks) == 24
 
 
 def test_first_32_curves_look_different():

@@ -14,6 +14,8 @@ from tests.results.sample_runs import evaluation, failed, trial
 VOID = {"meta", "input", "br", "link", "img"}
 FIGURES = {
     "optimizer_backbone",
+    "hyperparameter_ridges",
+    "robustness",
     "accuracy_calibration",
     "reliability",
     "risk_coverage",

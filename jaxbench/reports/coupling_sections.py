@@ -1,0 +1,196 @@
+"""The tables of a grid of optimizers and backbones, each with its explanation."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jaxbench.reports.cells import Table
+from jaxbench.reports.coupling import MIN_OPTIMIZERS, Rule, Sweep, too_few
+from jaxbench.reports.coupling_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
+from jaxbench.reports.coupling_gallery import FITTED_RULE
+from jaxbench.reports.coupling_published import (
+    published_spread_table,
+    published_table,
+)
+from jaxbench.reports.coupling_tables import (
+    cost_table,
+    failed_table,
+    layers_table,
+    pair_table,
+    profile_table,
+    ranking_table,
+    robustness_table,
+    spread_table,
+    weights_table,
+)
+from jaxbench.studies import LayerStatistics
+
+
+class Section(NamedTuple):
+    """A table, its name in a file, its heading and what it says."""
+
+    name: str
+    heading: str
+    caption: str
+    table: Table
+
+
+def coupling_sections(
+    sweep: Sweep, costs: Costs, rule: Rule = "fitted"
+) -> list[Section]:
+    """Every table that a grid has rows for; the failures even without one."""
+    found = [
+        Section(
+            "failures",
+            "Failed pairs",
+            _failure_text(sweep, rule),
+            failed_table(sweep, rule),
+        ),
+        Section(
+            "spread",
+            "Spread over the optimizers",
+            f"{sweep.score} of each backbone under all optimizers. A wide spread is a "
+            "backbone whose optimizer matters. Trimmed, as the study prints it: "
+            "without the worst score and the best tenth, rounded down.",
+            spread_table(sweep, rule),
+        ),
+        *_published(sweep),
+        Section(
+            "ranking",
+            "Ranking of the optimizers",
+            _ranking_text(sweep, rule),
+            ranking_table(sweep, rule),
+        ),
+        Section(
+            "robustness",
+            "Robustness of the hyper-parameters",
+            "Rank distance of the best learning rate and weight decay from the "
+            "optimizer's most frequent ones over the backbones; 0 is no distance. "
+            "Distances depend on the set of backbones and on the grid.",
+            robustness_table(sweep),
+        ),
+        Section(
+            "pairs",
+            "Best setting of every pair",
+            "The grid point with the best mean validation accuracy over its seeds. "
+            f"Score: {_lower(sweep.score)}, mean over seeds. At edge: the best rate is "
+            "the smallest or largest tried, so a better one may lie outside.",
+            pair_table(sweep, rule),
+        ),
+        Section(
+            "cost",
+            "Cost of every pair",
+            f"Target: {TARGET_SHARE:.0%} of the best validation accuracy of the "
+            "backbone. Seconds to it are those of training the best grid point alone, "
+            "mean over seeds, at the first validation that shows it, without "
+            "compilation and validation. Steps and images are those of all trials of "
+            "the pair together.",
+            cost_table(sweep, costs),
+        ),
+        Section(
+            "profiles",
+            "Score of the performance profiles",
+            "Area under the share of backbones on which an optimizer needs at most "
+            "tau times the seconds of the fastest one, tau from 1 to 4.",
+            profile_table(sweep, costs),
+        ),
+    ]
+    return [s for s in found if s.table.rows or s.name == "failures"]
+
+
+def weight_sections(
+    sweep: Sweep,
+    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
+    *,
+    top_k: int,
+    num_missing: int,
+) -> list[Section]:
+    """The weights of the best trial of each pair, by pair and by layer.
+
+    Args:
+        sweep: The grid.
+        measured: Pair to what `weight_statistics` found.
+        top_k: Its principal components.
+        num_missing: Pairs whose weights are not there.
+    """
+    ordered = {pair: measured[pair] for pair in sweep.ordered if pair in measured}
+    gone = f" The weights of {num_missing} pairs are missing." if num_missing else ""
+    return [
+        Section(
+            "weights",
+            "Weights of the best trials",
+            "Alpha: exponent of the tail of a kernel's spectrum. Entropy: of the "
+            f"histogram of its weights. PCA energy: variance in the first {top_k} "
+            "components. Means over the layers; of several seeds, the first one's."
+            + gone,
+            weights_table(sweep, ordered, top_k=top_k),
+        ),
+        Section(
+            "layers",
+            "Weights by layer",
+            "The same, a row a layer.",
+            layers_table(ordered),
+        ),
+    ]
+
+
+def _published(sweep: Sweep) -> tuple[Section, Section]:
+    name = {"cifar100": "CIFAR-100", "imagenet1k": "ImageNet-1K"}
+    dataset = name.get(sweep.published or "", "")
+    return (
+        Section(
+            "published",
+            f"Beside the published accuracies on {dataset}",
+            f"Own: {_lower(sweep.score)}. Published: arXiv 2410.06373, the mean of "
+            "three trials under the study's recipes. Other epochs, augmentations or "
+            "image sizes make up part of a difference.",
+            published_table(sweep),
+        ),
+        Section(
+            "published_spread",
+            f"Spread beside the published one on {dataset}",
+            "Of the optimizers that both have: without the worst score and the best "
+            "tenth, rounded down, as the study prints them.",
+            published_spread_table(sweep),
+        ),
+    )
+
+
+def _failure_text(sweep: Sweep, rule: Rule) -> str:
+    text = f"Rule {rule}: {_rule_text(sweep, rule)}. A diverged pair has failed too."
+    if few := too_few(sweep.table):
+        text += (
+            f" With fewer than {MIN_OPTIMIZERS} scores only diverged pairs count: "
+            f"{', '.join(few)}."
+        )
+    return text
+
+
+def _rule_text(sweep: Sweep, rule: Rule) -> str:
+    if rule == "fitted":
+        return f"a score {FITTED_RULE}"
+    return (
+        "a score below the best of its backbone by more than their interquartile range "
+        f"or by more than {100 * sweep.margin:g} points, whichever is less: Eq. (1) of "
+        "arXiv 2410.06373 as printed, which marks many"
+    )
+
+
+def _ranking_text(sweep: Sweep, rule: Rule) -> str:
+    text = (
+        "Score: 0.4 performance + 0.2 robustness + 0.2 coupling + 0.2 compute, as in "
+        "the study; lower is better. Performance ranks the mean score without each "
+        "optimizer's worst backbone. Compute ranks seconds a step over those of the "
+        "fastest optimizer, the geometric mean over backbones in classes of "
+        f"{COST_CLASS:g}."
+    )
+    found = ranking(sweep, rule)
+    ranked = {row.optimizer for row in found[0]} if found else set()
+    left_out = [n for n in sweep.table.optimizers if n not in ranked]
+    if left_out:
+        titles = ", ".join(map(sweep.title, left_out))
+        text += f" Not ranked, for want of a backbone, a setting or a speed: {titles}."
+    return text
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

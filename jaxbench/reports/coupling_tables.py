@@ -1,0 +1,311 @@
+"""Tables of a grid of optimizers and backbones: for the terminal, CSV and the page."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxbench.reports.cells import (
+    Cell,
+    Column,
+    Table,
+    decimal_cell,
+    megabytes_cell,
+    number_cell,
+    percent_cell,
+    significant_cell,
+    text_cell,
+)
+from jaxbench.reports.coupling import Rule, Sweep, marked_failures, optimizer_title
+from jaxbench.reports.coupling_costs import Costs, ranking, relative_costs, timing
+from jaxbench.studies import (
+    LayerStatistics,
+    Spread,
+    cost_profiles,
+    plain_statistics,
+    trimmed_statistics,
+)
+
+PAIR = (Column("Optimizer"), Column("Backbone"))
+
+
+def pair_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
+    """The best grid point of every pair."""
+    failures = marked_failures(sweep, rule)
+    failed = set(failures.pairs()) if failures else set()
+    columns = (
+        *PAIR,
+        Column("Learning rate", True),
+        Column("Weight decay", True),
+        Column("At edge", help="the best learning rate is the smallest or largest"),
+        Column("Seeds", True),
+        Column("Grid points", True),
+        Column("Usable", True, "grid points of which no seed diverged or crashed"),
+        Column("Val. accuracy %", True),
+        Column("Score %", True, sweep.score),
+        Column("Failed", help="by the failure rule; every diverged pair failed"),
+    )
+    rows = []
+    for optimizer, backbone in sweep.ordered:
+        pair = sweep.best[optimizer, backbone]
+        word = "diverged" if pair.diverged else "failed"
+        rows.append(
+            (
+                *pair_cells(sweep, optimizer, backbone),
+                number_cell(pair.learning_rate),
+                number_cell(pair.weight_decay),
+                text_cell("yes" if pair.at_edge else ""),
+                text_cell(pair.num_seeds),
+                text_cell(pair.num_points),
+                text_cell(pair.num_usable),
+                percent_cell(pair.val_accuracy),
+                percent_cell(pair.score),
+                text_cell(word if (optimizer, backbone) in failed else ""),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def failed_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
+    """The failed pairs, with the threshold that they are below."""
+    failures = marked_failures(sweep, rule)
+    columns = (
+        *PAIR,
+        Column("Score %", True, sweep.score),
+        Column("Threshold %", True, "a lower score has failed"),
+        Column("Median %", True, "of the backbone's scores over the optimizers"),
+        Column("Reason"),
+    )
+    rows = []
+    for optimizer, backbone in failures.pairs() if failures else ():
+        place = sweep.table.backbones.index(backbone)
+        scores = sweep.table.values[:, place]
+        known = scores[~np.isnan(scores)]
+        lost = (optimizer, backbone) in sweep.table.diverged
+        values = (
+            sweep.table.value(optimizer, backbone),
+            float(failures.thresholds[place]) if failures else np.nan,
+            float(np.median(known)) if known.size else np.nan,
+        )
+        reason = "every grid point diverged" if lost else f"{rule} rule"
+        cells = (*map(percent_cell, values), text_cell(reason))
+        rows.append((*pair_cells(sweep, optimizer, backbone), *cells))
+    return Table(columns, tuple(rows))
+
+
+def spread_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
+    """How the scores of each backbone spread over the optimizers."""
+    columns = (
+        Column("Backbone"),
+        Column("Optimizers", True, "with a score"),
+        Column("Mean %", True),
+        Column("Std", True, "population standard deviation, in points"),
+        Column("Range", True, "largest less smallest score, in points"),
+        Column("Trimmed mean %", True, "without the worst and the tenth that is best"),
+        Column("Trimmed std", True, "of the same scores, in points"),
+        Column("Trimmed range", True, "without the worst, in points"),
+        Column("Failures", True),
+        Column("Failed", help="optimizers that failed on this backbone"),
+    )
+    failures = marked_failures(sweep, rule)
+    if failures is None or np.isnan(sweep.table.values).all():
+        return Table(columns, ())
+    plain, trimmed = plain_statistics(sweep.table), trimmed_statistics(sweep.table)
+    rows = []
+    for backbone in sweep.table.backbones:
+        lost = [sweep.title(o) for o, b in failures.pairs() if b == backbone]
+        rows.append(
+            (
+                text_cell(backbone),
+                text_cell(plain[backbone].num),
+                *spread_cells(plain[backbone]),
+                *spread_cells(trimmed[backbone]),
+                text_cell(len(lost)),
+                text_cell(", ".join(lost)),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def robustness_table(sweep: Sweep) -> Table:
+    """Rank distances of the best settings, by backbone and by optimizer."""
+    columns = (
+        Column("Of"),
+        Column("Name"),
+        Column("Mean distance", True),
+        Column("Median", True),
+        Column("Largest", True),
+        Column("Pairs", True),
+    )
+    distances = sweep.distances
+    if distances is None:
+        return Table(columns, ())
+    groups = (
+        ("optimizer", distances.per_optimizer()),
+        ("backbone", distances.per_backbone()),
+    )
+    rows = []
+    for kind, summaries in groups:
+        names = [n for n in _members(sweep, kind) if summaries[n].num]
+        for name in sorted(names, key=lambda name: summaries[name].mean):
+            found = summaries[name]
+            title = sweep.title(name) if kind == "optimizer" else name
+            numbers = (decimal_cell(v, 2) for v in (found.mean, found.median))
+            counts = map(text_cell, (int(found.max), found.num))
+            rows.append((text_cell(kind), text_cell(title), *numbers, *counts))
+    return Table(columns, tuple(rows))
+
+
+def ranking_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
+    """The optimizers in order, with the columns that the order is made of."""
+    columns = (
+        Column("Optimizer"),
+        Column("Place", True),
+        Column("Ranking score", True, "weighted sum of the columns, lower is better"),
+        Column("Performance", True, "rank by accuracy"),
+        Column("Robustness", True, "rank by rank distance"),
+        Column("Coupling", True, "1 if it failed on a backbone"),
+        Column("Compute", True, "rank by cost"),
+        Column("Relative cost", True, "seconds a step over the fastest optimizer's"),
+    )
+    found = ranking(sweep, rule)
+    if found is None:
+        return Table(columns, ())
+    ranked, parts = found
+    costs = relative_costs(sweep)
+    rows = (
+        (
+            text_cell(sweep.title(row.optimizer)),
+            text_cell(row.place),
+            decimal_cell(row.score, 1),
+            *(text_cell(int(value)) for value in parts[row.optimizer]),
+            decimal_cell(costs[row.optimizer], 2),
+        )
+        for row in ranked
+    )
+    return Table(columns, tuple(rows))
+
+
+def cost_table(sweep: Sweep, costs: Costs) -> Table:
+    """What every pair costs."""
+    columns = (
+        *PAIR,
+        Column("Target %", True, "validation accuracy to be reached"),
+        Column("Seconds to target", True, "training alone; - is not reached"),
+        Column("Steps/s", True),
+        Column("Images/s", True),
+        Column("Compile s", True),
+        Column("Train s", True, "of all trials of the pair"),
+        Column("Peak memory MB", True, "of all trials trained together"),
+        Column("State MB", True, "the optimizer's state of one trial"),
+    )
+    rows = []
+    for optimizer, backbone in sweep.ordered:
+        pair = sweep.best[optimizer, backbone]
+        seconds = costs.value(optimizer, backbone)
+        speed = ("steps_per_second", "images_per_second")
+        work = ("compile_seconds", "train_seconds")
+        memory = ("peak_memory_bytes", "optimizer_bytes")
+        target = costs.targets[costs.backbones.index(backbone)]
+        rows.append(
+            (
+                *pair_cells(sweep, optimizer, backbone),
+                percent_cell(float(target)),
+                significant_cell(seconds),
+                *(significant_cell(timing(sweep, pair, name)) for name in speed),
+                *(significant_cell(timing(sweep, pair, name)) for name in work),
+                *(megabytes_cell(timing(sweep, pair, name)) for name in memory),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def profile_table(sweep: Sweep, costs: Costs) -> Table:
+    """The score of each optimizer's performance profile."""
+    columns = (
+        Column("Optimizer"),
+        Column("Profile score", True, "1 is the fastest on every backbone"),
+        Column("Targets reached", True, "backbones"),
+        Column("Fastest on", True, "backbones"),
+    )
+    names, times = costs.workloads(sweep)
+    profiles = cost_profiles(names, times) if names else ()
+    rows = (
+        (
+            text_cell(sweep.title(row.optimizer)),
+            decimal_cell(row.score, 3),
+            text_cell(row.num_reached),
+            text_cell(row.num_fastest),
+        )
+        for row in profiles
+    )
+    return Table(columns, tuple(rows))
+
+
+def weights_table(
+    sweep: Sweep,
+    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
+    *,
+    top_k: int,
+) -> Table:
+    """The weights of the best trial of each pair, the mean over its layers."""
+    columns = (
+        *PAIR,
+        Column("Layers", True),
+        Column("Alpha", True, "exponent of the tail of the spectrum"),
+        Column("Entropy", True, "of the weights' histogram, nats"),
+        Column("L2 norm", True),
+        Column("PCA energy %", True, f"variance in the first {top_k} components"),
+    )
+    rows = []
+    for (optimizer, backbone), layers in measured.items():
+        values = np.array(list(layers.values()))
+        means = [_mean_of_known(column) for column in values.T]
+        rows.append(
+            (
+                *pair_cells(sweep, optimizer, backbone),
+                text_cell(len(layers)),
+                *(decimal_cell(value, 3) for value in means[:3]),
+                percent_cell(means[3]),
+            )
+        )
+    return Table(columns, tuple(rows))
+
+
+def layers_table(
+    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
+) -> Table:
+    """The weights of the best trial of each pair, a row a layer."""
+    words = ("Alpha", "Entropy", "L2 norm", "PCA energy")
+    columns = (*PAIR, Column("Layer"), *(Column(word, True) for word in words))
+    rows = (
+        (
+            *map(text_cell, (optimizer_title(pair[0]), pair[1], layer)),
+            *(decimal_cell(value, 3) for value in found),
+        )
+        for pair, layers in measured.items()
+        for layer, found in layers.items()
+    )
+    return Table(columns, tuple(rows))
+
+
+def _members(sweep: Sweep, kind: str) -> Sequence[str]:
+    return sweep.table.optimizers if kind == "optimizer" else sweep.table.backbones
+
+
+def pair_cells(sweep: Sweep, optimizer: str, backbone: str) -> tuple[Cell, Cell]:
+    """An optimizer and a backbone as they are called."""
+    return text_cell(sweep.title(optimizer)), text_cell(backbone)
+
+
+def spread_cells(spread: Spread) -> tuple[Cell, Cell, Cell]:
+    """Mean, standard deviation and range."""
+    return (
+        percent_cell(spread.mean),
+        percent_cell(spread.std),
+        percent_cell(spread.range),
+    )
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
