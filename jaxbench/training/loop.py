@@ -1,16 +1,18 @@
-"""Members one by one: what runs fastest on CPUs.
+"""A program for one member, called for each: what runs fastest on CPUs.
 
 XLA runs a convolution that is vmapped over its weights as a slow grouped convolution
 there, and the weight gradient of one inside `scan` about 60 times slower than outside.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxbench.data.batches import default_num_threads
 from jaxbench.engine.programs import compiled
 from jaxbench.training.data import ImageStream
 from jaxbench.training.inputs import Batches
@@ -25,7 +27,7 @@ from jaxbench.training.tasks import (
 
 
 class LoopRunner:
-    """Members one by one, each step two calls: gradient and update.
+    """Members side by side in threads, each step two calls: gradient and update.
 
     Two programs and not one, because the gradient is most of what there is to compile
     and all optimizers of a classifier then share it. Both are for one member, so they
@@ -43,6 +45,9 @@ class LoopRunner:
         self._images = None if task.streamed else self._put(_images(task))
         self._batches: dict[int, tuple[int, Batches]] = {}
         self._curvature: dict[int, dict[str, Any]] = {}
+        # Programs of small networks leave cores idle; accelerators queue what they get.
+        on_cpu = jax.default_backend() == "cpu"
+        self._num_threads = default_num_threads() if on_cpu else 1
         self.compile_seconds = 0.0
         self.memory_bytes: int | None = None
         first = task.initial(task.members[0])
@@ -128,18 +133,22 @@ class LoopRunner:
     def run(self, start: int, stop: int, active: Sequence[int]) -> None:
         """See `Runner`."""
         self._horizon = self._put(self._task.horizon(start))
-        for begin, end in self._task.pieces(start, stop):
-            if self._task.streamed:
+        with _Side(min(self._num_threads, len(active))) as side:
+            for begin, end in self._task.pieces(start, stop):
+                if not self._task.streamed:
+                    side.each(active, partial(self._advance_all, begin, end, side))
+                    continue
                 for step, batches in self._stream(begin, end):
-                    for member in active:
-                        self._advance(member, step, batches)
-                continue
-            epoch = begin // self._task.steps_per_epoch
-            for member in active:
-                batches = self._resident(member, epoch)
-                for step in range(begin, end):
-                    self._advance(member, step, batches)
+                    side.each(active, partial(self._advance, step, batches))
         jax.block_until_ready(self._state)
+
+    def _advance_all(self, begin: int, end: int, side: "_Side", member: int) -> None:
+        """A member's steps of one epoch."""
+        batches = self._resident(member, begin // self._task.steps_per_epoch)
+        for step in range(begin, end):
+            if side.stopping:
+                return
+            self._advance(step, batches, member)
 
     def _half(self, member: int, batches: Batches) -> tuple[Any, ...]:
         state, scalars = self._state[member], self._scalars[member]
@@ -153,7 +162,7 @@ class LoopRunner:
             scalars.label_smoothing,
         )
 
-    def _advance(self, member: int, step: int, batches: Batches) -> None:
+    def _advance(self, step: int, batches: Batches, member: int) -> None:
         every = self._task.spec.update.optimizer.curvature_every
         half = self._half(member, batches)
         if every is None:
@@ -201,6 +210,30 @@ class LoopRunner:
             out = self._gradient(parameters, statistics, at, *rest)
             statistics = out.statistics
         return {**parameters, **statistics}
+
+
+class _Side:
+    """Threads that train members side by side.
+
+    Attributes:
+        stopping: Whether whoever waits for them has given up, as after Ctrl-C.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="members")
+        self.stopping = False
+
+    def __enter__(self) -> "_Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping = True
+        self._pool.shutdown(cancel_futures=True)
+
+    def each(self, members: Sequence[int], work: Callable[[int], None]) -> None:
+        """Does the work for every member and raises what one of them raised."""
+        for done in [self._pool.submit(work, member) for member in members]:
+            done.result()
 
 
 def _images(task: Task) -> tuple[np.ndarray, np.ndarray]:

