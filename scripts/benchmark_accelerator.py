@@ -3,10 +3,10 @@
     uv run --extra cuda13 scripts/benchmark_accelerator.py > accelerator.md
 
 Prints Markdown: the cost of the metrics inside the pass, evaluation throughput in
-float32 and bfloat16, a population trained with "vmap" against "loop" (and whether they
-agree), whether numbers depend on the batch size, the zoo's forward passes in bfloat16
-(beside timm's, where torch and timm are installed too) and compile time by depth. Needs
-no files and no network.
+float32 and bfloat16, a population under every strategy (and whether they agree) and
+beside torch.compile, whether numbers depend on the batch size, the zoo's forward passes
+in bfloat16 and compile time by depth. What is beside PyTorch needs torch and timm, and
+is left out without them. Needs no files and no network.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import time
 
 import benchmark_backbones  # first: it keeps JAX from taking all of the memory
 import benchmark_compilation
+import benchmark_populations
 import jax
 import numpy as np
 from benchmark_metrics import measure
@@ -134,13 +135,12 @@ def populations(models: list[str], members: int) -> None:
         model = create_model(name, num_classes=10)
         images = noise(2048, model.input_spec.size, 10)
         losses = {}
-        for strategy in ("loop", "vmap"):
+        for strategy in ("loop", "vmap", "unroll"):
             result = train_population(
                 model,
                 "adamw",
                 hypers,
-                images.images,
-                images.labels,
+                images,
                 recipe,
                 strategy=strategy,
             )
@@ -207,6 +207,12 @@ def main() -> None:
     metric_kernels(arguments.rounds)
     throughput(arguments.models, arguments.batch_size, arguments.batches)
     populations(arguments.small, arguments.members)
+    print("\n## Populations beside PyTorch\n")
+    benchmark_populations.table(
+        ["resnet18_cifar", "vit_tiny4"],
+        ["vmap", "unroll", "loop"],
+        members=arguments.members,
+    )
     invariance(arguments.models[0])
     print("\n## The zoo")
     benchmark_backbones.table(benchmark_backbones.MODELS, None, arguments.rounds)

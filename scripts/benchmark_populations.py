@@ -46,6 +46,7 @@ from model_zoo.classifier import NetworkClassifier
 
 HAVE_TIMM = all(importlib.util.find_spec(name) for name in ("timm", "torch"))
 NUM_CLASSES = 10
+SHORT = Recipe(epochs=1, batch_size=64, warmup_epochs=0.0)
 Seconds = dict[str, list[float]]
 
 
@@ -217,16 +218,33 @@ def measure(work: Work, strategies: list[str], rounds: int) -> None:
         )
 
 
-def images_for(arguments: argparse.Namespace, size: tuple[int, int]) -> TrainingImages:
+def images_for(name: str, count: int, address: str | None) -> TrainingImages:
     """Those of a dataset, or noise of the same shape."""
-    count = arguments.steps * arguments.batch_size
-    if arguments.data is None:
+    spec = network(name).input_spec
+    if address is None:
         draw = np.random.default_rng(0)
-        pixels = draw.integers(0, 256, (count, *size, 3), np.uint8)
+        pixels = draw.integers(0, 256, (count, *spec.size, 3), np.uint8)
         return TrainingImages(pixels, draw.integers(0, NUM_CLASSES, count, np.int32))
-    spec = dataclasses.replace(network("resnet_mini").input_spec, size=size)
-    found = load_images(take(open_dataset(arguments.data), count), spec)
+    found = load_images(take(open_dataset(address), count), spec)
     return TrainingImages(found.images, found.labels)
+
+
+def table(
+    models: list[str],
+    strategies: list[str],
+    *,
+    members: int = 16,
+    recipe: Recipe = SHORT,
+    steps: int = 10,
+    rounds: int = 3,
+    data: str | None = None,
+) -> None:
+    """Measures and prints."""
+    print("| network | side | steps, s | images/s | compiling, s | PyTorch / here |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    for name in models:
+        images = images_for(name, steps * recipe.batch_size, data)
+        measure(Work(name, images, recipe, members), strategies, rounds)
 
 
 def main() -> None:
@@ -252,13 +270,15 @@ def main() -> None:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     origin = provenance()
     print(f"{origin['device']}, jax {origin['jax_version']}; {arguments}\n")
-    print("| network | side | steps, s | images/s | compiling, s | PyTorch / here |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
-    recipe = Recipe(arguments.epochs, arguments.batch_size, warmup_epochs=0.0)
-    for name in arguments.models:
-        images = images_for(arguments, network(name).input_spec.size)
-        work = Work(name, images, recipe, arguments.members)
-        measure(work, arguments.strategies, arguments.rounds)
+    table(
+        arguments.models,
+        arguments.strategies,
+        members=arguments.members,
+        recipe=Recipe(arguments.epochs, arguments.batch_size, warmup_epochs=0.0),
+        steps=arguments.steps,
+        rounds=arguments.rounds,
+        data=arguments.data,
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class LoopRunner:
         # Programs of small networks leave cores idle; accelerators queue what they get.
         on_cpu = jax.default_backend() == "cpu"
         self._num_threads = default_num_threads() if on_cpu else 1
-        self.compile_seconds = 0.0
+        self.compile_seconds = self.program_seconds = 0.0
         self.memory_bytes: int | None = None
         first = task.initial(task.members[0])
         _, _, frozen = task.spec.split(first)
@@ -83,6 +83,7 @@ class LoopRunner:
     def _compiled(self, function, static, arguments, donate=()):
         program, seconds = compiled(function, static, arguments, donate=donate)
         self.compile_seconds += seconds
+        self.program_seconds += program.compile_seconds
         sizes = (self.memory_bytes, program.memory_bytes)
         self.memory_bytes = max((s for s in sizes if s is not None), default=None)
         return program.call

@@ -49,6 +49,7 @@ class PopulationResult:
         timing: `compile_seconds`, `train_seconds` and `validate_seconds`; `steps`,
             those of members that were trained when their piece began;
             `steps_per_second` and `images_per_second`, over `train_seconds`;
+            `program_seconds`, what compiling its programs took, whoever asked first;
             `optimizer_bytes`, one member's optimizer state; `peak_memory_bytes`, of the
             largest program, arguments included, where the compiler tells. What an
             interrupted run spent before its last checkpoint is counted.
@@ -303,6 +304,7 @@ class _Work:
         history.seconds["compile_seconds"] += runner.compile_seconds
         memory = runner.memory_bytes
         timing = history.timing(self.task.recipe.batch_size) | {
+            "program_seconds": runner.program_seconds,
             "optimizer_bytes": float(runner.optimizer_bytes),
             "peak_memory_bytes": np.nan if memory is None else float(memory),
         }

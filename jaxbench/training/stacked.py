@@ -73,7 +73,7 @@ class StackedRunner:
         if not task.streamed:
             labels = task.data.labels.astype(np.int32)
             self._images = self._put((task.data.images, labels))  # pyright: ignore[reportAttributeAccessIssue]
-        self.compile_seconds = 0.0
+        self.compile_seconds = self.program_seconds = 0.0
         self.memory_bytes: int | None = None
         # Host copy of the members' states as of the last packing; None while all run.
         self._shelf: MemberState | None = None

@@ -126,6 +126,7 @@ class Runner(Protocol):
         state: Of all members; what a checkpoint has to keep. One that was kept may be
             assigned.
         compile_seconds: Spent on compilation so far.
+        program_seconds: What compiling its programs took, whoever asked for them first.
         memory_bytes: What the largest of its programs takes, arguments included; None
             where the compiler does not say.
         optimizer_bytes: One member's optimizer state.
@@ -134,6 +135,7 @@ class Runner(Protocol):
     strategy: str
     state: Any
     compile_seconds: float
+    program_seconds: float
     memory_bytes: int | None
     optimizer_bytes: int
 
