@@ -193,9 +193,9 @@ def cost_table(sweep: Sweep, costs: Costs) -> Table:
         Column("Seconds to target", True, "training alone; - is not reached"),
         Column("Steps/s", True),
         Column("Images/s", True),
-        Column("Compile s", True),
+        Column("Compile s", True, "of its programs, whoever asked for them first"),
         Column("Train s", True, "of all trials of the pair"),
-        Column("Peak memory MB", True, "of all trials trained together"),
+        Column("Peak memory MB", True, "of its largest program, as the compiler tells"),
         Column("State MB", True, "the optimizer's state of one trial"),
     )
     rows = []
@@ -203,7 +203,7 @@ def cost_table(sweep: Sweep, costs: Costs) -> Table:
         pair = sweep.best[optimizer, backbone]
         seconds = costs.value(optimizer, backbone)
         speed = ("steps_per_second", "images_per_second")
-        work = ("compile_seconds", "train_seconds")
+        work = ("program_seconds", "train_seconds")
         memory = ("peak_memory_bytes", "optimizer_bytes")
         target = costs.targets[costs.backbones.index(backbone)]
         rows.append(
