@@ -58,7 +58,7 @@ def watch(plan, store) -> list:
     """Runs a plan under a progress display.
 
     Returns:
-        The runs of this session, failed ones included.
+        The runs of this call, failed ones included.
     """
     from jaxbench.sweeps import Listener, sweep
     from jaxbench.sweeps.records import headline

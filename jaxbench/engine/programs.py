@@ -7,6 +7,7 @@ populations that differ in hyper-parameters only share it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
@@ -42,7 +43,7 @@ def compiled(
 
     Returns:
         The program, whose `call` takes arrays like `arguments`, and the seconds that
-        this call spent on compilation: 0 where the program was at hand.
+        this call spent on compilation or waited for it: 0 where it was at hand.
     """
     key = (function, static, _signature(arguments), donate)
     with _lock:
@@ -54,7 +55,10 @@ def compiled(
         while len(_programs) > _MAX_PROGRAMS:
             del _programs[next(iter(_programs))]
     if not ours:
-        return pending.result(), 0.0
+        if pending.done():
+            return pending.result(), 0.0
+        started = time.perf_counter()
+        return pending.result(), time.perf_counter() - started
     try:
         jitted = jax.jit(partial(function, *static), donate_argnums=donate)
         program = compile_ahead(jitted, *arguments)

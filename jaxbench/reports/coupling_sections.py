@@ -80,10 +80,10 @@ def coupling_sections(
             "cost",
             "Cost of every pair",
             f"Target: {TARGET_SHARE:.0%} of the best validation accuracy of the "
-            "backbone. Seconds to it are those of training the best grid point alone, "
-            "mean over seeds, at the first validation that shows it, without "
-            "compilation and validation. Steps and images are those of all trials of "
-            "the pair together.",
+            "backbone. Seconds to it are the best grid point's share of its "
+            "population's training time, mean over seeds, at the first validation that "
+            "shows it, without compilation and validation. Steps, images and memory "
+            "are those of its whole population.",
             cost_table(sweep, costs),
         ),
         Section(

@@ -93,13 +93,15 @@ def best_pairs(
     A grid point is one learning rate with one weight decay; its value is the mean
     `val_accuracy` over its seeds. A point counts only if every seed of it has a finite
     loss and a validation accuracy: the mean of those that survived would favour
-    settings that sometimes diverge. The largest mean wins; among equals the smaller
+    settings that sometimes diverge. Points with a trial that was stopped early count
+    only where every point has one. The largest mean wins; among equals the smaller
     learning rate, then the smaller weight decay.
 
     Args:
         trials: Rows with model, optimizer, learning_rate, weight_decay, seed,
             val_accuracy (a fraction; None or NaN is no accuracy) and, where known,
-            diverged_step (None if the loss stayed finite) and run_id. Other keys are
+            diverged_step (None if the loss stayed finite), stopped_step (None if it
+            ran to its end) and run_id. Other keys are
             ignored, so rows of `ResultStore.summary` fit; give those of one recipe
             and dataset.
         scores: Test accuracy of a trial by its run_id, to report the chosen point by.
@@ -176,9 +178,10 @@ def _best(
         gone = any(_has_diverged(row) for row in rows)
         nan = math.nan
         return BestPair(*pair, nan, nan, nan, nan, 0, *counts, False, gone)
+    ended = {p: m for p, m in usable.items() if not any(map(_was_stopped, m))}
     means = {
         point: _mean([row["val_accuracy"] for row in members])
-        for point, members in usable.items()
+        for point, members in (ended or usable).items()
     }
     chosen = min(means, key=lambda point: (-means[point], *point))
     members = usable[chosen]
@@ -209,6 +212,10 @@ def _is_usable(row: Row) -> bool:
             "outside [0, 1]; give fractions, not percent"
         )
     return True
+
+
+def _was_stopped(row: Row) -> bool:
+    return row.get("stopped_step") is not None
 
 
 def _has_diverged(row: Row) -> bool:

@@ -10,7 +10,7 @@ from jaxbench.engine import compile_evaluation
 from jaxbench.sweeps.plan import Plan
 from jaxbench.sweeps.starts import find_start, make_start, make_teacher
 from jaxbench.sweeps.subjects import Subject
-from jaxbench.sweeps.training import Population, make_recipe
+from jaxbench.sweeps.training import Population, make_recipe, streams
 from jaxbench.training import ImageStream, compile_population
 from model_zoo import Classifier, InputSpec, create_model
 
@@ -42,10 +42,7 @@ def training_set(plan: Plan, population: Population, spec: InputSpec):
     """The images to train on: in memory where the table says so, or where they fit."""
     train = population.train
     source = plan.datasets.open(train.dataset)
-    streamed = train.images == "stream" or (
-        train.images == "auto" and not plan.datasets.fits(source, spec)
-    )
-    if streamed:
+    if streams(train, source, spec):
         return ImageStream(source, spec, on_error=plan.config.on_error)
     return plan.datasets.images(source, spec)
 

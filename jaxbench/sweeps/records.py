@@ -12,7 +12,7 @@ from jaxbench.engine import Evaluation, provenance
 from jaxbench.results import Run, RunError
 from jaxbench.sweeps.plan import Target
 from jaxbench.sweeps.subjects import Subject
-from jaxbench.sweeps.training import Trial, make_recipe
+from jaxbench.sweeps.training import CURVE_METRICS, Trial, make_recipe
 from jaxbench.training import PopulationResult
 from model_zoo import Classifier
 
@@ -78,9 +78,9 @@ def trial_run(
             "steps_per_epoch": result.stops[-1] // make_recipe(train).epochs,
         },
         metrics={
-            name: float(curve[last])
-            for name, curve in curves.items()
-            if name.startswith("val_")
+            # A population that diverged at once was never validated.
+            **dict.fromkeys((f"val_{name}" for name in CURVE_METRICS), math.nan),
+            **{n: float(c[last]) for n, c in curves.items() if n.startswith("val_")},
         },
         timing={name: float(value) for name, value in result.timing.items()},
         provenance=_provenance(config) | origin,

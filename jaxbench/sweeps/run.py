@@ -191,11 +191,10 @@ class _Sweep:
         images = training_set(self.plan, population, classifier.input_spec)
         # A population's state depends on how it is laid over devices.
         layout = f"{train.strategy}-{jax.default_backend()}-{self.mesh.size}"
-        checkpoints = (
-            Path(self.store.path)
-            / "checkpoints"
-            / f"{_name(population, pending)}-{layout}"
-        )
+        # One folder for the population, of which several may be in it: one for each set
+        # of members that was once pending.
+        folder = Path(self.store.path) / "checkpoints" / _name(population)
+        checkpoints = folder / f"{_name(population, pending)}-{layout}"
         result = train_trials(
             self.plan,
             population,
@@ -223,7 +222,7 @@ class _Sweep:
                 run = trial_run(self.config, trial, classifier, result, member, origin)
                 settings = run.settings | {"num_skipped": len(skipped)}
                 yield self._keep(dataclasses.replace(run, settings=settings))
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _has_weights(self, trial: Trial) -> bool:
         """Whether a trial's weights can be read; a damaged file is moved aside."""

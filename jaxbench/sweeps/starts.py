@@ -52,9 +52,10 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
 
 
 def make_start(train: TrainConfig, model: str, num_classes: int) -> Start | None:
-    """The weights that trials of a model start from, read; None from scratch."""
+    """What trials of a model start from, weights read; None from scratch."""
     if train.weights is None:
-        return None
+        plain = train.layer_decay == 1 and not train.frozen
+        return None if plain else Start(None, train.layer_decay, train.frozen)
     found = find_start(train, model, num_classes)
     name = f"{model} {train.weights} {found.digest}"
     return Start(found.pretrained.load(), train.layer_decay, train.frozen, name)

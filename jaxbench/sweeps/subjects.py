@@ -1,6 +1,7 @@
 """Models that are evaluated as they are: which ones a name means, whose weights."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,6 +209,13 @@ def _check_own(entry: SubjectConfig, num_classes: int) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """A digest of a file's bytes."""
+    """A digest of a file's bytes, taken once for as long as the file is not changed."""
+    state = path.stat()
+    return _file_digest(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _file_digest(path: Path, modified: int, size: int) -> str:
+    del modified, size
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -2,12 +2,12 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from jaxbench.config import ExperimentConfig, GridConfig, TrainConfig
-from jaxbench.data import AUGMENTATIONS
-from jaxbench.errors import unknown_name
+from jaxbench.data import AUGMENTATIONS, Source
+from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.starts import find_start, teacher_entry, teacher_subject
@@ -20,12 +20,22 @@ from jaxbench.training import (
     Halving,
     HyperParameters,
     Recipe,
+    Start,
+    get_optimizer,
     get_recipe,
+    plan_problems,
 )
-from model_zoo import list_models
+from model_zoo import InputSpec, create_model, list_models
 
 # Part of every digest: a change that moves numbers raises it, and old runs are redone.
 NUMBERS_VERSION = 3
+
+# Images of a training set that are kept on the device whole, where a table does not say
+# otherwise, in bytes: CIFAR at its own size and a few times that.
+RESIDENT_BYTES = 4 * 2**30
+Made = TypeVar("Made")
+# What learning curves show; the networks that are kept get every metric at the end.
+CURVE_METRICS = ("accuracy", "nll", "ece", "aurc")
 
 # Keys of a table that change its recipe, where they are given.
 _RECIPE_KEYS = tuple(
@@ -139,6 +149,7 @@ def expand_populations(
             none.
     """
     source, validation = datasets.open(train.dataset), datasets.open(train.validation)
+    _check_table(config, train, source)
     num_classes = len(source.class_names)
     teacher = teacher_subject(train, num_classes)
     shared: dict[str, Any] = {
@@ -151,13 +162,14 @@ def expand_populations(
         "dtype": train.dtype,
         "on_error": config.on_error,
         "recipe": dataclasses.asdict(make_recipe(train, config.limit)),
-        "images": train.images,
         "validate_every": train.validate_every,
         "halving": train.halving and train.halving.model_dump(mode="json"),
         "start": [train.weights, train.layer_decay, list(train.frozen)],
         "teacher": teacher.digest if teacher else None,
     }
     for model in expand_models(train.models):
+        spec = create_model(model, image_size=train.image_size).input_spec
+        shared["images"] = "stream" if streams(train, source, spec) else "resident"
         if train.weights is not None:
             shared["weights"] = find_start(train, model, num_classes).digest
         for optimizer, grid in train.grid.items():
@@ -170,6 +182,62 @@ def expand_populations(
                     shared["grid"] = [point.settings() for point in part]
                 trials = (_trial(shared, train, model, optimizer, p) for p in part)
                 yield Population(train, model, optimizer, tuple(trials))
+
+
+def streams(train: TrainConfig, source: Source, spec: InputSpec) -> bool:
+    """Whether images are decoded as they are needed, and not kept on the device.
+
+    What is kept beside them has no say: the order of a stream is another one, so the
+    choice is part of what a trial is.
+    """
+    if train.images != "auto":
+        return train.images == "stream"
+    height, width = spec.size
+    return len(source) * height * width * 3 > RESIDENT_BYTES
+
+
+def _check_table(config: ExperimentConfig, train: TrainConfig, source: Source) -> None:
+    """Tries every value of a table before anything is computed.
+
+    Raises:
+        UserError: Naming all that do not fit, and where they stand.
+    """
+    problems: list[str] = []
+    recipe = _tried(problems, "recipe", lambda: make_recipe(train, config.limit))
+    halving = make_halving(train)
+    given = {} if train.weights else None
+    begin = Start(given, train.layer_decay, train.frozen)
+    for name, grid in train.grid.items():
+        points = _tried(
+            problems, f"grid.{name}", lambda grid=grid: grid_points(grid, train.seeds)
+        )
+        if recipe is None or points is None:
+            continue
+        for model in expand_models(train.models):
+            found = plan_problems(
+                create_model(
+                    model,
+                    num_classes=len(source.class_names),
+                    image_size=train.image_size,
+                ),
+                get_optimizer(name),
+                points,
+                recipe,
+                begin=begin,
+                halving=halving,
+                num_images=len(source),
+            )
+            problems += [f"{model} + {name}: {problem}" for problem in found]
+    if problems:
+        raise UserError("\n".join(f"train: {problem}" for problem in problems))
+
+
+def _tried(problems: list[str], place: str, make: Callable[[], Made]) -> Made | None:
+    try:
+        return make()
+    except UserError as error:
+        problems.append(f"{place}: {error}")
+        return None
 
 
 def grid_points(grid: GridConfig, seeds: tuple[int, ...]) -> list[HyperParameters]:

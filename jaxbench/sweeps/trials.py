@@ -11,7 +11,12 @@ from jaxbench.engine import evaluate
 from jaxbench.sweeps.models import training_mesh
 from jaxbench.sweeps.plan import Plan
 from jaxbench.sweeps.starts import make_start, make_teacher
-from jaxbench.sweeps.training import Population, make_halving, make_recipe
+from jaxbench.sweeps.training import (
+    CURVE_METRICS,
+    Population,
+    make_halving,
+    make_recipe,
+)
 from jaxbench.training import (
     HyperParameters,
     ImageStream,
@@ -19,9 +24,6 @@ from jaxbench.training import (
     train_population,
 )
 from model_zoo import Classifier
-
-# What learning curves show; the networks that are kept get every metric at the end.
-CURVE_METRICS = ("accuracy", "nll", "ece", "aurc")
 
 
 def train_trials(

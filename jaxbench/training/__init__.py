@@ -16,6 +16,7 @@ from jaxbench.training.optimizers import (
     Optimizer,
     get_optimizer,
 )
+from jaxbench.training.planning import plan_problems
 from jaxbench.training.population import (
     PopulationResult,
     compile_population,
@@ -48,6 +49,7 @@ __all__ = [
     "distillation",
     "get_optimizer",
     "get_recipe",
+    "plan_problems",
     "train_population",
     "warmup_cosine",
 ]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ class ImageStream:
             the first readable image of its batch in its place.
         seed: Of the order.
         num_threads: That decode; one a usable core when None.
+        skipped: Ids of what could not be read so far.
     """
 
     source: Source
@@ -58,6 +59,7 @@ class ImageStream:
     on_error: OnError = "raise"
     seed: int = 0
     num_threads: int | None = None
+    skipped: set[str] = field(default_factory=set)
 
     @property
     def labels(self) -> np.ndarray:
@@ -99,6 +101,7 @@ class ImageStream:
         )
         for found in loader:
             valid = np.flatnonzero(found.valid)
+            self.skipped.update(skipped.id for skipped in loader.skipped)
             if not len(valid):
                 last = loader.skipped[-1]
                 raise UserError(

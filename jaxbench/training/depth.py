@@ -7,8 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbench.errors import UserError
+
 # A component that counts: a bare number, or a word that the families number.
-_COUNT = r"(?:\d+|(?:layer|stage|blocks?|denseblock|denselayer|transition)\d+)"
+_COUNT = r"(?:\d+|(?:layer|stage|blocks?|denseblock|denselayer|transition|s|b)\d+)"
 _BLOCK = re.compile(
     rf"(?!stem|patch_embed|head)(?:features\.)?(?:[a-z_]+\.)?{_COUNT}(?:\.(?:(?:blocks|layers)\.)?{_COUNT})?(?=\.|$)"
 )
@@ -31,32 +33,46 @@ def depth_rates(classifier: Any, decay: float) -> dict[str, float]:
 
     Returns:
         Parameter name to factor in (0, 1].
+
+    Raises:
+        UserError: If the network's names show no blocks.
     """
     uses = first_uses(classifier)
     names = [name for name in uses if name in classifier.parameter_names]
-    blocks = {name: _block(name) for name in names}
-    numbered = [uses[name] for name in names if blocks[name]]
-    first_block = min(numbered, default=0)
     begins: dict[str, int] = {}
     for name in names:
-        # Without a number: the stem where it is used before the first block.
-        layer = blocks[name] or ("stem" if uses[name] < first_block else "head")
-        blocks[name] = layer
-        begins[layer] = min(begins.get(layer, uses[name]), uses[name])
-    # What is used between blocks (the last norm of a stage) is not the head.
-    begins["head"] = max(uses.values()) + 1
-    begins["stem"] = -1
+        if block := _block(name):
+            begins[block] = min(begins.get(block, uses[name]), uses[name])
+    if not begins:
+        raise UserError(
+            f"the blocks of {classifier.name} cannot be told from the names of its "
+            "parameters, so rates cannot fall with depth; set layer_decay to 1"
+        )
     # What leads into a stage (`stages.1.downsample`) belongs to its first block.
-    leads = {
-        layer: inner
-        for inner in sorted(begins, key=begins.__getitem__, reverse=True)
-        for layer in begins
-        if inner.startswith(f"{layer}.")
+    for outer in sorted(begins):
+        inner = [block for block in begins if block.startswith(f"{outer}.")]
+        if inner:
+            first = min(inner, key=begins.__getitem__)
+            begins[first] = min(begins[first], begins[outer])
+            begins[outer] = begins[first]
+    order = sorted(set(begins.values()))
+    # The stem is place 0; what is read between blocks belongs to the next of them.
+    last = len(order) + 1
+    places = {
+        name: 1 + order.index(begins[block])
+        if (block := _block(name))
+        else _place(uses[name], order)
+        for name in names
     }
-    blocks = {name: leads.get(layer, layer) for name, layer in blocks.items()}
-    order = sorted(set(blocks.values()), key=begins.__getitem__)
-    place = {layer: len(order) - 1 - at for at, layer in enumerate(order)}
-    return {name: decay ** place[blocks[name]] for name in names}
+    return {name: decay ** (last - place) for name, place in places.items()}
+
+
+def _place(use: int, order: list[int]) -> int:
+    """Which layer a parameter outside the blocks belongs to, by when it is read."""
+    following = [place for place, begin in enumerate(order, start=1) if begin > use]
+    if following and following[0] == 1:
+        return 0
+    return following[0] if following else len(order) + 1
 
 
 def first_uses(classifier: Any) -> dict[str, int]:

@@ -18,12 +18,7 @@ from jaxbench.training.data import ImageStream
 from jaxbench.training.inputs import Batches
 from jaxbench.training.specs import Gradient, MemberState, Shared
 from jaxbench.training.steps import evaluated_variables, gradient, start, update
-from jaxbench.training.tasks import (
-    STATISTICS_STEPS,
-    Task,
-    default_device,
-    tree_bytes,
-)
+from jaxbench.training.tasks import Task, default_device, tree_bytes
 
 
 class LoopRunner:
@@ -199,17 +194,18 @@ class LoopRunner:
 
     def _with_new_statistics(self, member: int, found: dict) -> dict:
         """Statistics of training images under the parameters that are evaluated."""
-        state = self._state[member]
-        done = int(state.step)
-        epoch = max(0, done - 1) // self._task.steps_per_epoch
-        batches = self._resident(member, epoch)
-        trained, statistics, _, *rest = self._half(member, batches)
-        parameters = {name: found[name] for name in trained}
-        first = epoch * self._task.steps_per_epoch
-        for step in range(min(STATISTICS_STEPS, self._task.steps_per_epoch)):
-            at = self._put(np.int32(first + step))
-            out = self._gradient(parameters, statistics, at, *rest)
-            statistics = out.statistics
+        assert self._images is not None
+        images, labels = self._images
+        state, scalars = self._state[member], self._scalars[member]
+        parameters = {name: found[name] for name in state.parameters}
+        statistics = state.statistics
+        own = self._task.members[member]
+        for step, rows, first in self._task.statistics_batches(own):
+            at, rows, first = self._put((step, rows, first))
+            batches = Batches(images, labels, rows, first)
+            half = (parameters, statistics, at, batches, self._shared)
+            found_here = self._gradient(*half, scalars.seed, scalars.label_smoothing)
+            statistics = found_here.statistics
         return {**parameters, **statistics}
 
 

@@ -190,6 +190,15 @@ def member_problems(
     for name in sorted(names - optimizer.options.keys()):
         known = ("learning_rate", "weight_decay", *optimizer.options, *SHARED_OPTIONS)
         yield unknown_name(f"hyper-parameter of {optimizer.name}", name, known)
+    for name in sorted(names & optimizer.options.keys()):
+        below_one = name.startswith(_FRACTIONS) and name != "momentum_decay"
+        for value in sorted({m.options[name] for m in members if name in m.options}):
+            if value < 0 or (below_one and value >= 1):
+                wanted = "a number in [0, 1)" if below_one else "0 or more"
+                yield f"{name} of {optimizer.name} is {value:g}, wanted {wanted}"
+    averages = optimizer.evaluated is not None
+    if averages and any(m.options.get("beta1") == 0 for m in members):
+        yield f"beta1 of {optimizer.name} is 0, of which no average can be taken"
     if recipe.ema_decay is None and any(m.ema_decay is not None for m in members):
         yield (
             "a member has an ema_decay and the recipe averages no weights; give the "
@@ -197,6 +206,8 @@ def member_problems(
         )
 
 
+# How options begin that are the weight of what was before.
+_FRACTIONS = ("beta", "momentum", "alpha", "shampoo_beta")
 # What a grid may vary whatever the optimizer.
 SHARED_OPTIONS = ("label_smoothing", "ema_decay")
 

@@ -64,7 +64,7 @@ def make_task(
         *member_problems(members, optimizer, recipe),
         *start_problems(classifier, begin),
         *teacher_problems(classifier, teacher, recipe),
-        *_average_problems(optimizer, recipe),
+        *pairing_problems(optimizer, recipe, begin, halving),
         *problems,
     ]
     if validate_every is not None and validate_every < 1:
@@ -87,6 +87,45 @@ def make_task(
             "anew, for which the images must be in memory; do not stream them"
         )
     return task
+
+
+def plan_problems(
+    classifier: Trainable,
+    optimizer: Optimizer,
+    members: Sequence[HyperParameters],
+    recipe: Recipe,
+    *,
+    begin: Start | None = None,
+    halving: Halving | None = None,
+    num_images: int | None = None,
+) -> list[str]:
+    """What can be told to be amiss before an image or a weight is read.
+
+    Args:
+        classifier: As for `train_population`, and so are the others.
+        optimizer: See there.
+        members: See there.
+        recipe: See there.
+        begin: See there; its variables may be empty.
+        halving: See there.
+        num_images: Of the training set, if known.
+    """
+    begin = begin or Start()
+    problems = [
+        *member_problems(members, optimizer, recipe),
+        *start_problems(classifier, begin),
+        *pairing_problems(optimizer, recipe, begin, halving),
+    ]
+    if num_images is not None and recipe.batch_size > num_images:
+        problems.append(_too_large(recipe.batch_size, num_images))
+    return problems
+
+
+def _too_large(batch_size: int, num_images: int) -> str:
+    return (
+        f"batch_size is {batch_size} and there are {num_images} images, so no batch "
+        "can be filled; choose a smaller batch_size"
+    )
 
 
 def _step_spec(
@@ -170,10 +209,7 @@ def _data_problems(
             f"{size}; load them with its input_spec"
         )
     if recipe.batch_size > len(labels):
-        yield (
-            f"batch_size is {recipe.batch_size} and there are {len(labels)} images, "
-            "so no batch can be filled; choose a smaller batch_size"
-        )
+        yield _too_large(recipe.batch_size, len(labels))
     if len(labels) and not (
         labels.min() >= 0 and labels.max() < classifier.num_classes
     ):
@@ -183,7 +219,20 @@ def _data_problems(
         )
 
 
-def _average_problems(optimizer: Optimizer, recipe: Recipe) -> Iterator[str]:
+def pairing_problems(
+    optimizer: Optimizer, recipe: Recipe, begin: Start, halving: Halving | None
+) -> Iterator[str]:
+    """What does not go together, whatever the network and the images."""
+    if halving is not None and not halving.rungs(recipe.epochs):
+        yield (
+            f"halving begins after epoch {halving.first_epoch} of {recipe.epochs}, so "
+            "it would stop nobody; choose an earlier first_epoch, or leave it out"
+        )
+    if optimizer.evaluated is not None and begin.layer_decay != 1:
+        yield (
+            f"{optimizer.name} keeps a second set of weights that rates by layer do "
+            "not reach; set layer_decay to 1"
+        )
     if optimizer.evaluated is not None and recipe.ema_decay is not None:
         yield (
             f"{optimizer.name} averages its weights itself; take ema_decay out of the "

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.data import ImageArrays
+from jaxbench.errors import UserError, unknown_name
 from jaxbench.training.checkpoints import PopulationCheckpoints, Progress
 from jaxbench.training.data import TrainingData
 from jaxbench.training.halving import Halving
@@ -39,9 +40,10 @@ class PopulationResult:
             average where the recipe keeps one.
         stops: Steps gone by at each point of the curves.
         curves: Name to float64 [members, points]: `train_loss`, the mean over the steps
-            since the point before, in nats; `seconds`, the time spent on training the
-            member so far; and `val_*`, what `validate` gave. NaN from the point on at
-            which a member diverged, and after it was stopped.
+            since the point before, in nats; `seconds`, the member's share of the time
+            spent on training so far (its population's over those trained); and
+            `val_*`, what `validate` gave. NaN from the point on at which a member
+            diverged, and after it was stopped.
         diverged_step: Per member, the first step (from 0, over the whole run) whose
             loss or outcome was not finite; None for a sound member.
         stopped_step: Per member, the steps gone by when halving stopped it; None for
@@ -141,7 +143,7 @@ def train_population(
         teacher=teacher,
         validate_every=validate_every,
         halving=halving,
-        problems=_option_problems(strategy, mesh, halving, validate),
+        problems=_option_problems(strategy, mesh, halving, validate, steps_per_call),
     )
     runner = _make_runner(task, strategy, mesh, steps_per_call)
     history = History(
@@ -216,7 +218,11 @@ def _make_runner(
     return StackedRunner(task, mesh, steps_per_call, unroll=strategy == "unroll")
 
 
-def _option_problems(strategy, mesh, halving, validate):
+def _option_problems(strategy, mesh, halving, validate, steps_per_call):
+    if strategy not in get_args(Strategy):
+        yield unknown_name("strategy", str(strategy), get_args(Strategy))
+    if steps_per_call is not None and steps_per_call < 1:
+        yield f"steps_per_call is {steps_per_call}, wanted 1 or more"
     if strategy == "loop" and mesh is not None:
         yield 'strategy "loop" runs on one device and takes no mesh; use "vmap"'
     if halving is not None and validate is None:
@@ -249,7 +255,7 @@ class _Work:
                         point + 1,
                         self.runner.state,
                         history.curves,
-                        history.seconds,
+                        self._seconds(),
                         history.stopped.tolist(),
                     )
                 )
@@ -281,7 +287,11 @@ class _Work:
         active = self.history.active()
         if rest or epoch not in rungs or not active:
             return
-        values = self.history.curves[f"val_{self.halving.metric}"][active, point]
+        name = f"val_{self.halving.metric}"
+        if name not in self.history.curves:
+            known = [n.removeprefix("val_") for n in self.history.curves if "val_" in n]
+            raise UserError(unknown_name("halving metric", self.halving.metric, known))
+        values = self.history.curves[name][active, point]
         kept = self.halving.survivors(active, values)
         self.history.stop([m for m in active if m not in kept], point)
 
@@ -299,9 +309,15 @@ class _Work:
         history.diverged, _ = self.runner.progress()
         return found.point
 
+    def _seconds(self) -> dict[str, float]:
+        """Spent so far, by interrupted runs before this one too."""
+        spent = self.history.seconds
+        compiling = spent["compile_seconds"] + self.runner.compile_seconds
+        return spent | {"compile_seconds": compiling}
+
     def result(self) -> PopulationResult:
         runner, history = self.runner, self.history
-        history.seconds["compile_seconds"] += runner.compile_seconds
+        history.seconds = self._seconds()
         memory = runner.memory_bytes
         timing = history.timing(self.task.recipe.batch_size) | {
             "program_seconds": runner.program_seconds,

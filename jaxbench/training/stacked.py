@@ -20,12 +20,7 @@ from jaxbench.training.inputs import Batches
 from jaxbench.training.loop import LoopRunner
 from jaxbench.training.specs import MemberState, Shared, StepSpec
 from jaxbench.training.steps import evaluated_variables, gradient, start, whole_step
-from jaxbench.training.tasks import (
-    STATISTICS_STEPS,
-    Task,
-    default_device,
-    tree_bytes,
-)
+from jaxbench.training.tasks import Task, default_device, tree_bytes
 
 # Steps of one call on accelerators: enough to hide the dispatch, few enough that an
 # interrupt is heeded soon.
@@ -75,8 +70,10 @@ class StackedRunner:
             self._images = self._put((task.data.images, labels))  # pyright: ignore[reportAttributeAccessIssue]
         self.compile_seconds = self.program_seconds = 0.0
         self.memory_bytes: int | None = None
-        # Host copy of the members' states as of the last packing; None while all run.
+        # Host copy of all members' states, taken when some of them stopped. Those are
+        # read from there, whatever their rows go on to compute.
         self._shelf: MemberState | None = None
+        self._stopped: set[int] = set()
         self._orders: tuple[int, Batches] | None = None
         self._begin()
 
@@ -125,18 +122,24 @@ class StackedRunner:
         if kept is None:
             count = len(self._task.members)
             return jax.tree.map(lambda leaf: leaf[:count], live)
-        rows, first = np.unique(self._rows, return_index=True)
+        members, rows = self._live_members()
 
         def merge(old, new):
             merged = np.array(old)
-            merged[rows] = new[first]
+            merged[members] = new[rows]
             return merged
 
         return jax.tree.map(merge, kept, live)
 
+    def _live_members(self) -> tuple[list[int], list[int]]:
+        """Members that are still trained, and the row of each."""
+        members = sorted(set(self._rows) - self._stopped)
+        return members, [self._rows.index(member) for member in members]
+
     @state.setter
     def state(self, kept: MemberState) -> None:
         self._shelf = None
+        self._stopped = set()
         self._occupy(range(len(self._task.members)))
         self._load(kept)
         self._compile_step()
@@ -148,10 +151,15 @@ class StackedRunner:
         )
 
     def _repack(self, active: Sequence[int]) -> None:
-        """Makes the population smaller where at most half of it is still wanted."""
+        """Puts aside who stopped; makes the population smaller where half of it did."""
+        stopped = set(self._rows) - set(active) - self._stopped
+        if stopped:
+            self._shelf = self.state
+            self._stopped |= stopped
         if 2 * len(_padded(active, self._mesh)) > len(self._rows):
             return
         self._shelf = self.state
+        self._stopped = set()
         self._occupy(active)
         self._load(self._shelf)
         self._compile_step()
@@ -218,17 +226,17 @@ class StackedRunner:
         """See `Runner`."""
         pair = (self._live.diverged_step, self._live.loss_sum)
         diverged, losses = jax.device_get(pair)
-        rows, first = np.unique(self._rows, return_index=True)
+        members, rows = self._live_members()
         if self._shelf is None:
-            return np.array(diverged[first]), np.array(losses[first])
+            return np.array(diverged[rows]), np.array(losses[rows])
         all_diverged = np.array(self._shelf.diverged_step)
         all_losses = np.array(self._shelf.loss_sum)
-        all_diverged[rows], all_losses[rows] = diverged[first], losses[first]
+        all_diverged[members], all_losses[members] = diverged[rows], losses[rows]
         return all_diverged, all_losses
 
     def variables(self, member: int) -> dict[str, jax.Array]:
         """See `Runner`."""
-        if member in self._rows:
+        if member in self._rows and member not in self._stopped:
             row = self._rows.index(member)
             picked = self._pick(self._live, self._scalars, self._put(np.int32(row)))
             found = {name: leaf.addressable_data(0) for name, leaf in picked.items()}
@@ -240,7 +248,7 @@ class StackedRunner:
         return {**found, **{n: leaf.addressable_data(0) for n, leaf in frozen}}
 
     def _shelved(self, member: int) -> dict[str, jax.Array]:
-        """Of a member that was packed away."""
+        """Of a member that stopped."""
         put = partial(jax.device_put, device=default_device())
         state = put(jax.tree.map(lambda leaf: leaf[member], self._shelf))
         scalars = put(self._task.scalars(self._task.members[member]))
@@ -253,13 +261,12 @@ class StackedRunner:
         wanted = task.spec.split(found | self._shared.frozen)
         trained, statistics, _ = (put(group) for group in wanted)
         assert self._images is not None
-        rows = put(task.rows(task.members[member], 0))
         pixels, labels = (put(leaf.addressable_data(0)) for leaf in self._images)
-        batches = Batches(pixels, labels, rows, put(np.int32(0)))
         scalars = put(task.scalars(task.members[member]))
         shared = put(jax.tree.map(lambda leaf: leaf.addressable_data(0), self._shared))
-        for step in range(min(STATISTICS_STEPS, task.steps_per_epoch)):
-            at = put(np.int32(step))
+        for step, rows, first in task.statistics_batches(task.members[member]):
+            at, rows, first = put((step, rows, first))
+            batches = Batches(pixels, labels, rows, first)
             half = (trained, statistics, at, batches, shared)
             half = (*half, scalars.seed, scalars.label_smoothing)
             program = self._compiled(gradient, (task.spec.gradient,), half)

@@ -24,7 +24,9 @@ class Start:
             before it, in (0, 1]; 1 trains all alike. See `depth_rates`.
         frozen: Patterns of names (`fnmatch`) of variables that are not trained, running
             statistics included; a pattern with `!` in front trains again what ones
-            before it froze. `("*", "!head.*")` trains the head alone.
+            before it froze. `("*", "!head.*")` trains the head alone. Frozen
+            normalisation still normalises with the statistics of the batch, as the
+            rest of the network does in training.
         name: Says which weights these are, for the settings of a checkpoint.
     """
 
@@ -102,11 +104,12 @@ def _shape_problems(
     given: Mapping[str, np.ndarray],
     new_head: Iterable[str],
 ) -> Iterator[str]:
+    layers = {name.rpartition(".")[0] for name in output_names(classifier)}
     for name in sorted(new_head):
         shape = drawn[name].shape
         found = given[name].shape if name in given else None
         # The output layer's leaves end with the classes, and may have other ones.
-        of_head = shape[-1:] == (classifier.num_classes,)
+        of_head = name.rpartition(".")[0] in layers
         if not of_head or (found is not None and found[:-1] != shape[:-1]):
             what = "missing" if found is None else str(found)
             yield f"{name} is {what}, wanted {shape}"

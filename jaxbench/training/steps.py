@@ -73,7 +73,7 @@ def gradient(
         label_smoothing: The member's.
     """
     key = jax.random.fold_in(jax.random.key(seed), step)
-    augment_key, network_key = jax.random.split(key)
+    augment_key, network_key, drawn_key = jax.random.split(key, 3)
     classifier = spec.classifier
     inputs = step_inputs(
         spec.augmentation, classifier.input_spec, batches, step, augment_key
@@ -96,7 +96,6 @@ def gradient(
     )
     curvature = {}
     if spec.curvature:
-        drawn_key = jax.random.fold_in(augment_key, 1)
         curvature = _curvature(logits_of, parameters, logits, drawn_key)
     kept = {name: updated[name].astype(old.dtype) for name, old in statistics.items()}
     return Gradient(loss, slope, kept, curvature)

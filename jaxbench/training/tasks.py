@@ -95,6 +95,18 @@ class Task:
         first = epoch * self.steps_per_epoch
         return self.rows(self.members[0], epoch)[start - first : stop - first]
 
+    def statistics_batches(
+        self, member: HyperParameters
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The member's first steps, to take statistics from: step, rows, first step.
+
+        The same whatever was trained already, so that all strategies agree.
+        """
+        for step in range(STATISTICS_STEPS):
+            epoch = step // self.steps_per_epoch
+            first = epoch * self.steps_per_epoch
+            yield np.int32(step), self.rows(member, epoch), np.int32(first)  # pyright: ignore[reportReturnType]
+
     def initial(self, member: HyperParameters) -> dict[str, np.ndarray]:
         """The member's variables before the first step."""
         return starting_variables(

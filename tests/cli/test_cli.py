@@ -23,6 +23,7 @@ COMMANDS = (
     ["results"],
     ["report"],
     ["compare"],
+    ["coupling"],
     ["data", "list"],
     ["data", "info"],
     ["data", "prepare"],

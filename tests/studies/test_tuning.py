@@ -86,6 +86,14 @@ def test_a_pair_without_a_usable_point(broken, diverged):
     assert np.isnan(tuned_table(pairs).learning_rate).tolist() == [[True, False]]
 
 
+def test_a_point_that_was_stopped_early_counts_only_among_its_like():
+    stopped = trial(0.9, rate=0.3, stopped_step=40)
+    (best,) = best_pairs([trial(0.5, stopped_step=None), stopped])
+    assert best.learning_rate == 0.1
+    (best,) = best_pairs([trial(0.5, stopped_step=20), stopped])
+    assert best.learning_rate == 0.3
+
+
 def test_other_scores_have_no_say_in_the_choice():
     rows = [
         trial(0.9, 0.1, run_id="a"),

@@ -101,9 +101,22 @@ def test_a_grid_is_the_product_of_its_lists_without_repeats():
             ["did you mean 'deit'", "did you mean 'mixer_micro"],
         ),
         (
-            {"grid": {"sgd": {"learning_rate": [0.1], "label_smoothing": [1.5]}}},
-            ["label_smoothing is 1.5"],
+            {
+                "frozen": ["stem.*"],
+                "warmup_epochs": 9.0,
+                "grid": {"sgd": {"learning_rate": [0.1], "label_smoothing": [1.5]}},
+            },
+            ["grid.sgd: ", "label_smoothing is 1.5", "recipe: ", "warmup_epochs is 9"],
         ),
+        (
+            {
+                "frozen": ["stem.*"],
+                "batch_size": 1000,
+                "grid": {"sgd": {"learning_rate": [0.1], "ema_decay": [0.9]}},
+            },
+            ["no weights to start from", "averages no weights"],
+        ),
+        ({"halving": {"first_epoch": 2}}, ["would stop nobody"]),
     ],
     ids=str,
 )

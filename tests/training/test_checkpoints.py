@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxbench.errors import UserError
-from jaxbench.training import HyperParameters, Recipe
+from jaxbench.training import Halving, HyperParameters, Recipe
 from tests.training import conftest
 from tests.training.conftest import MEMBERS
 from tests.training.doubles import DenseNet, make_images
@@ -23,6 +23,7 @@ RECIPE = dataclasses.replace(conftest.RECIPE, epochs=4)
 PLAIN = Recipe(epochs=4, batch_size=16, warmup_epochs=0.5)
 # The second diverges in the first epoch: a resumed run must know.
 WITH_WILD = (MEMBERS[0], HyperParameters(1e30, 0.0, seed=5))
+FIVE = (*WITH_WILD, *(HyperParameters(0.01 * i, seed=i) for i in (1, 2, 3)))
 
 
 class Stop(Exception):
@@ -62,11 +63,25 @@ def steps_in(folder):
     return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"strategy": "loop"}, {"strategy": "vmap", "recipe": PLAIN}],
-    ids=["loop", "vmap"],
-)
+# Each with something that a resumed run must have kept: a moving average, a curvature
+# of some steps ago, who was stopped, where a packed population's members are.
+KEPT = {
+    "loop": {"strategy": "loop"},
+    "average": {"recipe": dataclasses.replace(RECIPE, ema_decay=0.9)},
+    "curvature": {"optimizer": "sophia", "recipe": PLAIN, "validate_every": 3},
+    "halving": {"halving": Halving(), "recipe": PLAIN, "members": FIVE},
+    "vmap": {"strategy": "vmap", "recipe": PLAIN},
+    "packed": {
+        "strategy": "vmap",
+        "halving": Halving(),
+        "recipe": PLAIN,
+        "members": FIVE,
+        "classifier": DenseNet("dense"),
+    },
+}
+
+
+@pytest.mark.parametrize("options", KEPT.values(), ids=KEPT)
 def test_an_interrupted_run_resumes_bit_for_bit(run, assert_same, tmp_path, options):
     whole = run(folder=tmp_path / "whole", **options)
     assert whole.diverged_step[1] is not None

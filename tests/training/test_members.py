@@ -84,7 +84,17 @@ def test_all_values_out_of_range_are_named_at_once():
 
 
 def test_what_an_optimizer_or_recipe_does_not_have_is_named():
-    members = [HyperParameters(0.1, options={"beta": 0.9}, ema_decay=0.9)]
-    first, second = member_problems(members, OPTIMIZERS["adamw"], Recipe())
-    assert "did you mean 'beta" in first
-    assert "averages no weights" in second
+    options = {"beta": 0.9, "beta1": 1.5, "epsilon": -1.0}
+    members = [HyperParameters(0.1, options=options, ema_decay=0.9)]
+    problems = list(member_problems(members, OPTIMIZERS["adamw"], Recipe()))
+    for problem, part in zip(
+        problems,
+        (
+            "did you mean 'beta",
+            "beta1 of adamw is 1.5, wanted a number in [0, 1)",
+            "epsilon of adamw is -1, wanted 0 or more",
+            "averages no weights",
+        ),
+        strict=True,
+    ):
+        assert part in problem

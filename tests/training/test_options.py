@@ -64,32 +64,33 @@ def test_an_average_beside_an_averaging_optimizer_is_refused(train):
         train(DenseNet("dense"), "schedule_free_adamw", recipe=recipe)
 
 
-@pytest.mark.parametrize("strategy", ["loop", "vmap"])
-def test_schedule_free_is_measured_at_its_average(train, strategy):
+def test_schedule_free_is_measured_at_its_average(train):
     """Its statistics are those of training images under the averaged weights."""
-    member = HyperParameters(0.01, seed=1)
-    result = train(
-        ConvNet("net"),
-        "schedule_free_adamw",
-        members=(member,),
-        recipe=PLAIN,
-        strategy=strategy,
+    loop, vmap = (
+        train(
+            ConvNet("net"),
+            "schedule_free_adamw",
+            members=(HyperParameters(0.01, seed=1),),
+            recipe=PLAIN,
+            strategy=strategy,
+        ).variables[0]
+        for strategy in ("loop", "vmap")
     )
-    variables = result.variables[0]
+    for name, value in loop.items():
+        np.testing.assert_allclose(value, vmap[name], rtol=1e-4, atol=1e-6)
     images, _ = make_images()
-    spec = SPEC
-    pixels = (images / 255 - np.array(spec.mean)) / np.array(spec.std)
+    pixels = (images / 255 - np.array(SPEC.mean)) / np.array(SPEC.std)
     hidden = jax.lax.conv_general_dilated(
         jnp.asarray(pixels, jnp.float32),
-        variables["conv.kernel"],
+        loop["conv.kernel"],
         (1, 1),
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+    # Fifty steps leave half a percent of the statistics of the trajectory (0.2 off);
+    # batches of 16 scatter by a few hundredths around those of all images.
     mean = np.asarray(hidden.mean((0, 1, 2)))
-    # Four steps with momentum 0.9 bring them a third of the way; the rest are those
-    # of the trajectory, which is close by.
-    np.testing.assert_allclose(variables["norm.mean"], mean, atol=0.35)
+    np.testing.assert_allclose(loop["norm.mean"], mean, atol=0.05)
 
 
 # -- teachers ----------------------------------------------------------------------
@@ -207,6 +208,33 @@ def test_halving_stops_the_worst_and_the_others_notice_nothing(train, strategy):
             assert np.isfinite(losses[member]).sum() == step // 4
 
 
+def test_a_stopped_member_keeps_its_weights_where_it_cannot_be_packed_away(train):
+    """Two members on two devices: the one that goes on needs both rows."""
+    mesh = jax.make_mesh(
+        (2,),
+        ("members",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.devices()[:2],
+    )
+
+    def run(**options):
+        return train(
+            DenseNet("dense"),
+            members=SIX[:2],
+            recipe=PLAIN,
+            validate=lambda v: {"accuracy": float(np.asarray(v["head.bias"]).sum())},
+            halving=Halving(first_epoch=1),
+            **options,
+        )
+
+    loop, cut = run(strategy="loop"), run(mesh=mesh)
+    assert loop.stopped_step == cut.stopped_step
+    assert set(loop.stopped_step) == {4, None}
+    for ours, theirs in zip(loop.variables, cut.variables, strict=True):
+        for name, value in ours.items():
+            np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_stacked_population_is_packed_once_half_of_it_is_gone(train, monkeypatch):
     sizes = []
     run = StackedRunner.run
@@ -239,9 +267,18 @@ def test_survivors_are_the_best_and_nan_is_worst():
         Halving(0, 1)
 
 
-def test_halving_without_validation_is_refused(train):
+def test_halving_that_cannot_decide_is_refused(train):
     with pytest.raises(UserError, match="there is none; give `validate`"):
-        train(halving=Halving())
+        train(recipe=PLAIN, halving=Halving())
+    with pytest.raises(UserError, match="would stop nobody"):
+        train(recipe=PLAIN, halving=Halving(4), validate=lambda _: {"accuracy": 0.5})
+    with pytest.raises(UserError, match="unknown halving metric 'accuracy'"):
+        train(
+            DenseNet("dense"),
+            recipe=PLAIN,
+            halving=Halving(),
+            validate=lambda _: {"nll": 0.5},
+        )
 
 
 # -- streams -----------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from jaxbench.errors import UserError
 from jaxbench.training import HyperParameters, Recipe, Start
-from jaxbench.training.depth import depth_rates
+from jaxbench.training.depth import depth_rates, first_uses
 from jaxbench.training.starts import starting_variables
 from model_zoo import create_model
 from tests.training.doubles import ConvNet
@@ -76,22 +76,23 @@ def test_what_cannot_be_frozen_is_refused(train):
         train(NETWORK, begin=Start(TRAINED, frozen=("*",)))
 
 
-def test_rates_by_depth_scale_the_steps(train):
-    """One step of plain SGD: the change is the gradient times the rate."""
-    one = Recipe(epochs=1, batch_size=72, warmup_epochs=0.0)
-    member = HyperParameters(0.1)
-    uniform, falling = (
-        train(
-            NETWORK, members=(member,), recipe=one, begin=Start(TRAINED, layer_decay=d)
-        )
-        for d in (1.0, 0.5)
-    )
-    rates = depth_rates(NETWORK, 0.5)
-    assert set(rates.values()) == {1.0}  # no blocks: all of it is the head
-    for name in NETWORK.parameter_names:
-        np.testing.assert_array_equal(
-            uniform.variables[0][name], falling.variables[0][name]
-        )
+def test_a_network_without_blocks_has_no_rates_by_depth(train):
+    with pytest.raises(UserError, match="cannot be told from the names"):
+        train(NETWORK, begin=Start(TRAINED, layer_decay=0.5))
+    with pytest.raises(UserError, match="keeps a second set of weights"):
+        train(NETWORK, "schedule_free_adamw", begin=Start(TRAINED, layer_decay=0.5))
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["regnety_002", "transnext_micro", "xcit_nano_12_p16_224", "efficientnet_b0"],
+)
+def test_no_parameter_stands_deeper_than_one_that_is_read_before_it(model):
+    network = create_model(model, num_classes=4)
+    rates, uses = depth_rates(network, 0.5), first_uses(network)
+    in_order = [rates[name] for name in sorted(rates, key=uses.__getitem__)]
+    assert in_order == sorted(in_order)
+    assert len(set(in_order)) > 5
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def adan(hyper: Hyper, leaves: Leaves) -> optax.GradientTransformation:
         p_t = (p_{t-1} - eta_t u_t) / (1 + eta_t lambda)
 
     with m', c' and n' the moments over 1 - beta^t, and g clipped to a norm of
-    `max_grad_norm` over all parameters (the 5 of the recipes; infinity for no bound).
+    `max_grad_norm` over all parameters (the 5 of the recipes; a large number for no
+    bound).
 
     Xie et al. (2022), algorithm 1, https://arxiv.org/abs/2208.06677. Betas as in the
     authors' code (.98, .92, .99), one minus the paper's. `optax.adan` takes these betas

@@ -55,6 +55,7 @@ def _orthogonalised(hyper: Hyper) -> optax.GradientTransformation:
     def init(kernels: Parameters) -> Parameters:
         return jax.tree.map(jnp.zeros_like, kernels)
 
+    @jax.default_matmul_precision("float32")
     def update(gradients, state, kernels):
         state = average(state, gradients, momentum)
         matrices = as_matrices(average(state, gradients, momentum))

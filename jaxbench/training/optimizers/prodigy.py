@@ -65,7 +65,9 @@ def prodigy(hyper: Hyper, leaves: Leaves) -> optax.GradientTransformation:
         total = jax.tree.map(lambda s, g: beta3 * s + gain * g, state.total, gradients)
         # One reduction for all leaves: many small ones are much to compile.
         moved = _flat(state.start) - _flat(parameters)
-        numerator = beta3 * state.numerator + gain * (_flat(gradients) @ moved)
+        numerator = beta3 * state.numerator + gain * jnp.vdot(
+            _flat(gradients), moved, precision="highest"
+        )
         norm = jnp.abs(_flat(total)).sum()
         estimate = options["d_coef"] * numerator / jnp.where(norm > 0, norm, 1)
         further = jnp.maximum(distance, estimate)
