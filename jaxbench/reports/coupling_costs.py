@@ -86,7 +86,8 @@ def relative_costs(sweep: Sweep) -> dict[str, float]:
     steps = np.array([[_step_seconds(sweep, o, b) for b in backbones] for o in names])
     if not steps.size:
         return {}
-    ratios = steps / np.nanmin(steps, axis=0, keepdims=True)
+    # Not `nanmin`, which warns of a backbone without any time.
+    ratios = steps / np.fmin.reduce(steps, axis=0, keepdims=True)
     means = np.exp(np.log(ratios).mean(axis=1))
     classes = np.round(means / COST_CLASS) * COST_CLASS
     return dict(zip(names, classes.tolist(), strict=True))

@@ -16,6 +16,8 @@ def experiment(results: Path, **changes) -> ExperimentConfig:
             "validation": "digits@validation",
             "epochs": 3,
             "batch_size": 32,
+            # The tests have eight devices, which a population would be cut over.
+            "strategy": "loop",
             "grid": {
                 "sgd": {"learning_rate": [0.1, 0.03], "weight_decay": [1e-4]},
                 "adamw": {"learning_rate": [0.004]},

@@ -51,7 +51,7 @@ def wait_for(results: Path, parts: int | None, process: subprocess.Popen) -> Non
     """Returns once this many parts, or for None a checkpoint, are on disk."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
-        saved = [p for p in results.glob("checkpoints/*/*") if p.name.isdecimal()]
+        saved = [p for p in results.glob("checkpoints/*/*/*") if p.name.isdecimal()]
         written = len(list((results / "runs").glob("*.parquet")))
         if saved if parts is None else written >= parts:
             return

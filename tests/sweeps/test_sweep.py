@@ -201,7 +201,7 @@ def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"results": "elsewhere"}, {"name": "other"}, {"train": {"strategy": "loop"}}],
+    [{"results": "elsewhere"}, {"name": "other"}, {"train": {"strategy": "vmap"}}],
     ids=str,
 )
 def test_what_decides_no_number_is_not(tmp_path, change):
