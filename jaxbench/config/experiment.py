@@ -1,0 +1,174 @@
+"""Experiment files: TOML in, one frozen and validated value out.
+
+An unknown key, a value out of range and a missing table are errors, and all of them
+are told at once. Names of models, datasets, optimizers and metrics are looked up
+where they are used: this module knows the shape of an experiment, not what exists.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+from jaxbench.config.base import Count, Name, OnError, Table
+from jaxbench.config.evaluate import EvaluateConfig, SubjectConfig
+from jaxbench.config.study import StudyConfig
+from jaxbench.config.train import (
+    GridConfig,
+    HalvingConfig,
+    TeacherConfig,
+    TrainConfig,
+)
+from jaxbench.errors import UserError, unknown_name
+
+
+class ExperimentConfig(Table):
+    """A whole experiment file.
+
+    Attributes:
+        name: What the report is headed with.
+        results: Folder of the results, relative to the working directory.
+        seed: Of everything that is drawn outside training, such as resamples.
+        limit: First images of every dataset to use, for a trial run; all when None.
+        on_error: What an unreadable image does: "raise" fails the run and names it,
+            "skip" leaves it out and counts it.
+        classes: A text file with one class name a line: line i is label i. For
+            folders that hold a part of the classes that a model knows.
+        imports: A user's modules to import first: they register models of their own.
+        train: Populations to train, if any: one table, or several (`[[train]]`).
+        evaluate: What to measure, always.
+        study: What to make of the results in the end, if anything.
+    """
+
+    name: Name
+    results: Name
+    seed: int = 0
+    limit: Count | None = None
+    on_error: OnError = "raise"
+    classes: Name | None = None
+    imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    train: Annotated[tuple[TrainConfig, ...], Field(strict=False)] = ()
+    evaluate: EvaluateConfig
+    study: StudyConfig | None = None
+
+    @pydantic.field_validator("train", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, dict) else value
+
+    @pydantic.model_validator(mode="after")
+    def _has_work(self) -> "ExperimentConfig":
+        if not self.train and not self.evaluate.models:
+            raise ValueError(
+                "nothing to do; give a [train] table or [[evaluate.models]] entries"
+            )
+        return self
+
+
+def load_config(path: str | Path) -> ExperimentConfig:
+    """Reads an experiment file.
+
+    Args:
+        path: A TOML file.
+
+    Raises:
+        UserError: If the file is missing, is not TOML, or holds unknown keys or
+            values out of range; every problem is named.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    return parse_config(table, origin=str(path))
+
+
+def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
+    """Validates an experiment given as nested dictionaries.
+
+    Args:
+        table: As `tomllib.load` returns it.
+        origin: What to call it in messages.
+
+    Raises:
+        UserError: As for `load_config`.
+    """
+    try:
+        return ExperimentConfig.model_validate(table)
+    except pydantic.ValidationError as error:
+        # An item that was refused leaves a list that looks too short: one mistake.
+        single = isinstance(table.get("train"), dict)
+        problems = [
+            _describe(problem | {"loc": _location(problem["loc"], single)})
+            for problem in error.errors()
+            if not (problem["type"] == "too_short" and problem["input"])
+        ]
+        listing = "\n".join(f"  - {problem}" for problem in problems)
+        raise UserError(f"{origin}: {len(problems)} problem(s)\n{listing}") from None
+
+
+def config_digest(config: pydantic.BaseModel) -> str:
+    """A digest of every value of a config, defaults included."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _location(parts: tuple, single: bool) -> tuple:
+    """Where a problem is, as the file says it: one `[train]` table has no number."""
+    return parts[:1] + parts[2:] if single and parts[:1] == ("train",) else parts
+
+
+def _describe(problem) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        *parents, key = problem["loc"]
+        known = _fields_at(parents)
+        where = ".".join(map(str, parents)) or "the top level"
+        return f"{where}: {unknown_name('key', str(key), known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{place}: required, not given{_misspelt(problem)}"
+    if isinstance(problem["input"], dict):
+        return f"{place}: {message}"
+    return f"{place}: {message}, got {problem['input']!r}"
+
+
+def _misspelt(problem) -> str:
+    """A key that stands where one is missing and looks like it, in words."""
+    given = problem["input"] if isinstance(problem["input"], dict) else {}
+    wanted = problem["loc"][-1]
+    near = difflib.get_close_matches(str(wanted), map(str, given), n=1, cutoff=0.8)
+    return f"; there is {near[0]!r}, did you mean {wanted!r}?" if near else ""
+
+
+def _fields_at(parents) -> list[str]:
+    """The keys that the table at `parents` may hold."""
+    table: Any = ExperimentConfig
+    for part in parents:
+        if isinstance(part, str) and part in _TABLES and table is ExperimentConfig:
+            table = _TABLES[part]
+        elif part in _INNER:
+            table = _INNER[part]
+    return list(table.model_fields)
+
+
+_TABLES = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "study": StudyConfig,
+}
+_INNER = {
+    "models": SubjectConfig,
+    "grid": GridConfig,
+    "teacher": TeacherConfig,
+    "halving": HalvingConfig,
+}

@@ -1,0 +1,140 @@
+"""`[train]`: populations to train."""
+
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field
+
+from jaxbench.config.base import Count, Fraction, Name, NotNegative, Rate, Seed, Table
+
+Values = Annotated[tuple[float, ...], Field(min_length=1, strict=False)]
+
+
+class GridConfig(Table):
+    """The hyper-parameters to try for one optimizer; their product is the grid.
+
+    Other keys are the optimizer's own hyper-parameters (`beta1 = [0.9, 0.95]`), or
+    `label_smoothing` and `ema_decay`; each is a list of values.
+    """
+
+    model_config = pydantic.ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Values]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)]
+    weight_decay: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, strict=False)
+    ] = (0.0,)
+
+    @property
+    def options(self) -> dict[str, tuple[float, ...]]:
+        """The other keys, in alphabetical order."""
+        return dict(sorted((self.__pydantic_extra__ or {}).items()))
+
+
+class HalvingConfig(Table):
+    """Stops the trials of a population that fall behind: successive halving.
+
+    Attributes:
+        first_epoch: The first rung; the others are `factor` times the one before.
+        factor: At each rung, one in so many goes on.
+        metric: The validation metric that decides.
+    """
+
+    first_epoch: Count = 1
+    factor: Annotated[int, Field(ge=2)] = 2
+    metric: Literal["accuracy", "nll", "ece", "aurc"] = "accuracy"
+
+
+class TeacherConfig(Table):
+    """A trained network to learn from besides the labels.
+
+    Attributes:
+        name: Zoo name, or `module:attribute`.
+        weights: As for a model that is evaluated.
+        weight: Its part of the loss.
+        kind: "soft" probabilities at `temperature`, or "hard" decisions.
+        temperature: Of the kind "soft".
+        image_size: Height and width in pixels; the model's own when None.
+    """
+
+    name: Name
+    weights: Name
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    kind: Literal["soft", "hard"] = "soft"
+    temperature: Rate = 1.0
+    image_size: Count | None = None
+
+
+class TrainConfig(Table):
+    """Populations to train: every model with every optimizer of `grid`.
+
+    Attributes:
+        models: Names of the zoo, wildcards allowed.
+        dataset: Address of the training images.
+        validation: Address of the images that are scored at every point of a curve.
+        grid: Optimizer name to its hyper-parameters.
+        seeds: One member for each seed and point of the grid.
+        recipe: Name of the recipe that the keys from `epochs` to `ema_decay` change.
+        epochs: Passes over the training images.
+        batch_size: Images in a step.
+        warmup_epochs: Linear warm-up before the cosine.
+        loss: Name of the loss.
+        label_smoothing: Share of the target spread over all classes.
+        augmentations: Names from the augmentation table, applied in this order.
+        rand_augment: Magnitude of RandAugment; 0 for none.
+        random_erasing: Chance that a part of an image is erased.
+        mixup: Parameter of mixup; 0 for none.
+        cutmix: Parameter of CutMix; 0 for none.
+        clip_norm: Largest global gradient norm; 0 for no clipping.
+        drop_rate: Dropout before the head.
+        drop_path_rate: Stochastic depth of the last block.
+        ema_decay: Of the averaged weights; 0 for none.
+        teacher: A network to learn from, if any.
+        weights: Trained weights to start from: "pretrained" for those on the hub by the
+            model's name, a file, or a folder; from scratch when None.
+        layer_decay: Learning rates fall by this factor from layer to layer.
+        frozen: Patterns of names of parts that are not trained.
+        image_size: Height and width in pixels; the model's own when None.
+        dtype: What activations are computed in.
+        strategy: How a population is compiled; "auto" chooses by backend.
+        max_members: Most trials in one population; a larger grid becomes several of
+            them. All of a grid's trials when None; their states and activations must
+            fit on the devices together, unless the strategy is "loop".
+        images: "resident" on the device whole, "stream"ed; "auto" decides by size.
+        validate_every: Steps between two points of a curve; an epoch's when None.
+        halving: Stops what falls behind, if given.
+        checkpoint_seconds: Least time between two checkpoints of a population.
+    """
+
+    models: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
+    dataset: Name
+    validation: Name
+    grid: Annotated[dict[str, GridConfig], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = (0,)
+    recipe: Name = "plain"
+    epochs: Count | None = None
+    batch_size: Count | None = None
+    warmup_epochs: NotNegative | None = None
+    loss: Name | None = None
+    label_smoothing: Fraction | None = None
+    augmentations: Annotated[tuple[Name, ...], Field(strict=False)] | None = None
+    rand_augment: Annotated[float, Field(ge=0, le=10)] | None = None
+    random_erasing: Annotated[float, Field(ge=0, le=1)] | None = None
+    mixup: NotNegative | None = None
+    cutmix: NotNegative | None = None
+    clip_norm: NotNegative | None = None
+    drop_rate: Fraction | None = None
+    drop_path_rate: Fraction | None = None
+    ema_decay: Fraction | None = None
+    teacher: TeacherConfig | None = None
+    weights: Name | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    frozen: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    image_size: Count | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    strategy: Literal["auto", "vmap", "unroll", "loop"] = "auto"
+    max_members: Count | None = None
+    images: Literal["auto", "resident", "stream"] = "auto"
+    validate_every: Count | None = None
+    halving: HalvingConfig | None = None
+    checkpoint_seconds: NotNegative = 10.0

@@ -1,0 +1,1 @@
+"""Pages of the studies: results in, a `Page` out."""
