@@ -7,7 +7,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from jaxbench.data.decoded import (
+    DecodedSource,
+    decoded_geometry,
+    flush_decoded,
+    geometry,
+)
 from jaxbench.data.preprocess import preprocess
+from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.data.source import DecodeError, Source
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
@@ -41,12 +48,16 @@ class Skipped(NamedTuple):
 
 
 class ImageArrays(NamedTuple):
-    """A whole dataset in memory; what could not be read is not among the N rows."""
+    """A whole dataset in memory; what could not be read is not among the N rows.
+
+    `scoring` is that of the source, for these rows.
+    """
 
     images: UInt8[np.ndarray, "n h w 3"]
     labels: Int32[np.ndarray, " n"]
     ids: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    scoring: Scoring | None = None
 
 
 class _Row(NamedTuple):
@@ -66,6 +77,7 @@ class _Rows:
 
     def __init__(self, source: Source, spec: InputSpec, positions: np.ndarray) -> None:
         self._source, self._spec, self._positions = source, spec, positions
+        self._decoded = decoded_geometry(source) is not None
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -77,7 +89,9 @@ class _Rows:
         # Bad rows come back as values: raised here, the first would end the iteration.
         try:
             image, label, id = self._source[position]
-            return _Row(preprocess(image, self._spec), label, id)
+            if not self._decoded:
+                image = preprocess(image, self._spec)
+            return _Row(np.asarray(image), label, id)
         except DecodeError as error:
             return _Unreadable(error, label, error.id)
         except (OSError, ValueError) as error:
@@ -104,6 +118,7 @@ def _read(
     finally:
         # A consumer that stops early must not leave threads decoding.
         rows.close()
+        flush_decoded(source)
 
 
 class BatchLoader:
@@ -144,7 +159,7 @@ class BatchLoader:
         shard_count: int = 1,
     ) -> None:
         threads = default_num_threads() if num_threads is None else num_threads
-        problems = _argument_problems(source, on_error, threads)
+        problems = _argument_problems(source, input_spec, on_error, threads)
         if batch_size < 1:
             problems.append(f"batch_size is {batch_size}, wanted 1 or more")
         if shard_count < 1 or batch_size % max(shard_count, 1):
@@ -210,6 +225,9 @@ def load_images(
 ) -> ImageArrays:
     """Decodes a whole source into one uint8 array.
 
+    Where the cache of decoded images holds all of it, the array is the cache's file,
+    memory-mapped and read-only.
+
     Args:
         source: What to read.
         input_spec: Size, crop and filter of the images.
@@ -223,7 +241,7 @@ def load_images(
         DecodeError: If an image cannot be read and `on_error` is "raise".
     """
     threads = default_num_threads() if num_threads is None else num_threads
-    problems = _argument_problems(source, on_error, threads)
+    problems = _argument_problems(source, input_spec, on_error, threads)
     shape = (len(source), *input_spec.size, 3)
     needed, memory = int(np.prod(shape)), _memory_bytes()
     if needed > memory:
@@ -233,24 +251,36 @@ def load_images(
         )
     if problems:
         raise UserError(f"load_images: {'; '.join(problems)}")
+    scoring = scoring_of(source)
+    if isinstance(source, DecodedSource):
+        held = source.images()
+        if held is not None:
+            return ImageArrays(held, source.labels, source.ids, (), scoring)
     images = np.empty(shape, np.uint8)
     labels: list[int] = []
     ids: list[str] = []
+    kept: list[int] = []
     skipped: list[Skipped] = []
-    for row in _read(source, input_spec, np.arange(len(source)), threads):
+    rows = _read(source, input_spec, np.arange(len(source)), threads)
+    for position, row in enumerate(rows):
         if isinstance(row, _Unreadable):
             skipped.append(_skip_or_raise(row, on_error))
             continue
         images[len(ids)] = row.image
         labels.append(row.label)
         ids.append(row.id)
+        kept.append(position)
     if not ids:
         raise UserError(
             f"{source.name}: none of {len(source)} images can be read; the first: "
             f"{skipped[0].id}: {skipped[0].reason}"
         )
     return ImageArrays(
-        images[: len(ids)], np.asarray(labels, np.int32), tuple(ids), tuple(skipped)
+        images[: len(ids)],
+        np.asarray(labels, np.int32),
+        tuple(ids),
+        tuple(skipped),
+        scoring and scoring.rows(np.asarray(kept)),
     )
 
 
@@ -267,8 +297,16 @@ def _skip_or_raise(row: _Unreadable, on_error: OnError) -> Skipped:
     return Skipped(row.id, row.error.reason)
 
 
-def _argument_problems(source: Source, on_error: str, num_threads: int) -> list[str]:
+def _argument_problems(
+    source: Source, spec: InputSpec, on_error: str, num_threads: int
+) -> list[str]:
     problems = []
+    held = decoded_geometry(source)
+    if held not in (None, geometry(spec)):
+        problems.append(
+            f"{source.name} was decoded for {held}, wanted {geometry(spec)}; open the "
+            "cache for this specification"
+        )
     if not len(source):
         problems.append(f"{source.name} has no examples")
     if on_error not in get_args(OnError):

@@ -168,6 +168,7 @@ class CorruptedSource:
         self.name = name or f"{base.name}[{corruption}_{severity}]"
         self.class_names = base.class_names
         self.labels = read_only(np.asarray(base.labels, np.int32))
+        self.scoring = getattr(base, "scoring", None)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

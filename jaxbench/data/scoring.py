@@ -70,6 +70,26 @@ class Scoring:
             self.num_outputs, self.class_mask, self.label_sets[indices], self.groups
         )
 
+    def without_sets(self) -> "Scoring":
+        """The same for images whose labels are not looked at."""
+        return Scoring(self.num_outputs, self.class_mask, None, self.groups)
+
+    def relabelled(self, numbers: np.ndarray, num_outputs: int) -> "Scoring":
+        """The same for a classifier with other numbers for the classes.
+
+        Args:
+            numbers: New number of each output, int [num_outputs of this one].
+            num_outputs: Classes of the other classifier.
+        """
+        mask, sets = self.class_mask, self.label_sets
+        if mask is not None:
+            moved = np.zeros(num_outputs, bool)
+            moved[numbers[mask]] = True
+            mask = moved
+        if sets is not None:
+            sets = np.where(sets < 0, -1, numbers[sets]).astype(np.int32)
+        return Scoring(num_outputs, mask, sets)
+
     @property
     def digest(self) -> str:
         """What decides numbers here, as hex."""
@@ -82,6 +102,12 @@ class Scoring:
         return digest(parts)
 
 
-def scoring_of(source: Source) -> Scoring | None:
+def scoring_of(source: object) -> Scoring | None:
     """How a source is scored; None where its labels are the classifier's classes."""
     return getattr(source, "scoring", None)
+
+
+def num_outputs(source: Source) -> int:
+    """Classes that a classifier must have for a source."""
+    scoring = scoring_of(source)
+    return len(source.class_names) if scoring is None else scoring.num_outputs

@@ -114,9 +114,11 @@ class View:
         labels: np.ndarray | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self._base = base
+        self.base = base
         self._indices = np.asarray(indices, dtype=np.int64)
         self.name = name
+        scoring = getattr(base, "scoring", None)
+        self.scoring = None if scoring is None else scoring.rows(self._indices)
         kept = base.labels[self._indices] if labels is None else labels
         self.labels = read_only(np.asarray(kept, dtype=np.int32))
         self.class_names = tuple(
@@ -126,7 +128,7 @@ class View:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id of every row."""
-        ids = example_ids(self._base)
+        ids = example_ids(self.base)
         return tuple(ids[i] for i in self._indices)
 
     @property
@@ -149,15 +151,27 @@ class View:
         taken from a million do not cost a read of the million.
         """
         rows = self._indices[indices]
-        if fingerprint_of := getattr(self._base, "fingerprint_of", None):
+        if fingerprint_of := getattr(self.base, "fingerprint_of", None):
             return fingerprint_of(rows)
-        return digest(self._base.fingerprint, rows.astype("<i8").tobytes())
+        return digest(self.base.fingerprint, rows.astype("<i8").tobytes())
+
+    def over(self, base: Source) -> "View":
+        """The same rows of another source that holds the same images."""
+        view = View(
+            base,
+            self._indices,
+            name=self.name,
+            labels=self.labels,
+            class_names=self.class_names,
+        )
+        view.scoring = self.scoring
+        return view
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Example:
-        example = self._base[int(self._indices[index])]
+        example = self.base[int(self._indices[index])]
         return example._replace(label=int(self.labels[index]))
 
 
@@ -252,7 +266,9 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
             name comes twice.
     """
     wanted = tuple(class_names)
-    if wanted == source.class_names:
+    scoring = getattr(source, "scoring", None)
+    if wanted == source.class_names or (scoring and scoring.groups is not None):
+        # Coarse classes are made of outputs, whatever those are called.
         return source
     number = {name: i for i, name in enumerate(wanted)}
     if len(number) < len(wanted):
@@ -267,13 +283,16 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
             + unknown_name("class", unknown[0], wanted)
         )
     numbers = np.array([number[name] for name in source.class_names], dtype=np.int32)
-    return View(
+    view = View(
         source,
         np.arange(len(source)),
         name=source.name,
         labels=numbers[source.labels],
         class_names=wanted,
     )
+    if view.scoring is not None:
+        view.scoring = view.scoring.relabelled(numbers, len(wanted))
+    return view
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

@@ -18,13 +18,12 @@ class Collector:
         self._pending: list[tuple[dict[str, jax.Array], int]] = []
         self._blocks: list[dict[str, np.ndarray]] = []
         self._extra: dict[str, list[jax.Array | np.ndarray]] = {}
-        self._host: dict[str, list[np.ndarray]] = {"id": [], "label": [], "mask": []}
+        self._host: dict[str, list[np.ndarray]] = {}
 
-    def add_host(self, ids: tuple[str, ...], labels: np.ndarray, mask: np.ndarray):
-        """Notes what the host knows of a step's rows."""
-        self._host["id"].append(np.asarray(ids, dtype=object))
-        self._host["label"].append(labels)
-        self._host["mask"].append(mask)
+    def add_host(self, **columns: np.ndarray) -> None:
+        """Notes what the host knows of a step's rows: `id` and `mask` at least."""
+        for name, column in columns.items():
+            self._host.setdefault(name, []).append(column)
 
     def add_extra(self, **arrays: jax.Array | None) -> None:
         """Notes logits or features of a step, [rows, width], if there are any."""

@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.data.batches import Skipped
+from jaxbench.data.scoring import Scoring, scoring_of
+from jaxbench.engine.decisions import decision_shape
 from jaxbench.engine.feed import Dataset
 from jaxbench.engine.mesh import make_data_mesh, replicated
 from jaxbench.engine.passes import (
@@ -47,6 +49,7 @@ class Evaluation:
         timing: What the pass cost.
         logits: [num_examples, classes], if asked for.
         features: [num_examples, width], if asked for.
+        scoring: How outputs became decisions, where the dataset says so.
     """
 
     metrics: dict[str, float]
@@ -61,6 +64,7 @@ class Evaluation:
     timing: Timing
     logits: np.ndarray | None = None
     features: np.ndarray | None = None
+    scoring: Scoring | None = None
 
 
 def evaluate(
@@ -85,7 +89,8 @@ def evaluate(
     """Runs a classifier over a dataset and measures it.
 
     The images pass once. Every example leaves one small row on the device; metrics
-    that depend on order are computed at the end from those rows.
+    that depend on order are computed at the end from those rows. A dataset with a
+    `scoring` is scored by it; foreign images as their reference was.
 
     Args:
         model: A zoo model, or a user's own `apply` wrapped by
@@ -128,6 +133,9 @@ def evaluate(
     if problems:
         raise ValueError(f"evaluate: {'; '.join(problems)}")
     check_labels(model, dataset, role)
+    scoring = scoring_of(dataset)
+    if reference is not None:
+        scoring = reference.scoring and reference.scoring.without_sets()
     mesh = mesh or make_data_mesh()
     if calibration is not None:
         temperature = calibrate(
@@ -148,6 +156,7 @@ def evaluate(
         keep_logits=keep_logits,
         keep_features=keep_features,
         progress=progress,
+        scoring=scoring,
     )
     found = run_pass(request, dataset, batch_size)
     resampling = {"num_resamples": num_resamples, "key": key}
@@ -161,6 +170,7 @@ def evaluate(
         num_nonfinite=int((~found.columns["finite"]).sum()),
         temperature=temperature,
         num_devices=mesh.size,
+        scoring=scoring,
         **vars(found),
     )
 
@@ -188,10 +198,18 @@ def calibrate(
         A positive temperature; see `jaxbench.metrics.fit_temperature`.
 
     Raises:
-        UserError: As for `evaluate`.
+        UserError: As for `evaluate`, and if the dataset's labels are sets or coarse
+            classes, whose likelihood is not defined.
         ValueError: If no row of logits is finite.
     """
     check_labels(model, dataset, "clean")
+    scoring = scoring_of(dataset)
+    if scoring and (scoring.groups is not None or scoring.label_sets is not None):
+        raise UserError(
+            f"{getattr(dataset, 'name', 'the calibration set')} has sets of labels or "
+            "coarse classes; fit the temperature on images with one label each of the "
+            "model's own classes"
+        )
     request = PassRequest(
         model,
         variables,
@@ -208,7 +226,8 @@ def calibrate(
         )
     # Rows are masked, not dropped: the fit is compiled for every length it meets.
     labels = found.columns["label"].astype(np.int32)
-    return float(fit_temperature(found.logits, labels, mask=finite))
+    allowed = scoring.class_mask if scoring else None
+    return float(fit_temperature(found.logits, labels, mask=finite, class_mask=allowed))
 
 
 def compile_evaluation(
@@ -218,6 +237,7 @@ def compile_evaluation(
     keep_logits: bool = False,
     batch_size: int = 256,
     mesh: Mesh | None = None,
+    scoring: Scoring | None = None,
 ) -> None:
     """Compiles what `evaluate` will need, so that it finds the program at hand.
 
@@ -230,6 +250,7 @@ def compile_evaluation(
         keep_logits: Whether there will be logits; `calibrate` asks for them.
         batch_size: As for `evaluate`.
         mesh: As for `evaluate`.
+        scoring: That of the dataset, if it has one; only its shape counts.
     """
     mesh = mesh or make_data_mesh()
     whole = replicated(mesh)
@@ -238,7 +259,14 @@ def compile_evaluation(
         for name, leaf in model.shapes.items()
     }
     rows = round_up(batch_size, mesh)
-    plan = StepPlan(model, mesh, rows, tempered=calibrated, keep_logits=keep_logits)
+    plan = StepPlan(
+        model,
+        mesh,
+        rows,
+        tempered=calibrated,
+        keep_logits=keep_logits,
+        decisions=decision_shape(scoring),
+    )
     compile_step(plan, shapes)
 
 
@@ -253,6 +281,14 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     if not len(labels):
         raise UserError(f"{name} has no examples; check its path and split")
     low, high = int(labels.min()), int(labels.max())
+    scoring = scoring_of(dataset)
+    if role != "ood" and scoring and scoring.num_outputs != model.num_classes:
+        raise UserError(
+            f"{name} is scored on {scoring.num_outputs} classes, {model.name} has "
+            f"{model.num_classes}; evaluate a model with those classes"
+        )
+    if role != "ood" and scoring and scoring.groups is not None:
+        return
     if role != "ood" and (low < 0 or high >= model.num_classes):
         raise UserError(
             f"{name} has labels {low} to {high}, {model.name} has "

@@ -10,7 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.data.batches import ImageArrays, Skipped
+from jaxbench.data.scoring import Scoring
 from jaxbench.engine.collect import Collector
+from jaxbench.engine.decisions import RowLabels, decision_rules, decision_shape
 from jaxbench.engine.feed import Dataset, open_batches
 from jaxbench.engine.mesh import process_share
 from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
@@ -40,6 +42,8 @@ class PassRequest:
         keep_logits: Whether logits leave the device.
         keep_features: Whether features leave the device.
         progress: Called with (steps done, steps in all).
+        scoring: How outputs become decisions; None for one label an image, of the
+            classifier's classes.
     """
 
     model: Classifier
@@ -51,6 +55,7 @@ class PassRequest:
     keep_logits: bool = False
     keep_features: bool = False
     progress: Progress | None = None
+    scoring: Scoring | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +101,7 @@ def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassRes
             tempered=request.temperature is not None,
             keep_logits=request.keep_logits,
             keep_features=request.keep_features,
+            decisions=decision_shape(request.scoring),
         )
         try:
             return _run(request, plan, dataset)
@@ -121,11 +127,12 @@ def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
         on_error=request.on_error,
         share=process_share(plan.mesh),
     )
-    stepper = Stepper.build(plan, request.variables)
+    stepper = Stepper.build(plan, request.variables, decision_rules(request.scoring))
+    labels = RowLabels(dataset, request.scoring, foreign=request.role == "ood")
     collector, clock = Collector(), StepClock()
     carry, failure = stepper.empty_carry(), None
     try:
-        carry = _feed(request, stepper, carry, batches, collector, clock)
+        carry = _feed(request, stepper, carry, batches, labels, collector, clock)
     except UserError as error:
         failure = error
     # Before the one collective of a pass: nobody waits for a process that gave up.
@@ -159,6 +166,7 @@ def _feed(
     stepper: Stepper,
     carry: Carry,
     batches,
+    row_labels: RowLabels,
     collector: Collector,
     clock: StepClock,
 ) -> Carry:
@@ -166,13 +174,14 @@ def _feed(
     temperature = 1.0 if request.temperature is None else request.temperature
     steps = len(batches)
     for number, batch in enumerate(clock.wait_for(batches)):
-        foreign = request.role == "ood"
-        labels = np.full_like(batch.labels, -1) if foreign else batch.labels
+        labels = row_labels(batch)
         at = number % STEPS_PER_FETCH
         carry, output = stepper(
             carry, batch.images, labels, batch.valid, at, temperature
         )
-        collector.add_host(batch.ids, labels, batch.valid)
+        if not stepper.plan.best_labels:
+            collector.add_host(label=labels)
+        collector.add_host(id=np.asarray(batch.ids, dtype=object), mask=batch.valid)
         collector.add_extra(logits=output.logits, features=output.features)
         clock.step(output.seen)
         if at == STEPS_PER_FETCH - 1 or number == steps - 1:

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxbench.data.preprocess import normalize
 from jaxbench.engine.compilation import Program
+from jaxbench.engine.decisions import PLAIN, DecisionShape, Rules, decide
 from jaxbench.engine.mesh import (
     DATA_AXIS,
     put_replicated,
@@ -77,6 +78,7 @@ class StepPlan:
         tempered: Whether to score every example at a second temperature too.
         keep_logits: Whether logits leave the device.
         keep_features: Whether penultimate features leave the device.
+        decisions: How outputs become the dataset's decisions.
     """
 
     model: Classifier
@@ -85,28 +87,33 @@ class StepPlan:
     tempered: bool = False
     keep_logits: bool = False
     keep_features: bool = False
+    decisions: DecisionShape = PLAIN
+
+    @property
+    def best_labels(self) -> bool:
+        """Whether only the device knows which label of a set is meant."""
+        return self.decisions.set_width > 0
 
 
-def _score(plan: StepPlan, variables, images, labels, mask, temperature):
+def _score(plan: StepPlan, variables, rules, images, labels, mask, temperature):
     """One device's share of a step, up to the scores."""
     spec = plan.model.input_spec
     outputs = plan.model.apply(variables, normalize(images, spec.mean, spec.std))
     logits = outputs.logits.astype(jnp.float32)
-    scores = score_examples(logits, labels, mask=mask)
-    columns = {
-        name: column
-        for name, column in scores._asdict().items()
-        if name not in _KNOWN_TO_HOST
-    }
+    scores = decide(plan.decisions, rules, logits, labels, mask)
+    names = column_types(plan.tempered, plan.best_labels)
+    columns = {n: c for n, c in scores._asdict().items() if n in names}
     if plan.tempered:
-        tempered = score_examples(logits, labels, mask=mask, temperature=temperature)
+        tempered = decide(plan.decisions, rules, logits, labels, mask, temperature)
         columns |= {f"{n}_ts": getattr(tempered, n) for n in TEMPERED_COLUMNS}
     return outputs, scores, columns
 
 
-def _step(plan: StepPlan, variables, carry, images, labels, mask, at, temperature):
+def _step(
+    plan: StepPlan, variables, carry, rules, images, labels, mask, at, temperature
+):
     outputs, scores, columns = _score(
-        plan, variables, images, labels, mask, temperature
+        plan, variables, rules, images, labels, mask, temperature
     )
     features = outputs.features if plan.keep_features else None
     if plan.keep_features and features is None:
@@ -133,19 +140,20 @@ def _sharded_step(plan: StepPlan, *arguments):
     return jax.shard_map(
         functools.partial(_step, plan),
         mesh=plan.mesh,
-        in_specs=(whole, carry, by_row, by_row, by_row, whole, whole),
+        in_specs=(whole, carry, whole, by_row, by_row, by_row, whole, whole),
         out_specs=(carry, by_row),
     )(*arguments)
 
 
 @functools.lru_cache(maxsize=64)
-def _empty_carry(mesh: Mesh, batch_size: int, tempered: bool):
+def _empty_carry(mesh: Mesh, batch_size: int, tempered: bool, best_labels: bool):
     """A compiled function that makes the first carry on the devices."""
 
     def make() -> Carry:
         state = jax.tree.map(lambda leaf: leaf[None], ClassificationState.empty())
         shape = (STEPS_PER_FETCH, batch_size // mesh.size)
-        rows = {n: jnp.zeros(shape, t) for n, t in column_types(tempered).items()}
+        types = column_types(tempered, best_labels)
+        rows = {n: jnp.zeros(shape, t) for n, t in types.items()}
         return jax.tree.map(
             lambda leaf: jax.lax.pcast(leaf, DATA_AXIS, to="varying"),
             Carry(state, rows),
@@ -170,8 +178,13 @@ def _total(mesh: Mesh):
 
 
 @functools.cache
-def column_types(tempered: bool) -> dict[str, jnp.dtype]:
-    """Name and dtype of the columns that a step leaves on the device."""
+def column_types(tempered: bool, best_labels: bool = False) -> dict[str, jnp.dtype]:
+    """Name and dtype of the columns that a step leaves on the device.
+
+    Args:
+        tempered: Whether examples are scored at a second temperature.
+        best_labels: Whether the label of each is among them; else the host knows it.
+    """
     scores = jax.eval_shape(
         score_examples,
         jax.ShapeDtypeStruct((1, 2), jnp.float32),
@@ -180,7 +193,7 @@ def column_types(tempered: bool) -> dict[str, jnp.dtype]:
     types = {
         name: column.dtype
         for name, column in scores._asdict().items()
-        if name not in _KNOWN_TO_HOST
+        if name not in _KNOWN_TO_HOST or (best_labels and name == "label")
     }
     return types | {f"{n}_ts": types[n] for n in TEMPERED_COLUMNS if tempered}
 
@@ -192,25 +205,28 @@ class Stepper:
     Attributes:
         plan: What was compiled.
         variables: Flat weights, on every device of the mesh.
+        rules: Of the decisions, likewise.
         program: The executable and its cost.
         compile_seconds: What compiling took just now; 0 when it was at hand.
     """
 
     plan: StepPlan
     variables: dict[str, jax.Array]
+    rules: dict[str, jax.Array]
     program: Program
     compile_seconds: float
 
     @classmethod
-    def build(cls, plan: StepPlan, variables) -> "Stepper":
+    def build(cls, plan: StepPlan, variables, rules: Rules) -> "Stepper":
         """Puts the weights on the devices and finds or compiles the program."""
         placed = put_replicated(plan.mesh, dict(variables))
-        return cls(plan, placed, *compile_step(plan, placed))
+        ruled = put_replicated(plan.mesh, dict(rules))
+        return cls(plan, placed, ruled, *compile_step(plan, placed))
 
     def empty_carry(self) -> Carry:
         """A carry that has seen nothing."""
         plan = self.plan
-        return _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
+        return _first_carry(plan)
 
     def total(self, carry: Carry) -> ClassificationState:
         """The running sums over all devices, fetched."""
@@ -221,7 +237,7 @@ class Stepper:
     ) -> tuple[Carry, StepOutput]:
         """Runs one step; this process's rows of the batch come from the host."""
         arguments = _arguments(self.plan, images, labels, mask, at, temperature)
-        return self.program.call(self.variables, carry, *arguments)
+        return self.program.call(self.variables, carry, self.rules, *arguments)
 
 
 def compile_step(plan: StepPlan, variables) -> tuple[Program, float]:
@@ -235,20 +251,43 @@ def compile_step(plan: StepPlan, variables) -> tuple[Program, float]:
     Returns:
         The program, and the seconds that this call spent on compiling it.
     """
-    carry = _empty_carry(plan.mesh, plan.batch_size, plan.tempered)()
-    arguments = (variables, carry, *_argument_types(plan))
+    arguments = (
+        variables,
+        _first_carry(plan),
+        _rule_types(plan),
+        *_argument_types(plan),
+    )
     return compiled(_sharded_step, (plan,), arguments, donate=(1,))
+
+
+def _first_carry(plan: StepPlan) -> Carry:
+    make = _empty_carry(plan.mesh, plan.batch_size, plan.tempered, plan.best_labels)
+    return make()
+
+
+def _rule_types(plan: StepPlan) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and placement of what `decision_rules` gives."""
+    shape, whole = (plan.model.num_classes,), replicated(plan.mesh)
+    types = {}
+    if plan.decisions.masked:
+        types["class_mask"] = jax.ShapeDtypeStruct(shape, jnp.bool_, sharding=whole)
+    if plan.decisions.num_groups:
+        types["groups"] = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)
+    return types
 
 
 def _argument_types(plan: StepPlan) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Shapes and placement of what `_arguments` gives."""
     by_row, whole = split_rows(plan.mesh), replicated(plan.mesh)
     rows = plan.batch_size
+    width = plan.decisions.set_width
     return (
         jax.ShapeDtypeStruct(
             (rows, *plan.model.input_spec.size, 3), jnp.uint8, sharding=by_row
         ),
-        jax.ShapeDtypeStruct((rows,), jnp.int32, sharding=by_row),
+        jax.ShapeDtypeStruct(
+            (rows, width) if width else (rows,), jnp.int32, sharding=by_row
+        ),
         jax.ShapeDtypeStruct((rows,), jnp.bool_, sharding=by_row),
         jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
         jax.ShapeDtypeStruct((), jnp.float32, sharding=whole),

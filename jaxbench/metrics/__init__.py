@@ -58,6 +58,7 @@ from jaxbench.metrics.frechet import (
     frechet_distance,
     frechet_distance_of_moments,
 )
+from jaxbench.metrics.grouping import group_logits
 from jaxbench.metrics.intervals import bootstrap_intervals, bootstrap_ood_intervals
 from jaxbench.metrics.multiplicity import (
     benjamini_hochberg,
@@ -166,6 +167,7 @@ __all__ = [
     "fpr_at_tpr",
     "frechet_distance",
     "frechet_distance_of_moments",
+    "group_logits",
     "guaranteed_threshold",
     "holm",
     "kendall",

@@ -16,6 +16,7 @@ from jaxbench.data import (
     split_calibration,
     take,
 )
+from jaxbench.data.decoded import DecodedSource, decoded_source, geometry
 from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
 from model_zoo import InputSpec
@@ -97,7 +98,8 @@ class Datasets:
         with self._lock:
             if key not in self._resident:
                 started = time.perf_counter()
-                images = load_images(source, spec, on_error=self._config.on_error)
+                decoded = decoded_source(source, spec)
+                images = load_images(decoded, spec, on_error=self._config.on_error)
                 self.load_seconds += time.perf_counter() - started
                 self._resident[key] = images
             return self._resident[key]
@@ -107,15 +109,19 @@ class Datasets:
     ) -> Source | ImageArrays:
         """The source, or its images in memory where that pays and they fit.
 
+        What is decoded is kept on disk for other models and other runs.
+
         Args:
             source: What to read.
             spec: The input of the model that will see it.
             uses: How many passes there will be. For a single one, decoding while the
                 model runs beats decoding first.
         """
-        if uses >= 2 and self.fits(source, spec):
+        decoded = decoded_source(source, spec)
+        at_hand = isinstance(decoded, DecodedSource) and decoded.images() is not None
+        if at_hand or (uses >= 2 and self.fits(source, spec)):
             return self.images(source, spec)
-        return source
+        return decoded
 
     def fits(self, source: Source, spec: InputSpec) -> bool:
         """Whether a source's images are in memory, or may be beside the others."""
@@ -136,9 +142,7 @@ def _resident_bytes() -> int:
 
 
 def _resident_key(source: Source, spec: InputSpec) -> tuple:
-    """What decides the pixels; normalisation comes later, on the device."""
-    geometry = (spec.size, spec.crop_fraction, spec.crop_mode, spec.interpolation)
-    return (source.fingerprint, *geometry)
+    return (source.fingerprint, *geometry(spec))
 
 
 def read_class_names(path: str) -> tuple[str, ...]:

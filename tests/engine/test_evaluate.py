@@ -279,10 +279,10 @@ def test_features_that_a_model_does_not_give(digits):
 def test_out_of_memory_halves_the_batch(digits, monkeypatch, caplog):
     build = Stepper.build.__func__
 
-    def limited(cls, plan, variables):
+    def limited(cls, plan, variables, rules):
         if plan.batch_size > 20:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-        return build(cls, plan, variables)
+        return build(cls, plan, variables, rules)
 
     own, weights, one = linear_model(), kernel(), make_data_mesh(1)
     expected = evaluate(own, weights, digits, mesh=one, num_resamples=0)
@@ -318,7 +318,7 @@ def test_out_of_memory_in_the_middle_starts_again(digits, monkeypatch):
 
 
 def test_other_runtime_errors_pass_through(digits, monkeypatch):
-    def failing(cls, plan, variables):
+    def failing(cls, plan, variables, rules):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
     monkeypatch.setattr(Stepper, "build", classmethod(failing))

@@ -1,0 +1,42 @@
+"""Coarse classes out of fine ones: the mean probability of each group."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxbench.metrics.types import AnyArray, Logits
+
+
+def group_logits(
+    logits: Logits, groups: Int[AnyArray, " k"], *, num_groups: int
+) -> Float[Array, "n groups"]:
+    """Logits of coarse classes: the log of the mean probability over their classes.
+
+    With p = softmax(logits) over all k classes, the logit of group g is
+    log(mean of p_c over the classes c of g), the rule by which Geirhos et al. (2019,
+    https://arxiv.org/abs/1811.12231) reduce 1,000 classes to 16. Formed without leaving
+    the log domain, so a group whose probability underflows keeps its order. The softmax
+    of the result is a distribution over the groups alone: what classes of no group had
+    is shared out in proportion.
+
+    Args:
+        logits: Any float dtype; raised to float32. Divide by a temperature first.
+        groups: Group of each class, in [0, num_groups), or -1 for none. Every group has
+            a class.
+        num_groups: Number of groups.
+
+    Returns:
+        float32 logits, each at most 0. A row with a NaN is NaN.
+    """
+    log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=1)
+    # One segment more collects the classes of no group, and is dropped.
+    classes = jnp.asarray(groups)
+    segment = jnp.where(classes < 0, num_groups, classes)
+    by_class = log_p.T
+    top = jax.ops.segment_max(by_class, segment, num_groups + 1)
+    summed = jax.ops.segment_sum(
+        jnp.exp(by_class - top[segment]), segment, num_groups + 1
+    )
+    sizes = jax.ops.segment_sum(jnp.ones_like(segment), segment, num_groups + 1)
+    grouped = top + jnp.log(summed) - jnp.log(sizes.astype(jnp.float32))[:, None]
+    return grouped[:num_groups].T

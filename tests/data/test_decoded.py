@@ -1,0 +1,212 @@
+"""The cache of decoded images: the same pixels, decoded once, under a limit."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxbench.data import ArraySource, BatchLoader, load_images, take
+from jaxbench.data import decoded as module
+from jaxbench.data.decoded import (
+    DecodedSource,
+    cache_limit,
+    clear_decoded,
+    decoded_entries,
+    decoded_geometry,
+    decoded_source,
+    geometry,
+)
+from jaxbench.data.source import DecodeError, Example
+from jaxbench.errors import UserError
+from model_zoo import InputSpec
+
+SPEC = InputSpec(size=(20, 20), crop_fraction=0.875, interpolation="bicubic")
+OTHER = InputSpec(size=(16, 16), crop_fraction=1.0, interpolation="bilinear")
+N = 24
+
+
+class Encoded:
+    """PNG files that count how often they are read."""
+
+    def __init__(self, broken=()):
+        draw = np.random.default_rng(0)
+        self.name, self.fingerprint = "encoded", "f00d" + "".join(map(str, broken))
+        self.class_names = ("a", "b", "c")
+        self.labels = np.arange(N, dtype=np.int32) % 3
+        self.ids = tuple(f"{i:02d}.png" for i in range(N))
+        self.reads = 0
+        self._files = []
+        for i in range(N):
+            buffer = io.BytesIO()
+            pixels = draw.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(buffer, "png")
+            self._files.append(b"" if i in broken else buffer.getvalue())
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return Example(self._files[index], int(self.labels[index]), self.ids[index])
+
+
+@pytest.fixture(autouse=True)
+def small_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_LEAST_BYTES", 1)
+
+
+def batches(source, spec=SPEC):
+    found = list(BatchLoader(source, spec, 10, num_threads=2))
+    return np.concatenate([b.images[b.valid] for b in found]), [
+        i for b in found for i in b.ids if i
+    ]
+
+
+def test_the_same_pixels_and_no_second_decoding():
+    base = Encoded()
+    plain, ids = batches(base)
+    cached = decoded_source(base, SPEC)
+    assert isinstance(cached, DecodedSource)
+    base.reads = 0
+    first, first_ids = batches(cached)
+    assert base.reads == N
+    again, _ = batches(decoded_source(base, SPEC))
+    assert base.reads == N
+    np.testing.assert_array_equal(first, plain)
+    np.testing.assert_array_equal(again, plain)
+    assert first_ids == ids
+    (entry,) = decoded_entries()
+    assert (entry.num_decoded, entry.num_examples, entry.name) == (N, N, "encoded")
+    assert entry.geometry == "20x20 center 0.875 bicubic"
+
+
+def test_whole_entry_is_mapped_not_copied():
+    base = Encoded()
+    load_images(decoded_source(base, SPEC), SPEC)
+    arrays = load_images(decoded_source(base, SPEC), SPEC)
+    assert isinstance(arrays.images, np.memmap)
+    assert not arrays.images.flags.writeable
+    assert arrays.ids == base.ids
+    np.testing.assert_array_equal(arrays.images, load_images(base, SPEC).images)
+
+
+def test_each_geometry_has_its_own_entry():
+    base = Encoded()
+    a, _ = batches(decoded_source(base, SPEC))
+    b, _ = batches(decoded_source(base, OTHER), OTHER)
+    assert a.shape != b.shape
+    assert len(decoded_entries()) == 2
+    assert decoded_geometry(decoded_source(base, SPEC)) == geometry(SPEC)
+    assert decoded_geometry(base) is None
+    # Read for another geometry, a cached source gives wrong pixels: it must be refused.
+    with pytest.raises(UserError, match="was decoded for"):
+        BatchLoader(decoded_source(base, SPEC), OTHER, 10)
+
+
+def test_what_an_interrupted_pass_decoded_stays():
+    base = Encoded()
+    cached = decoded_source(base, SPEC)
+    for index in (0, 5, 7):
+        cached[index]
+    cached.flush()
+    base.reads = 0
+    later = decoded_source(base, SPEC)
+    assert decoded_entries()[0].num_decoded == 3
+    images, _ = batches(later)
+    assert base.reads == N - 3
+    np.testing.assert_array_equal(images, batches(base)[0])
+
+
+def test_rows_not_flushed_are_decoded_again():
+    base = Encoded()
+    decoded_source(base, SPEC)[4]
+    assert decoded_entries()[0].num_decoded == 0
+
+
+def test_views_of_most_of_a_dataset_share_its_rows():
+    base = Encoded()
+    most, few = take(base, np.arange(3, N)), take(base, np.arange(5))
+    images, _ = batches(decoded_source(most, SPEC))
+    np.testing.assert_array_equal(images, batches(base)[0][3:])
+    base.reads = 0
+    batches(decoded_source(base, SPEC))
+    assert base.reads == 3
+    batches(decoded_source(few, SPEC))
+    assert {entry.num_examples for entry in decoded_entries()} == {N, 5}
+    assert decoded_source(most, SPEC).fingerprint == most.fingerprint
+
+
+def test_a_broken_image_is_told_each_time():
+    base = Encoded(broken=(4,))
+    for _ in range(2):
+        cached = decoded_source(base, SPEC)
+        with pytest.raises(DecodeError, match=r"04\.png"):
+            batches(cached)
+        arrays = load_images(cached, SPEC, on_error="skip")
+        assert [s.id for s in arrays.skipped] == ["04.png"]
+        assert len(arrays.images) == N - 1
+
+
+def test_limit_evicts_what_was_used_least_recently(monkeypatch):
+    base = Encoded()
+    one = N * 20 * 20 * 3 + 128
+    batches(decoded_source(base, SPEC))
+    monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", str((one + 200) / 2**30))
+    batches(decoded_source(base, OTHER), OTHER)
+    assert [entry.geometry[:5] for entry in decoded_entries()] == ["16x16"]
+    monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", "0")
+    assert decoded_source(base, SPEC) is base
+
+
+def test_a_removed_entry_does_not_stop_a_reader():
+    base = Encoded()
+    cached = decoded_source(base, SPEC)
+    cached[0]
+    shutil.rmtree(decoded_entries()[0].path)
+    images, _ = batches(cached)
+    np.testing.assert_array_equal(images, batches(base)[0])
+
+
+def test_a_full_disk_costs_time_only(monkeypatch):
+    base = Encoded()
+    cached = decoded_source(base, SPEC)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.os, "pwrite", full)
+    images, _ = batches(cached)
+    np.testing.assert_array_equal(images, batches(base)[0])
+    assert decoded_entries()[0].num_decoded == 0
+
+
+def test_small_datasets_are_not_cached(monkeypatch):
+    monkeypatch.setattr(module, "_LEAST_BYTES", 1 << 20)
+    base = ArraySource("a", np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int32))
+    assert decoded_source(base, SPEC) is base
+
+
+def test_damaged_entries_are_left_alone():
+    base = Encoded()
+    decoded_source(base, SPEC)
+    folder = decoded_entries()[0].path
+    (folder / "done.npy").write_bytes(b"no array")
+    assert decoded_source(base, SPEC) is base
+    assert decoded_entries() == ()
+
+
+def test_clear():
+    batches(decoded_source(Encoded(), SPEC))
+    assert clear_decoded(unused_for=3600.0) == 0
+    assert clear_decoded() > 0
+    assert decoded_entries() == ()
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "nan", "inf"])
+def test_limit_that_is_no_number(monkeypatch, text):
+    monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", text)
+    with pytest.raises(UserError, match="JAXBENCH_CACHE_LIMIT"):
+        cache_limit()
