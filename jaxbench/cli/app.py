@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 import typer
 
-from jaxbench.cli import coupling, inspect, work, zoo
+from jaxbench.cli import (
+    cache,
+    coupling,
+    inspect,
+    probe,
+    study,
+    study_beyond,
+    study_curation,
+    study_lottery,
+    study_selective,
+    work,
+    zoo,
+)
 from jaxbench.cli.display import errors
 from jaxbench.errors import UserError
 
@@ -48,6 +60,7 @@ for _command in (work.run, zoo.models, inspect.metrics, work.evaluate, work.swee
 for _command in (inspect.results, inspect.report, inspect.compare, zoo.convert):
     app.command()(_guarded(_command))
 
+app.command()(_guarded(probe.probe))
 app.command()(_guarded(coupling.coupling))
 
 _data = typer.Typer(help="List, describe and prepare datasets.", no_args_is_help=True)
@@ -55,9 +68,24 @@ for _name, _command in (
     ("list", inspect.data_list),
     ("info", inspect.data_info),
     ("prepare", inspect.data_prepare),
+    ("cache", cache.data_cache),
 ):
     _data.command(_name)(_guarded(_command))
 app.add_typer(_data, name="data")
+
+_study = typer.Typer(
+    help="What finished results say: the studies.", no_args_is_help=True
+)
+for _name, _command in (
+    ("list", study.list_studies),
+    ("selective", study_selective.selective),
+    ("beyond", study_beyond.beyond),
+    ("coupling", study.study_coupling),
+    ("lottery", study_lottery.lottery),
+    ("curation", study_curation.curation),
+):
+    _study.command(_name)(_guarded(_command))
+app.add_typer(_study, name="study")
 
 
 @app.callback(invoke_without_command=True)

@@ -26,6 +26,10 @@ def show_plan(plan) -> None:
         table.add_row("train", population.title, str(trials))
     for subject in plan.subjects:
         table.add_row("load", f"{subject.name} ({subject.weights})", "")
+    for job in plan.probes:
+        heads = ", ".join(head.title for head in job.heads)
+        what = f"{job.subject.name} ({job.subject.weights}): {heads}"
+        table.add_row("probe", what, str(len(job.heads) * len(plan.targets)))
     owners = plan.num_models
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
@@ -34,7 +38,9 @@ def show_plan(plan) -> None:
             what = f"{owners} models on {len(targets)} {role} dataset(s): {listed}"
             table.add_row("evaluate", what, str(owners * len(targets)))
     console.print(table)
-    forward = owners * sum(len(target.source) for target in plan.targets)
+    # A probed backbone sees each dataset once, however many heads follow.
+    passes = owners + len(plan.probes)
+    forward = passes * sum(len(target.source) for target in plan.targets)
     steps = f", {total} training steps" if (total := _training_steps(plan)) else ""
     console.print(
         f"{plan.num_trials} training runs, {plan.num_evaluations} evaluations of "

@@ -1,10 +1,12 @@
 """Commands that look: metrics, data, results, report, compare."""
 
 import fnmatch
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from jaxbench.cli.display import console, errors, print_table, results_table
@@ -152,13 +154,17 @@ def compare(
 def data_list() -> None:
     """List the datasets and the ways to address one's own.
 
+    Published datasets are prepared once from their official files; the last column
+    says whether they are, under TFDS_DATA_DIR.
+
     Example: [bold]jaxbench data list[/]
     """
     from jaxbench.data import DATASETS
 
-    table = Table("address", "what it is", "licence")
+    table = Table("address", "what it is", "role", "licence", "prepared")
     for name, row in DATASETS.items():
-        table.add_row(name, row.description, row.licence)
+        role = row.known.role if row.known else ""
+        table.add_row(name, row.description, role, row.licence, _prepared(name))
     for address, meaning in (
         (
             "folder:PATH[@split]",
@@ -167,38 +173,148 @@ def data_list() -> None:
         ("arrays:PATH.npz[@split]", "images, labels (uint8, integers)"),
         ("tfds:NAME[/CONFIG][@split]", "a prepared TFDS dataset in ArrayRecord format"),
     ):
-        table.add_row(address, meaning, "yours")
+        # "[/CONFIG]" is no markup.
+        table.add_row(escape(address), meaning, "", "yours", "")
     console.print(table)
+
+
+def _prepared(name: str) -> str:
+    """Whether a dataset of the table can be opened now."""
+    from jaxbench.data import DATASETS
+    from jaxbench.data.known.open import (
+        prepared_counts,
+        prepared_folder,
+        prepared_version,
+    )
+
+    dataset = DATASETS[name]
+    if dataset.known is None:
+        return "in the package"
+    configs = dataset.configs or ("",)
+    found = [prepared_version(prepared_folder(name, config)) for config in configs]
+    versions = [version for version in found if version is not None]
+    if not versions:
+        return "no"
+    counts = [c for version in versions for c in prepared_counts(version).values()]
+    whole = all(expected in (None, images) for expected, images in counts)
+    answer = f"{len(versions)} of {len(configs)}" if dataset.configs else "yes"
+    return answer if whole else f"{answer}, partial"
 
 
 def data_info(
     address: Annotated[str, typer.Argument(help="Dataset address.")],
 ) -> None:
-    """Describe one dataset: size, classes, fingerprint.
+    """Describe one dataset: size, classes, fingerprint; where to get it.
 
-    Example: [bold]jaxbench data info digits@train[/]
+    Example: [bold]jaxbench data info digits@train[/], [bold]jaxbench data info
+    imagenet-r[/]
     """
-    import numpy as np
+    from jaxbench.data import DATASETS, open_dataset
+    from jaxbench.data.catalog import can_open
 
-    from jaxbench.data import open_dataset
-
-    source = open_dataset(address)
-    counts = np.bincount(source.labels, minlength=len(source.class_names))
     table = Table(show_header=False)
-    table.add_row("address", source.name)
-    table.add_row("images", str(len(source)))
-    table.add_row("classes", str(len(source.class_names)))
-    table.add_row("per class", f"{counts.min()} to {counts.max()}")
-    table.add_row("first classes", ", ".join(source.class_names[:8]))
-    table.add_row("fingerprint", source.fingerprint)
+    name = address.partition("@")[0].partition("/")[0]
+    known = DATASETS[name].known if name in DATASETS else None
+    if known is None or can_open(address):
+        _add_source(table, open_dataset(address))
+    else:
+        table.add_row("address", address)
+        table.add_row("prepared", _prepared(name))
+    if known is not None:
+        _add_row(table, known)
     console.print(table)
 
 
+def _add_source(table: Table, source) -> None:
+    """What the images at hand say."""
+    import numpy as np
+
+    from jaxbench.data.scoring import scoring_of
+
+    table.add_row("address", source.name)
+    table.add_row("images", str(len(source)))
+    if partial := getattr(source, "partial", None):
+        table.add_row("partial", f"{partial[1]} of {partial[0]} images")
+    table.add_row("classes", str(len(source.class_names)))
+    labels = source.labels[source.labels >= 0]
+    if len(labels):
+        counts = np.bincount(labels, minlength=len(source.class_names))
+        table.add_row("per class", f"{counts.min()} to {counts.max()}")
+    table.add_row("first classes", ", ".join(_worded(source.class_names[:8])))
+    table.add_row("fingerprint", source.fingerprint)
+    if scoring := scoring_of(source):
+        table.add_row("scoring", _scoring_words(scoring))
+
+
+def _worded(names: tuple[str, ...]) -> list[str]:
+    """Class names, ImageNet's WordNet ids with their first word."""
+    from jaxbench.data.known.imagenet_classes import labels_by_wordnet_id, lemmas
+
+    labels, words = labels_by_wordnet_id(), lemmas()
+    return [
+        f"{name} ({words[labels[name]].partition(',')[0]})" if name in labels else name
+        for name in names
+    ]
+
+
+def _scoring_words(scoring) -> str:
+    """How outputs become decisions, in words."""
+    if scoring.groups is not None:
+        return f"{scoring.num_groups} groups of {(scoring.groups >= 0).sum()} classes"
+    words = []
+    if scoring.class_mask is not None:
+        words.append(f"softmax over {scoring.class_mask.sum()} classes")
+    if scoring.label_sets is not None:
+        words.append("any of an image's labels is right")
+    return f"{'; '.join(words)}, of {scoring.num_outputs}"
+
+
+def _add_row(table: Table, row) -> None:
+    """What is known of a published dataset."""
+    table.add_row("what it is", row.description)
+    table.add_row("role", row.role)
+    table.add_row("licence", row.licence)
+    expected = (f"{count:,} ({key})" for key, count in row.num_examples.items())
+    table.add_row("expected images", ", ".join(expected))
+    if row.configs:
+        table.add_row("configs", ", ".join(row.configs))
+    table.add_row("to be had", row.obtain)
+    table.add_row("--from PATH", row.layout)
+    table.add_row("reference", row.reference)
+    for file, source in row.sources.items():
+        table.add_row(file, source)
+
+
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="What the dataset will be called.")],
-    source: Annotated[
-        Path, typer.Option("--from", help="Folder of class folders, or a tar of them.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A published dataset of `data list`, or what your own will be called."
+        ),
     ],
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--from",
+            help="The official files (see `data info NAME`), or a folder of class "
+            "folders or a tar of them.",
+        ),
+    ],
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a published dataset; all if not given."),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a published dataset, wildcards allowed; or NAME/CONFIG."),
+    ] = None,
+    allow_partial: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial",
+            help="Accept another number of images than published; it is recorded.",
+        ),
+    ] = False,
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -206,13 +322,52 @@ def data_prepare(
         ),
     ] = None,
 ) -> None:
-    """Turn a folder or tar into a TFDS dataset (ArrayRecord), without TensorFlow.
+    """Write a published dataset, a folder or a tar as ArrayRecord, without TensorFlow.
 
-    Example: [bold]jaxbench data prepare pets --from PATH/TO/PETS[/], then use
-    [bold]tfds:pets[/]
+    Example: [bold]jaxbench data prepare imagenet-r --from imagenet-r.tar[/], then use
+    [bold]imagenet-r[/]; or [bold]jaxbench data prepare pets --from PATH/TO/PETS[/],
+    then use [bold]tfds:pets[/]
     """
-    from jaxbench.data import prepare_dataset
+    from jaxbench.data import KNOWN, prepare_dataset, prepare_known
 
+    base, _, named_config = name.partition("/")
     with console.status(f"writing {name}"):
-        summary = prepare_dataset(source, name, data_dir)
-    console.print(str(summary), markup=False)
+        if base in KNOWN:
+            done = prepare_known(
+                base,
+                KNOWN[base],
+                source,
+                configs=[*([named_config] if named_config else []), *(config or [])],
+                splits=split or (),
+                allow_partial=allow_partial,
+                data_dir=data_dir,
+            )
+        else:
+            _refuse_options(name, split, config, allow_partial)
+            done = [prepare_dataset(source, name, data_dir)]
+    for summary in done:
+        counts = ", ".join(f"{n:,} of {s}" for s, n in summary.num_examples.items())
+        classes = f"{len(summary.class_names):,} classes"
+        console.print(
+            f"{summary.name}: {counts}; {classes}; {summary.path}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _refuse_options(
+    name: str, split: list[str] | None, config: list[str] | None, allow_partial: bool
+) -> None:
+    """What only published datasets know is refused for any other name."""
+    from jaxbench.data import KNOWN
+    from jaxbench.errors import unknown_name
+
+    given = {"--split": split, "--config": config, "--allow-partial": allow_partial}
+    problem = ", ".join(option for option, value in given.items() if value)
+    if problem or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise UserError(
+            f"{unknown_name('published dataset', name, KNOWN).rstrip('?')}. Or, for "
+            "images of your own: a name of lower-case letters, digits and _, beginning "
+            "with a letter, without --split, --config and --allow-partial"
+            f"{f' (given: {problem})' if problem else ''}"
+        )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from jaxbench.cli.display import console, errors, results_table, show_plan, watch
+from jaxbench.cli.study import write_study
 from jaxbench.config import PRETRAINED, ExperimentConfig, load_config, parse_config
 from jaxbench.errors import UserError
 
@@ -277,10 +278,14 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
         typer.Exit: With status 1 if a run failed, 130 after Ctrl-C.
     """
     from jaxbench.engine import enable_persistent_cache
+    from jaxbench.reports.studies import find_study
     from jaxbench.results import ResultStore
     from jaxbench.sweeps import make_plan
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if config.study is not None:
+        # A misspelt option is told now, not after hours of work.
+        find_study(config.study.kind, config.study.options)
     if limit is not None:
         update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
         config = config.model_copy(update=update)
@@ -315,6 +320,8 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
     )
     failed = [run for run in runs if run.status == "failed"]
     console.print(f"Results: {config.results}    Report: [bold]{report.resolve()}[/]")
+    if config.study is not None:
+        write_study(config.study.kind, Path(config.results), config.study.options)
     if failed:
         errors.print(f"[bold red]{len(failed)} run(s) failed:[/]")
         for run in failed[:10]:

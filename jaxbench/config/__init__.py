@@ -7,7 +7,15 @@ from jaxbench.config.experiment import (
     load_config,
     parse_config,
 )
+from jaxbench.config.pretrain import (
+    CurationConfig,
+    PretrainConfig,
+    PretrainProbeConfig,
+    ViewsConfig,
+)
+from jaxbench.config.probe import ProbeConfig
 from jaxbench.config.train import (
+    BEST_TRIAL,
     GridConfig,
     HalvingConfig,
     TeacherConfig,
@@ -15,14 +23,20 @@ from jaxbench.config.train import (
 )
 
 __all__ = [
+    "BEST_TRIAL",
     "PRETRAINED",
+    "CurationConfig",
     "EvaluateConfig",
     "ExperimentConfig",
     "GridConfig",
     "HalvingConfig",
+    "PretrainConfig",
+    "PretrainProbeConfig",
+    "ProbeConfig",
     "SubjectConfig",
     "TeacherConfig",
     "TrainConfig",
+    "ViewsConfig",
     "config_digest",
     "load_config",
     "parse_config",

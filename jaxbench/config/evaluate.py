@@ -23,6 +23,10 @@ class SubjectConfig(Table):
             when None.
         image_size: Height and width in pixels; the model's own when None.
         dtype: What activations are computed in.
+        zero_shot: Makes a CLIP model a classifier by the names of the classes:
+            "imagenet" for those of its authors, or a file of class names (`.toml` with
+            `class_names` and `templates`, or text, one name a line) in the order of
+            the labels. None takes the model's own head.
     """
 
     name: Name
@@ -30,6 +34,7 @@ class SubjectConfig(Table):
     num_classes: Count | None = None
     image_size: Count | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
+    zero_shot: Name | None = None
 
 
 class EvaluateConfig(Table):

@@ -17,6 +17,13 @@ from pydantic import Field
 
 from jaxbench.config.base import Count, Name, OnError, Table
 from jaxbench.config.evaluate import EvaluateConfig, SubjectConfig
+from jaxbench.config.pretrain import (
+    CurationConfig,
+    PretrainConfig,
+    PretrainProbeConfig,
+    ViewsConfig,
+)
+from jaxbench.config.probe import ProbeConfig
 from jaxbench.config.study import StudyConfig
 from jaxbench.config.train import (
     GridConfig,
@@ -41,6 +48,8 @@ class ExperimentConfig(Table):
             folders that hold a part of the classes that a model knows.
         imports: A user's modules to import first: they register models of their own.
         train: Populations to train, if any: one table, or several (`[[train]]`).
+        pretrain: Backbones to train without labels: one table, or several.
+        probe: Backbones whose frozen features are classified: one table, or several.
         evaluate: What to measure, always.
         study: What to make of the results in the end, if anything.
     """
@@ -53,10 +62,12 @@ class ExperimentConfig(Table):
     classes: Name | None = None
     imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     train: Annotated[tuple[TrainConfig, ...], Field(strict=False)] = ()
+    pretrain: Annotated[tuple[PretrainConfig, ...], Field(strict=False)] = ()
+    probe: Annotated[tuple[ProbeConfig, ...], Field(strict=False)] = ()
     evaluate: EvaluateConfig
     study: StudyConfig | None = None
 
-    @pydantic.field_validator("train", mode="before")
+    @pydantic.field_validator("train", "pretrain", "probe", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         if value is None:
@@ -65,9 +76,10 @@ class ExperimentConfig(Table):
 
     @pydantic.model_validator(mode="after")
     def _has_work(self) -> "ExperimentConfig":
-        if not self.train and not self.evaluate.models:
+        if not (self.train or self.pretrain or self.probe or self.evaluate.models):
             raise ValueError(
-                "nothing to do; give a [train] table or [[evaluate.models]] entries"
+                "nothing to do; give a [train], [pretrain] or [probe] table, or "
+                "[[evaluate.models]] entries"
             )
         return self
 
@@ -106,7 +118,7 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
         return ExperimentConfig.model_validate(table)
     except pydantic.ValidationError as error:
         # An item that was refused leaves a list that looks too short: one mistake.
-        single = isinstance(table.get("train"), dict)
+        single = {n for n in _LISTS if isinstance(table.get(n), dict)}
         problems = [
             _describe(problem | {"loc": _location(problem["loc"], single)})
             for problem in error.errors()
@@ -122,9 +134,9 @@ def config_digest(config: pydantic.BaseModel) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _location(parts: tuple, single: bool) -> tuple:
+def _location(parts: tuple, single: set[str]) -> tuple:
     """Where a problem is, as the file says it: one `[train]` table has no number."""
-    return parts[:1] + parts[2:] if single and parts[:1] == ("train",) else parts
+    return parts[:1] + parts[2:] if parts and parts[0] in single else parts
 
 
 def _describe(problem) -> str:
@@ -161,8 +173,12 @@ def _fields_at(parents) -> list[str]:
     return list(table.model_fields)
 
 
+# Tables of which there may be one or several.
+_LISTS = ("train", "pretrain", "probe")
 _TABLES = {
     "train": TrainConfig,
+    "pretrain": PretrainConfig,
+    "probe": ProbeConfig,
     "evaluate": EvaluateConfig,
     "study": StudyConfig,
 }
@@ -171,4 +187,7 @@ _INNER = {
     "grid": GridConfig,
     "teacher": TeacherConfig,
     "halving": HalvingConfig,
+    "views": ViewsConfig,
+    "curation": CurationConfig,
+    "probe": PretrainProbeConfig,
 }

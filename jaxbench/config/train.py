@@ -8,6 +8,8 @@ from pydantic import Field
 from jaxbench.config.base import Count, Fraction, Name, NotNegative, Rate, Seed, Table
 
 Values = Annotated[tuple[float, ...], Field(min_length=1, strict=False)]
+# Weights of a teacher that an earlier table of the same experiment trains.
+BEST_TRIAL = "best-trial"
 
 
 class GridConfig(Table):
@@ -50,7 +52,9 @@ class TeacherConfig(Table):
 
     Attributes:
         name: Zoo name, or `module:attribute`.
-        weights: As for a model that is evaluated.
+        weights: As for a model that is evaluated; or "best-trial", the trial of this
+            model with the best validation accuracy among those of the `[[train]]`
+            tables before this one.
         weight: Its part of the loss.
         kind: "soft" probabilities at `temperature`, or "hard" decisions.
         temperature: Of the kind "soft".

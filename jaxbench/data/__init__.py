@@ -31,6 +31,8 @@ from jaxbench.data.batches import (
 )
 from jaxbench.data.catalog import DATASETS, expand_addresses, open_dataset
 from jaxbench.data.corruptions import CORRUPTIONS, CorruptedSource
+from jaxbench.data.known import KNOWN, KnownDataset
+from jaxbench.data.known.prepare import prepare_known
 from jaxbench.data.prepare import PreparedDataset, prepare_dataset
 from jaxbench.data.preprocess import normalize, preprocess
 from jaxbench.data.source import (
@@ -46,6 +48,7 @@ __all__ = [
     "AUGMENTATIONS",
     "CORRUPTIONS",
     "DATASETS",
+    "KNOWN",
     "ArraySource",
     "Batch",
     "BatchLoader",
@@ -53,6 +56,7 @@ __all__ = [
     "DecodeError",
     "Example",
     "ImageArrays",
+    "KnownDataset",
     "Mixed",
     "PreparedDataset",
     "Skipped",
@@ -64,6 +68,7 @@ __all__ = [
     "normalize",
     "open_dataset",
     "prepare_dataset",
+    "prepare_known",
     "preprocess",
     "rand_augment",
     "random_crop",

@@ -13,7 +13,7 @@ from jaxbench.data.decoded import (
     flush_decoded,
     geometry,
 )
-from jaxbench.data.preprocess import preprocess
+from jaxbench.data.preparing import preparing
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.data.source import DecodeError, Source
 from jaxbench.errors import UserError
@@ -78,6 +78,7 @@ class _Rows:
     def __init__(self, source: Source, spec: InputSpec, positions: np.ndarray) -> None:
         self._source, self._spec, self._positions = source, spec, positions
         self._decoded = decoded_geometry(source) is not None
+        self._prepare = preparing(source)
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -90,7 +91,7 @@ class _Rows:
         try:
             image, label, id = self._source[position]
             if not self._decoded:
-                image = preprocess(image, self._spec)
+                image = self._prepare(image, self._spec)
             return _Row(np.asarray(image), label, id)
         except DecodeError as error:
             return _Unreadable(error, label, error.id)

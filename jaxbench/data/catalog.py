@@ -1,19 +1,33 @@
 """DATASETS: what exists by name; `open_dataset`: an address becomes a source.
 
 An address is `NAME[/CONFIG][@SPLIT]` for what is in the table, or `KIND:PATH[@SPLIT]`
-for a user's own data: `digits@test`, `digits-c/gaussian_noise_3`,
+for a user's own data: `digits@test`, `digits-c/gaussian_noise_3`, `imagenet-r`,
 `folder:/data/pets.tar.gz@validation`, `arrays:faces.npz`,
 `tfds:imagenet_v2/topimages@test[:25%]`.
 """
 
 import fnmatch
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
+from jaxbench.data.known import KNOWN, KnownDataset
+from jaxbench.data.known.open import (
+    NotPreparedError,
+    check_prepared,
+    known_address,
+    open_known,
+)
+from jaxbench.data.modifiers import (
+    apply_modifiers,
+    expand_modifier,
+    split_modifiers,
+)
 from jaxbench.data.source import Source, View, relabel
 from jaxbench.data.sources.arrays import open_arrays
 from jaxbench.data.sources.embedded import (
@@ -42,6 +56,8 @@ class Dataset:
         splits: Names after "@".
         default_split: The one meant by an address without.
         configs: Names after "/"; one of them must be given.
+        known: What is known of a published dataset, which has to be prepared; None for
+            what lies in the package.
     """
 
     open: Callable[[str, str], Source]
@@ -51,6 +67,20 @@ class Dataset:
     splits: tuple[str, ...] = ()
     default_split: str = ""
     configs: tuple[str, ...] = ()
+    known: KnownDataset | None = None
+
+
+def _published(name: str, row: KnownDataset) -> Dataset:
+    return Dataset(
+        partial(open_known, name, row),
+        row.description,
+        row.licence,
+        row.reference,
+        splits=row.splits,
+        default_split=row.default_split,
+        configs=row.configs,
+        known=row,
+    )
 
 
 def _open_corrupted_digits(config: str, split: str) -> Source:
@@ -85,6 +115,7 @@ DATASETS: dict[str, Dataset] = {
         "https://arxiv.org/abs/1903.12261",
         configs=tuple(f"{name}_{s}" for name in CORRUPTIONS for s in SEVERITIES),
     ),
+    **{name: _published(name, row) for name, row in KNOWN.items()},
 }
 
 
@@ -151,7 +182,8 @@ def open_dataset(address: str, *, class_names: Sequence[str] | None = None) -> S
     """Opens the dataset that an address names.
 
     Args:
-        address: `NAME[/CONFIG][@SPLIT]` or `KIND:PATH[@SPLIT]`; see the module.
+        address: `NAME[/CONFIG][@SPLIT]` or `KIND:PATH[@SPLIT]`, perhaps followed by
+            `+CORRUPTION_SEVERITY`, `+scale_FACTOR` or `+shift_PIXELS`; see the module.
         class_names: The classes in the order of a classifier's outputs. The dataset's
             own classes are looked up in it by name and labelled with their position.
 
@@ -162,15 +194,27 @@ def open_dataset(address: str, *, class_names: Sequence[str] | None = None) -> S
         UserError: If there is no such dataset, config or split, its files are wrong, or
             it has classes that `class_names` lacks.
     """
-    kind, path, split = parse_address(address)
+    plain, modifiers = split_modifiers(address)
+    kind, path, split = parse_address(plain)
     if kind:
-        source = KINDS[kind](path, split, address)
+        source = KINDS[kind](path, split, plain)
     else:
-        source = _open_named(path, split, address)
+        source = _open_named(path, split, plain)
+    source = apply_modifiers(source, modifiers, address)
     return source if class_names is None else relabel(source, class_names)
 
 
 def _open_named(path: str, split: str | None, address: str) -> Source:
+    dataset, config, split = _looked_up(path, split, address)
+    return dataset.open(config, split)
+
+
+def _looked_up(path: str, split: str | None, address: str) -> tuple[Dataset, str, str]:
+    """The row, config and split that an address means.
+
+    Raises:
+        UserError: If there is no such name, config or split.
+    """
     name, _, config = path.partition("/")
     if name not in DATASETS:
         hint = f"; for your own images: {', '.join(f'{k}:PATH' for k in KINDS)}"
@@ -192,20 +236,28 @@ def _open_named(path: str, split: str | None, address: str) -> Source:
         if not dataset.splits:
             raise UserError(f"{address!r}: {name} has no splits; leave out @{split}")
         raise UserError(f"{address!r}: {unknown_name('split', split, dataset.splits)}")
-    return dataset.open(config, split)
+    return dataset, config, split
 
 
 def catalog_addresses() -> tuple[str, ...]:
-    """Every address that the table can open, splits and configs spelled out."""
-    return tuple(
-        name + suffix
-        for name, dataset in DATASETS.items()
-        for suffix in (
-            *(f"/{config}" for config in dataset.configs),
-            *(f"@{split}" for split in dataset.splits),
-            *([] if dataset.configs or dataset.splits else [""]),
-        )
-    )
+    """Every address in the table, one each, splits and configs spelled out.
+
+    The split of a published dataset that has one split is left out.
+    """
+    return tuple(address for name in DATASETS for address in _addresses(name))
+
+
+def _addresses(name: str) -> list[str]:
+    dataset = DATASETS[name]
+    configs, splits = dataset.configs or ("",), dataset.splits or ("",)
+    if dataset.known is not None:
+        row = dataset.known
+        return [known_address(name, row, c, s) for c in configs for s in splits]
+    return [
+        f"{name}{f'/{config}' if config else ''}{f'@{split}' if split else ''}"
+        for config in configs
+        for split in splits
+    ]
 
 
 def expand_addresses(patterns: str | Iterable[str]) -> tuple[str, ...]:
@@ -237,13 +289,18 @@ def expand_addresses(patterns: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _expand(pattern: str) -> list[str]:
+    plain, modifiers = split_modifiers(pattern)
+    if modifiers:
+        chosen = list(itertools.product(*map(expand_modifier, modifiers)))
+        return ["+".join((address, *m)) for address in _expand(plain) for m in chosen]
     kind, path, split = parse_address(pattern)
     name, slash, config = path.partition("/")
     # TFDS's own syntax has brackets: `test[:25%]`.
     if kind and any(c in (split or "") for c in ("*?" if kind == "tfds" else "*?[")):
         raise UserError(
-            f"{pattern!r}: wildcards after @ match the splits of {', '.join(DATASETS)} "
-            f"only; of {kind}: name each split in an address of its own"
+            f"{pattern!r}: wildcards after @ match the splits of named datasets only "
+            f"({next(iter(DATASETS))}, ...); of {kind}: name each split in an address "
+            "of its own"
         )
     if kind == "tfds" and any(c in config for c in "*?["):
         matches = fnmatch.filter(prepared_configs(name), config)
@@ -252,16 +309,66 @@ def _expand(pattern: str) -> list[str]:
     elif kind:
         return [pattern]
     elif any(c in pattern for c in "*?["):
-        addresses = fnmatch.filter(catalog_addresses(), pattern)
+        addresses = _matching(pattern)
     elif name in DATASETS and DATASETS[name].configs and not slash:
-        return [f"{name}/{config}" for config in DATASETS[name].configs]
+        end = "" if split is None else f"@{split}"
+        return [f"{name}/{config}{end}" for config in DATASETS[name].configs]
     else:
-        _open_named(path, split, pattern)
+        _check_named(path, split, pattern)
         return [pattern]
     if not addresses:
-        known = ", ".join(DATASETS) if not kind else "its prepared configs"
-        if not kind and split:
-            with_splits = [a for a in catalog_addresses() if "@" in a]
-            known = f"{', '.join(with_splits)}; other names have no splits"
-        raise UserError(f"{pattern!r} matches nothing among {known}")
+        raise UserError(f"{pattern!r} matches nothing among {_known(kind, split)}")
     return addresses
+
+
+def _known(kind: str, split: str | None) -> str:
+    """What a pattern could have matched."""
+    if kind:
+        return "its prepared configs"
+    if not split:
+        return ", ".join(DATASETS)
+    with_splits = (f"{n}@{'|'.join(d.splits)}" for n, d in DATASETS.items() if d.splits)
+    return f"{', '.join(with_splits)}; other names have no splits"
+
+
+def _matching(pattern: str) -> list[str]:
+    """Addresses of the table that a pattern fits, each once.
+
+    `imagenet-c/*_3` and `imagenet-c/*_3@test` mean the same: a split that need not be
+    named may be.
+    """
+    found = []
+    for name, dataset in DATASETS.items():
+        for address in _addresses(name):
+            spelled = address
+            if dataset.splits and "@" not in address:
+                spelled = f"{address}@{dataset.default_split}"
+            if any(fnmatch.fnmatchcase(form, pattern) for form in (address, spelled)):
+                found.append(address)
+    return found
+
+
+def _check_named(path: str, split: str | None, address: str) -> None:
+    """Refuses what could not be opened, without reading its images."""
+    dataset, config, split = _looked_up(path, split, address)
+    if dataset.known is None:
+        dataset.open(config, split)
+    else:
+        check_prepared(path.partition("/")[0], dataset.known, config, split)
+
+
+def can_open(address: str) -> bool:
+    """Whether a published dataset is prepared; `NAME` alone asks for one config.
+
+    Raises:
+        UserError: If there is no such name, config or split.
+    """
+    _, path, split = parse_address(address)
+    name, _, config = path.partition("/")
+    if not config and DATASETS[name].configs:
+        return False
+    try:
+        _check_named(path, split, address)
+    except NotPreparedError:
+        return False
+    return True

@@ -26,7 +26,7 @@ import numpy as np
 import PIL
 
 from jaxbench.data.cache import cache_folder, written_whole
-from jaxbench.data.preprocess import preprocess
+from jaxbench.data.preparing import preparing
 from jaxbench.data.source import (
     DecodeError,
     Example,
@@ -106,6 +106,7 @@ class DecodedSource:
 
     def __init__(self, base: Source, spec: InputSpec, folder: Path) -> None:
         self._base, self._spec = base, spec
+        self._prepare = preparing(base)
         self.decoded_for = geometry(spec)
         self.name, self.class_names = base.name, base.class_names
         self.labels = base.labels
@@ -138,7 +139,7 @@ class DecodedSource:
             return Example(image, int(self.labels[index]), self.ids[index])
         example = self._base[index]
         try:
-            image = preprocess(example.image, self._spec)
+            image = self._prepare(example.image, self._spec)
         except ValueError as error:
             raise DecodeError(self.name, example.id, str(error)) from error
         self._rows.put(index, image)

@@ -119,6 +119,7 @@ class View:
         self.name = name
         scoring = getattr(base, "scoring", None)
         self.scoring = None if scoring is None else scoring.rows(self._indices)
+        self.partial = getattr(base, "partial", None)
         kept = base.labels[self._indices] if labels is None else labels
         self.labels = read_only(np.asarray(kept, dtype=np.int32))
         self.class_names = tuple(
@@ -287,7 +288,8 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
         source,
         np.arange(len(source)),
         name=source.name,
-        labels=numbers[source.labels],
+        # Foreign images have no class in any list.
+        labels=np.where(source.labels < 0, -1, numbers[source.labels]),
         class_names=wanted,
     )
     if view.scoring is not None:

@@ -161,8 +161,8 @@ class Sweep:
 def load_sweeps(results: Results) -> tuple[Sweep, ...]:
     """Every dataset's grid, the largest first.
 
-    Trials without an optimizer, a learning rate, a weight decay or a seed are in no
-    grid. Of two with the same settings, which another version of the code trained anew,
+    Trials without an optimizer, a learning rate, a weight decay or a seed, and those
+    that did not minimise a classifier's loss, are in no grid. Of two with the same settings, which another version of the code trained anew,
     the later one is.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
@@ -228,7 +228,10 @@ def _newest(trials: Sequence[Row]) -> list[Row]:
     """The trials that fit in a grid; of two with the same settings, the later one."""
     kept: dict[tuple, Row] = {}
     for row in sorted(trials, key=lambda row: row.get("created_at") or ""):
-        if all(row.get(name) is not None for name in _NEEDED):
+        # Contrastive trials have another objective, and their accuracy is a probe's.
+        if row.get("objective") is None and all(
+            row.get(name) is not None for name in _NEEDED
+        ):
             names = ("dataset", *_NEEDED, *_RECIPE, *_OPTIONS)
             kept[tuple(row.get(name) for name in names)] = row
     ids = {row["run_id"] for row in kept.values()}

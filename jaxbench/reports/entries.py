@@ -110,13 +110,24 @@ def is_number(value: Any) -> TypeGuard[float]:
     return value is not None and not math.isnan(value)
 
 
+def model_title(row: Row) -> str | None:
+    """A model's name, with what classified its features if its own head did not."""
+    protocol = row.get("protocol")
+    if protocol is None:
+        return row["model"]
+    words = protocol.replace("_", " ")
+    if protocol == "knn":
+        words = f"k-NN {row['num_neighbors']}"
+    return f"{row['model'] or '(unnamed)'} ({words})"
+
+
 def identity(row: Row) -> tuple:
-    """What tells a model, as trained, from all others."""
+    """What tells a model, as trained or as probed, from all others."""
     trial = row["run_id"] if row["kind"] == "trial" else row["trial_id"]
     # A trial says all about its weights; the type they are evaluated in does not.
     names = list(_SHORT)[:3] if trial else _SHORT
     details = (row[name] if name in names else None for name in _SHORT)
-    return (row["model"], row["optimizer"], *details, trial)
+    return (model_title(row), row["optimizer"], *details, trial or row.get("probe_id"))
 
 
 def diverged(trial: Row | None) -> bool:
@@ -160,7 +171,7 @@ def _labels(rows: Sequence[Row]) -> dict[tuple, str]:
     """Model and optimizer, and what else it takes to tell two identities apart."""
     pairs: dict[tuple, set[tuple]] = defaultdict(set)
     for row in rows:
-        pairs[(row["model"], row["optimizer"])].add(identity(row))
+        pairs[(model_title(row), row["optimizer"])].add(identity(row))
     labels = {}
     for (model, optimizer), members in pairs.items():
         varying = [

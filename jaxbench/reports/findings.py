@@ -40,10 +40,15 @@ def find(results: Results, sweeps: Sequence[Sweep] = ()) -> list[Finding]:
         _lost,
     )
     found = [finding for maker in makers for finding in maker(results)]
-    coupled = [f for sweep in sweeps for f in (*_coupling(sweep), *_ranked(sweep))]
+    coupled = [finding for sweep in sweeps for finding in find_coupling(sweep)]
     # What went wrong stands last.
     place = len(found) - any(f.title == _TO_LOOK_AT for f in found)
     return found[:place] + coupled + found[place:]
+
+
+def find_coupling(sweep: Sweep) -> list[Finding]:
+    """What a grid of optimizers and backbones says."""
+    return [*_coupling(sweep), *_ranked(sweep)]
 
 
 def _most_accurate(results: Results) -> Iterator[Finding]:

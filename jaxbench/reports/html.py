@@ -2,25 +2,18 @@
 
 import datetime
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from jaxbench.errors import UserError
 from jaxbench.reports.coupling import Sweep, load_sweeps
 from jaxbench.reports.coupling_costs import Costs, read_costs
 from jaxbench.reports.coupling_sections import coupling_sections
 from jaxbench.reports.entries import Results, Row, load_results
-from jaxbench.reports.exhibit import Exhibit
 from jaxbench.reports.findings import find
 from jaxbench.reports.gallery import build_exhibits
 from jaxbench.reports.metric_texts import METRIC_TEXTS
-from jaxbench.reports.style import inline_svg, render
 from jaxbench.reports.tables import (
     Table,
     calibration_table,
@@ -32,10 +25,17 @@ from jaxbench.reports.tables import (
     shift_table,
     trial_table,
 )
+from jaxbench.reports.writing import (
+    check_formats,
+    inline_figure,
+    template,
+    write_figures,
+    write_file,
+    writing,
+)
 from jaxbench.results import ResultStore
 from jaxbench.results.columns import PROVENANCE
 
-_FORMATS = ("svg", "png", "pdf")
 _MAX_VALUES = 6
 _TABLE_TEXTS = {
     "models": (
@@ -92,25 +92,17 @@ def write_report(
     Raises:
         UserError: If a format is unknown, or a file cannot be written.
     """
-    if unknown := [name for name in formats if name not in _FORMATS]:
-        raise UserError(
-            f"figure formats {', '.join(map(repr, unknown))} are unknown; choose from "
-            + ", ".join(_FORMATS)
-        )
+    check_formats(formats)
     target = Path(path)
     results = load_results(store)
     studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
     exhibits = build_exhibits(store, results, studied)
-    try:
-        figures = [_figure(exhibit) for exhibit in exhibits]
+    figures = [inline_figure(exhibit) for exhibit in exhibits]
+    with writing(target):
         if figures_dir is not None:
-            _write_figures(exhibits, Path(figures_dir), formats)
-        _write(target, _page(results, studied, figures, title).encode())
-    except OSError as error:
-        raise UserError(
-            f"the report cannot be written to {str(target)!r}: "
-            f"{error.strerror or error} ({error.filename}); choose another place"
-        ) from error
+            drawn = {exhibit.name: exhibit.figure for exhibit in exhibits}
+            write_figures(drawn, Path(figures_dir), formats)
+        write_file(target, _page(results, studied, figures, title).encode())
     return target
 
 
@@ -132,7 +124,7 @@ def _page(
         "evaluations": evaluation_table(results),
     }
     now = datetime.datetime.now(datetime.UTC)
-    return _template().render(
+    return template("report.html.j2").render(
         title=title or experiments or "Results",
         experiments=experiments,
         generated=now.strftime("%Y-%m-%d %H:%M UTC"),
@@ -147,28 +139,6 @@ def _page(
         metrics=_shown_metrics(results),
         empty=not results.evaluations and not results.trials,
     )
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _figure(exhibit: Exhibit) -> dict[str, Any]:
-    svg = inline_svg(render(exhibit.figure, "svg"), exhibit.name)
-    # The only markup that is not escaped: made by matplotlib, which escapes its texts.
-    return {
-        "name": exhibit.name,
-        "title": exhibit.title,
-        "caption": exhibit.caption,
-        "svg": Markup(svg),
-    }
 
 
 def _table(name: str, table: Table) -> dict[str, Any]:
@@ -257,23 +227,3 @@ def _shown_metrics(results: Results) -> list[tuple[str, str]]:
 
 def _distinct(rows: Sequence[Row], name: str) -> list[str]:
     return sorted({row[name] for row in rows if row.get(name)})
-
-
-def _write_figures(
-    exhibits: Sequence[Exhibit], folder: Path, formats: Sequence[str]
-) -> None:
-    for exhibit in exhibits:
-        for name in formats:
-            content = render(exhibit.figure, name)
-            _write(folder / f"{exhibit.name}.{name}", content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: a reader may have the old one open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

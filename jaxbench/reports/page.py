@@ -1,7 +1,7 @@
 """A study's page as a value: what its template draws and its command writes.
 
-A study builds a `Page` from results; it knows neither HTML nor files. One template shows
-every page, so that all studies read alike.
+A study builds a `Page` from results; it knows neither HTML nor files. One template
+shows every page, so that all studies read alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from jaxbench.reports.cells import Table
 from jaxbench.reports.exhibit import Exhibit
 
+# A run-time checker tells whole numbers from others: positions and counts are welcome.
+Number = float | int
+Numbers = Sequence[Number]
 # Value, lower and upper end; the ends are None where there is no interval.
-Interval = tuple[float, float | None, float | None]
+Interval = tuple[Number, Number | None, Number | None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class Scatter:
         group: Grouping that colours start with; "" for none.
         headings: Metric to how it is called; a metric that is not named here is looked
             up in `METRIC_TEXTS`.
-        percent: Metrics that are shown in percent.
+        percent: Metrics that are shown in percent, besides those that `METRIC_TEXTS`
+            shows so.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
     """
 
     name: str
@@ -53,6 +59,8 @@ class Scatter:
     group: str = ""
     headings: Mapping[str, str] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
+    heading: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ class Curves:
 
     Attributes:
         name: Of the files of its still picture.
-        lines: Model to its points (x, y), at most some hundreds.
+        lines: Model to its points (x, y), at most some hundreds; a y that is not finite
+            leaves a gap.
         x_title: Of the horizontal axis.
         y_title: Of the vertical one.
         kind: "risk" (risk-coverage), "reliability" (with its diagonal) or "plain".
@@ -69,19 +78,21 @@ class Curves:
         bands: Model to (lower, upper) at each x, if there are intervals.
         percent: Axes ("x", "y") in percent.
         x_labels: Names of the positions 0, 1, ... where x is no number.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
     """
 
     name: str
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    lines: Mapping[str, tuple[Numbers, Numbers]]
     x_title: str
     y_title: str
     kind: str = "plain"
     shown: tuple[str, ...] = ()
-    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(
-        default_factory=dict
-    )
+    bands: Mapping[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
     x_labels: tuple[str, ...] = ()
+    heading: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,13 +106,17 @@ class Ranks:
             Tied models share the mean of their ranks.
         shown: Models that are highlighted at first.
         groups: Model to group, for colours.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
     """
 
     name: str
     datasets: tuple[str, ...]
-    ranks: Mapping[str, tuple[float | None, ...]]
+    ranks: Mapping[str, tuple[Number | None, ...]]
     shown: tuple[str, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    heading: str = ""
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,15 +131,21 @@ class HeatMap:
         title: Of the colour scale.
         percent: Whether values are fractions shown in percent.
         diverging: Whether zero is the middle of the colours.
+        digits: Decimals of the numbers; one less in percent.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
     """
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    values: tuple[tuple[float | None, ...], ...]
+    values: tuple[tuple[Number | None, ...], ...]
     title: str
     percent: bool = False
     diverging: bool = False
+    digits: int = 2
+    heading: str = ""
+    caption: str = ""
 
 
 Interactive = Scatter | Curves | Ranks | HeatMap

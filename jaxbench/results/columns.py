@@ -42,15 +42,57 @@ SETTINGS = {
     "steps_per_epoch": Column("int64", "optimizer steps of one pass over the images"),
     "diverged_step": Column("int64", "first step with a non-finite loss; null if none"),
     "stopped_step": Column("int64", "steps gone by when halving stopped it, if it did"),
+    "protocol": Column(
+        "string",
+        "how frozen features were classified: linear_probe, logistic_regression or "
+        "knn; null where the model's own head decided",
+    ),
+    "probe_id": Column(
+        "string", "digest of the backbone, the protocol and its choices"
+    ),
+    "probe_train": Column("string", "address of the images the probe was fitted on"),
+    "probe_learning_rate": Column(
+        "float64", "learning rate of the chosen linear probe"
+    ),
+    "probe_weight_decay": Column(
+        "float64", "its weight decay; of a logistic regression, its L2 penalty"
+    ),
+    "probe_epochs": Column("int64", "passes of a linear probe over its features"),
+    "probe_validation_accuracy": Column(
+        "float64", "accuracy of the chosen member where it was chosen"
+    ),
+    "num_neighbors": Column("int64", "neighbours that vote, of the protocol knn"),
     "num_parameters": Column("int64", "trainable parameters"),
     "num_classes": Column("int64", "classes the logits tell apart"),
     "num_examples": Column("int64", "examples that count"),
+    "num_published": Column(
+        "int64", "images of the whole dataset, where it was prepared in part"
+    ),
     "num_skipped": Column("int64", "examples that could not be read"),
     "num_nonfinite": Column("int64", "examples with a NaN or infinite logit"),
     "batch_size": Column("int64", "images of one evaluation step, over all devices"),
     "num_devices": Column("int64", "devices the batch was split over"),
     "temperature": Column("float64", "fitted temperature T*; null without scaling"),
     "dtype": Column("string", "type the model computes in"),
+    "objective": Column("string", "what was minimised, where not a classifier's loss"),
+    "contrastive_temperature": Column("float64", "temperature of NT-Xent"),
+    "projection_hidden": Column("int64", "width of the projection head's hidden layer"),
+    "projection_width": Column("int64", "length of a projection"),
+    "huber_weight": Column("float64", "weight of the Huber term between two views"),
+    "huber_delta": Column("float64", "where the Huber term turns into a line"),
+    "curation": Column("string", "how bad batches are told: none, value or quantile"),
+    "curation_max_distance": Column("float64", "largest Frechet distance that passes"),
+    "curation_quantile": Column("float64", "quantile of the draws before that passes"),
+    "curation_on_reject": Column("string", "skip the images, or redraw their views"),
+    "budget": Column("string", "what the epochs count: draws or updates"),
+    "draws": Column("int64", "batches of two views that were judged"),
+    "updates": Column("int64", "draws that were used for an update"),
+    "rejected": Column("int64", "draws that were not: forward passes for nothing"),
+    "batches": Column("int64", "batches of images that were taken"),
+    "images_seen": Column("int64", "images of these, repeats over epochs included"),
+    "views_seen": Column("int64", "views that went through the network forwards"),
+    "backward_passes": Column("int64", "draws that were differentiated"),
+    "tested_on": Column("string", "address that a linear probe was tested on"),
 }
 
 PROVENANCE = {

@@ -1,18 +1,24 @@
 """The classifiers of a plan: how each is made and compiled ahead."""
 
 import dataclasses
+import math
+from pathlib import Path
 
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.config import TrainConfig
+from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.engine import compile_evaluation
+from jaxbench.engine.decisions import decision_shape
+from jaxbench.errors import UserError
+from jaxbench.results import ResultStore
 from jaxbench.sweeps.plan import Plan
 from jaxbench.sweeps.starts import find_start, make_start, make_teacher
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import Population, make_recipe, streams
-from jaxbench.training import ImageStream, compile_population
-from model_zoo import Classifier, InputSpec, create_model
+from jaxbench.training import ImageStream, Teacher, compile_population
+from model_zoo import Classifier, InputSpec, create_model, load_variables
 
 
 def trained_classifier(population: Population, num_classes: int) -> Classifier:
@@ -52,7 +58,47 @@ def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:
     return mesh if mesh.size > 1 and train.strategy != "loop" else None
 
 
-def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
+def population_teacher(
+    store: ResultStore, population: Population, num_classes: int
+) -> Teacher | None:
+    """The network that a population learns from, with its weights, if there is one.
+
+    Raises:
+        UserError: If it is to be the best of earlier trials, and these are not
+            finished, all diverged, or the weights of the best are gone.
+    """
+    teachers = {trial.trial_id: trial for trial in population.teachers}
+    if not teachers:
+        return make_teacher(population.train, num_classes)
+    title = f"teacher {population.teachers[0].model}"
+    rows = [row for row in store.summary("trial").to_pylist() if row["status"] == "ok"]
+    rows = [row for row in rows if row["run_id"] in teachers]
+    if len(rows) < len(teachers):
+        raise UserError(
+            f"{title}: {len(teachers) - len(rows)} of its {len(teachers)} trials are "
+            "not finished, so the best is not known; see why, and run the same again"
+        )
+    sane = [row for row in rows if math.isfinite(row["val_accuracy"])]
+    if not sane:
+        raise UserError(f"{title}: all {len(rows)} trials diverged; change its table")
+    # Of equals the one that comes first in the file.
+    order = list(teachers)
+    best = min(sane, key=lambda r: (-r["val_accuracy"], order.index(r["run_id"])))
+    trial = teachers[best["run_id"]]
+    path = Path(store.path) / "weights" / f"{trial.trial_id}.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"{title}: the weights of its best trial are gone ({path}); delete the "
+            f"trial {trial.trial_id} from the results, and run the same again"
+        )
+    own = Population(trial.train, trial.model, trial.optimizer, (trial,))
+    name = f"{trial.model} {trial.trial_id}"
+    return Teacher(trained_classifier(own, num_classes), load_variables(path), name)
+
+
+def compile_job(
+    plan: Plan, store: ResultStore, mesh: Mesh, job: Population | Subject
+) -> None:
     """Compiles what a piece of work will need; see `compiling_ahead`."""
     evaluate = plan.config.evaluate
     calibrated = evaluate.calibration is not None
@@ -67,7 +113,7 @@ def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
             training_set(plan, job, classifier.input_spec),
             make_recipe(train, plan.config.limit),
             begin=make_start(train, job.model, num_classes),
-            teacher=make_teacher(train, num_classes),
+            teacher=population_teacher(store, job, num_classes),
             strategy=train.strategy,
             mesh=training_mesh(train, mesh),
         )
@@ -78,4 +124,24 @@ def compile_job(plan: Plan, mesh: Mesh, job: Population | Subject) -> None:
         classifier = job.classifier()
     if calibrated:
         compile_evaluation(classifier, keep_logits=True, batch_size=size, mesh=mesh)
-    compile_evaluation(classifier, calibrated=calibrated, batch_size=size, mesh=mesh)
+    for scoring in _scorings(plan):
+        compile_evaluation(
+            classifier,
+            calibrated=calibrated,
+            batch_size=size,
+            mesh=mesh,
+            scoring=scoring,
+        )
+
+
+def _scorings(plan: Plan) -> list[Scoring | None]:
+    """One of each shape that a program is compiled for."""
+    reference = scoring_of(plan.targets[0].source)
+    found = {}
+    for target in plan.targets:
+        scoring = scoring_of(target.source)
+        if target.role == "ood":
+            # Foreign images are scored as the first clean ones were.
+            scoring = reference and reference.without_sets()
+        found.setdefault(decision_shape(scoring), scoring)
+    return list(found.values())

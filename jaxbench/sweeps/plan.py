@@ -7,12 +7,20 @@ from typing import Any
 
 from jaxbench.config import ExperimentConfig
 from jaxbench.data import Source, expand_addresses
+from jaxbench.data.scoring import num_outputs, scoring_of
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import SCORE_METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.own import import_own
+from jaxbench.sweeps.pretraining import (
+    Pretraining,
+    expand_pretrainings,
+    pretrain_problems,
+    probe_sources,
+)
+from jaxbench.sweeps.probes import ProbeJob, expand_probes, probe_addresses
 from jaxbench.sweeps.subjects import Subject, check_subjects, make_subjects
 from jaxbench.sweeps.training import (
     NUMBERS_VERSION,
@@ -41,29 +49,37 @@ class Plan:
     populations: tuple[Population, ...]
     subjects: tuple[Subject, ...]
     targets: tuple[Target, ...]
+    pretrainings: tuple[Pretraining, ...] = ()
+    probes: tuple[ProbeJob, ...] = ()
 
     @property
     def num_trials(self) -> int:
         """Training runs."""
-        return sum(len(population.trials) for population in self.populations)
+        jobs = (*self.populations, *self.pretrainings)
+        return sum(len(job.trials) for job in jobs)
 
     @property
     def num_models(self) -> int:
         """Models to measure: trials, and those that come as they are."""
-        return self.num_trials + len(self.subjects)
+        trials = sum(len(population.trials) for population in self.populations)
+        return trials + len(self.subjects)
 
     @property
     def num_evaluations(self) -> int:
-        """Model times dataset."""
-        return self.num_models * len(self.targets)
+        """Model or probe times dataset."""
+        heads = sum(len(job.heads) for job in self.probes)
+        return (self.num_models + heads) * len(self.targets)
 
     def run_ids(self) -> Iterator[str]:
         """The digest of every run."""
         owners = [subject.digest for subject in self.subjects]
+        owners += [head.probe_id for job in self.probes for head in job.heads]
         for population in self.populations:
             for trial in population.trials:
                 yield trial.trial_id
                 owners.append(trial.trial_id)
+        for pretraining in self.pretrainings:
+            yield from (trial.trial_id for trial in pretraining.trials)
         for owner, target in itertools.product(owners, self.targets):
             yield evaluation_id(owner, target)
 
@@ -72,7 +88,7 @@ def evaluation_id(owner: str, target: Target) -> str:
     """The digest of measuring one model on one dataset.
 
     Args:
-        owner: `Trial.trial_id` or `Subject.digest`.
+        owner: `Trial.trial_id`, `Subject.digest` or `ProbeHead.probe_id`.
         target: The dataset.
     """
     return run_digest({"kind": "evaluation", "model": owner, "target": target.digest})
@@ -91,23 +107,28 @@ def make_plan(config: ExperimentConfig) -> Plan:
     datasets = Datasets(config)
     targets = _unique(_targets(config, datasets))
     _check_classes(config, datasets, targets)
-    populations = tuple(
-        population
-        for train in config.train
-        for population in expand_populations(config, train, datasets)
-    )
+    populations: tuple[Population, ...] = ()
+    for train in config.train:
+        found = expand_populations(config, train, datasets, earlier=populations)
+        populations += tuple(found)
     _check_trials(populations)
     subjects = _unique(
         subject
         for entry in config.evaluate.models
         for subject in make_subjects(
             entry,
-            len(targets[0].source.class_names),
+            num_outputs(targets[0].source),
             targets[0].address,
             config.classes,
         )
     )
-    return Plan(config, datasets, populations, subjects, targets)
+    pretrainings = _unique(
+        pretraining
+        for table in config.pretrain
+        for pretraining in expand_pretrainings(config, table, datasets)
+    )
+    probes = expand_probes(config, datasets, targets)
+    return Plan(config, datasets, populations, subjects, targets, pretrainings, probes)
 
 
 def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
@@ -132,11 +153,26 @@ def _check_classes(
     for train in config.train:
         for address in (train.dataset, train.validation):
             sources[address] = datasets.open(address)
+    for table in config.pretrain:
+        for source in probe_sources(table, datasets):
+            sources[source.name] = source
+    sources |= {address: datasets.open(address) for address in probe_addresses(config)}
     if calibration is not None:
         sources["calibration"] = calibration
-    first, known = next((a, s.class_names) for a, s in sources.items())
+    # Coarse classes are made of the models' own, and have no order in common with them.
+    fine = {a: s for a, s in sources.items() if not _is_coarse(s)}
+    counts = {address: num_outputs(source) for address, source in sources.items()}
     problems = []
-    for address, source in sources.items():
+    if not fine and len(set(counts.values())) > 1:
+        problems.append(f"the datasets are for different numbers of classes: {counts}")
+    first, known = next(((a, s.class_names) for a, s in fine.items()), ("", ()))
+    problems += [
+        f"{address} is made of {count} classes, {first} has {len(known)}; give "
+        "`classes`, a file with the models' class names in order"
+        for address, count in counts.items()
+        if first and address not in fine and count != len(known)
+    ]
+    for address, source in fine.items():
         pairs = enumerate(zip(known, source.class_names, strict=False))
         found = next(((i, a, b) for i, (a, b) in pairs if a != b), None)
         if found is not None:
@@ -154,8 +190,15 @@ def _check_classes(
         raise UserError("\n".join(problems))
 
 
+def _is_coarse(source: Source) -> bool:
+    scoring = scoring_of(source)
+    return scoring is not None and scoring.groups is not None
+
+
 def _check_names(config: ExperimentConfig) -> None:
     problems = check_subjects(config.evaluate.models)
+    for probe in config.probe:
+        problems += check_subjects(probe.models)
     problems += [
         unknown_name("metric", name, SCORE_METRICS)
         for name in config.evaluate.metrics or ()
@@ -163,6 +206,8 @@ def _check_names(config: ExperimentConfig) -> None:
     ]
     for train in config.train:
         problems += train_problems(train)
+    for table in config.pretrain:
+        problems += pretrain_problems(table)
     if problems:
         raise UserError("\n".join(problems))
 
@@ -186,8 +231,10 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
             else:
                 source = datasets.evaluated(address)
             reference = reference or source.fingerprint
+            scoring = scoring_of(source)
             digest = run_digest(
-                {
+                ({"scoring": scoring.digest} if scoring else {})
+                | {
                     "version": NUMBERS_VERSION,
                     "dataset": source.fingerprint,
                     "role": role,

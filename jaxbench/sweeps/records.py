@@ -83,7 +83,7 @@ def trial_run(
             **{n: float(c[last]) for n, c in curves.items() if n.startswith("val_")},
         },
         timing={name: float(value) for name, value in result.timing.items()},
-        provenance=_provenance(config) | origin,
+        provenance=run_provenance(config) | origin,
         error=None,
         examples={},
         curves=curves | {"step": np.array(result.stops, np.float64)},
@@ -119,7 +119,9 @@ def evaluation_run(
             "role": target.role,
             "num_classes": classifier.num_classes,
             "num_parameters": classifier.num_parameters,
+            "image_size": classifier.input_spec.size[0],
             "num_examples": evaluation.num_examples,
+            "num_published": _published_count(target),
             "num_skipped": evaluation.num_skipped,
             "num_nonfinite": evaluation.num_nonfinite,
             "batch_size": evaluation.batch_size,
@@ -130,13 +132,19 @@ def evaluation_run(
         },
         metrics=evaluation.metrics,
         timing={name: float(value) for name, value in timing.items()},
-        provenance=_provenance(config)
+        provenance=run_provenance(config)
         | origin
         | {"dataset_fingerprint": target.source.fingerprint},
         error=None,
         examples=evaluation.columns,
         curves={},
     )
+
+
+def _published_count(target: Target) -> int | None:
+    """How many images a dataset should have had, where it was prepared in part."""
+    partial = getattr(target.source, "partial", None)
+    return None if partial is None else partial[0]
 
 
 def failed_run(
@@ -159,7 +167,7 @@ def failed_run(
         settings=settings,
         metrics={},
         timing={},
-        provenance=_provenance(config),
+        provenance=run_provenance(config),
         error=RunError(
             type=type(error).__name__,
             message=str(error),
@@ -176,5 +184,6 @@ def headline(run: Run) -> float:
     return next((run.metrics[n] for n in names if n in run.metrics), math.nan)
 
 
-def _provenance(config: ExperimentConfig) -> dict[str, str]:
+def run_provenance(config: ExperimentConfig) -> dict[str, str]:
+    """Where a row comes from: code, machine, and the experiment's own digest."""
     return provenance() | {"config_digest": config_digest(config)}

@@ -17,37 +17,26 @@ from jaxbench.engine import (
 )
 from jaxbench.errors import UserError
 from jaxbench.metrics import SCORE_METRICS
+from jaxbench.probing import FeatureCache
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
+from jaxbench.sweeps.listener import Listener
 from jaxbench.sweeps.models import (
     compile_job,
+    population_teacher,
     trained_classifier,
     training_set,
 )
 from jaxbench.sweeps.plan import Plan, Target, evaluation_id, make_plan
+from jaxbench.sweeps.pretraining import Pretraining, work_pretraining
+from jaxbench.sweeps.probe_runs import open_probe_runs, run_probes
+from jaxbench.sweeps.probes import ProbeJob
 from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import Population, Trial
 from jaxbench.sweeps.trials import train_trials
 from model_zoo import Classifier, Variables, load_variables, save_variables
-
-
-@dataclasses.dataclass(frozen=True)
-class Listener:
-    """What a display wants to know while a sweep runs.
-
-    Attributes:
-        stage: Called with what begins now, in words.
-        progress: Called with (done, in all) of the current stage.
-        finished: Called with every run that was kept, failed ones included.
-        at_hand: Called with the number of runs that earlier sessions had finished.
-    """
-
-    stage: Callable[[str], None] = lambda title: None
-    progress: Callable[[int, int], None] = lambda done, total: None
-    finished: Callable[[Run], None] = lambda run: None
-    at_hand: Callable[[int], None] = lambda count: None
 
 
 def sweep(
@@ -76,6 +65,9 @@ def sweep(
     yield from _Sweep(plan, store, listener or Listener()).work()
 
 
+Job = Population | Pretraining | Subject | ProbeJob
+
+
 class _Sweep:
     """One process's way through a plan."""
 
@@ -91,30 +83,38 @@ class _Sweep:
         self.mesh = make_data_mesh()
         self.done = store.completed()
         self.weights = Path(store.path) / "weights"
+        self.features = FeatureCache(Path(store.path) / "features")
 
     def work(self) -> Iterator[Run]:
         self.listener.at_hand(len(self.done & set(self.plan.run_ids())))
         with compiling_ahead() as self.compile_ahead:
-            jobs = [*self.plan.populations, *self.plan.subjects]
+            plan = self.plan
+            jobs = [*plan.pretrainings, *plan.populations, *plan.subjects]
+            jobs += plan.probes
             # What another process works on comes again at the end, when it is done.
             for wait in (False, True):
-                deferred: list[Population | Subject] = []
+                deferred: list[Job] = []
                 for number, job in enumerate(jobs):
-                    if self._missing(job):
+                    if not wait and self._waits_for_teacher(job):
+                        deferred.append(job)
+                    elif self._missing(job):
                         self._compile_next(jobs[number + 1 :])
                         yield from self._claimed(job, wait, deferred)
                 jobs = deferred
 
-    def _compile_next(self, following: list[Population | Subject]) -> None:
+    def _compile_next(self, following: list[Job]) -> None:
         job = next((job for job in following if self._missing(job)), None)
-        if job is not None:
-            self.compile_ahead(lambda: compile_job(self.plan, self.mesh, job))
+        # A contrastive run compiles one program, and its probe others of its own.
+        if job is not None and not isinstance(job, Pretraining | ProbeJob):
+            self.compile_ahead(
+                lambda: compile_job(self.plan, self.store, self.mesh, job)
+            )
 
     def _claimed(
         self,
-        job: Population | Subject,
+        job: Job,
         wait: bool,
-        deferred: list[Population | Subject],
+        deferred: list[Job],
     ) -> Iterator[Run]:
         """Does a piece of work, or defers it while another process has it."""
         folder = Path(self.store.path) / "locks"
@@ -125,16 +125,31 @@ class _Sweep:
             self.done = self.store.completed()
             if isinstance(job, Population):
                 yield from self._population(job)
+            elif isinstance(job, Pretraining):
+                yield from self._pretraining(job)
+            elif isinstance(job, ProbeJob):
+                missing = open_probe_runs(self.plan, job, self.done)
+                context = (self.plan, job, missing, self.mesh, self.listener)
+                yield from map(self._keep, run_probes(*context, self.features))
             else:
                 yield from self._subject(job)
 
-    def _missing(self, job: Population | Subject) -> bool:
+    def _missing(self, job: Job) -> bool:
         if isinstance(job, Subject):
             return bool(self._open_targets(job))
+        if isinstance(job, Pretraining):
+            return not {trial.trial_id for trial in job.trials} <= self.done
+        if isinstance(job, ProbeJob):
+            return bool(open_probe_runs(self.plan, job, self.done))
         return any(
             trial.trial_id not in self.done or self._open_targets(trial)
             for trial in job.trials
         )
+
+    def _waits_for_teacher(self, job: Job) -> bool:
+        """Whether what it learns from is another process's work, or failed."""
+        teachers = job.teachers if isinstance(job, Population) else ()
+        return not {trial.trial_id for trial in teachers} <= self.done
 
     def _open_targets(self, owner: Trial | Subject) -> list[Target]:
         """The datasets that a model was not measured on yet."""
@@ -152,6 +167,19 @@ class _Sweep:
         return run
 
     # -- training ----------------------------------------------------------------
+
+    def _pretraining(self, job: Pretraining) -> Iterator[Run]:
+        self.listener.stage(f"training {job.title}")
+        for run in work_pretraining(
+            self.config,
+            self.plan.datasets,
+            job,
+            Path(self.store.path),
+            self.done,
+            self.mesh,
+            self.listener.progress,
+        ):
+            yield self._keep(run)
 
     def _population(self, population: Population) -> Iterator[Run]:
         self.listener.stage(f"training {population.title}")
@@ -203,6 +231,7 @@ class _Sweep:
             images,
             self.mesh,
             checkpoints,
+            population_teacher(self.store, population, classifier.num_classes),
             self.listener.progress,
         )
         self.weights.mkdir(parents=True, exist_ok=True)
@@ -358,9 +387,9 @@ def _title(owner: Trial | Subject) -> str:
     return f"{owner.model} + {owner.optimizer} (lr {hyper.learning_rate:g})"
 
 
-def _name(job: Population | Subject, pending: list[Trial] | None = None) -> str:
+def _name(job: Job, pending: list[Trial] | None = None) -> str:
     """A file name for a piece of work."""
-    if isinstance(job, Subject):
+    if isinstance(job, Subject | Pretraining | ProbeJob):
         return job.digest
     trials = job.trials if pending is None else pending
     return run_digest({"population": [trial.trial_id for trial in trials]})

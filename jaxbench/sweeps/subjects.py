@@ -14,6 +14,15 @@ from jaxbench.config import PRETRAINED, SubjectConfig
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
 from jaxbench.sweeps.own import is_own, own_classifier
+from jaxbench.sweeps.zero_shot import (
+    beside_weights,
+    check_count,
+    expand_zero_shot,
+    find_towers,
+    make_zero_shot,
+    read_prompts,
+    zero_shot_problems,
+)
 from model_zoo import (
     Classifier,
     Pretrained,
@@ -24,11 +33,22 @@ from model_zoo import (
     list_pretrained,
     load_variables,
 )
+from model_zoo.clip.pretrained import ClipPretrained
 
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A model with given weights, evaluated as it is."""
+    """A model with given weights, evaluated as it is.
+
+    Attributes:
+        name: Of the zoo, or a user's own.
+        weights: A file or folder, "pretrained" or "random:SEED".
+        num_classes: Outputs of the head.
+        image_size: Height and width in pixels; the model's own when None.
+        dtype: What activations are computed in.
+        digest: Whatever decides its numbers.
+        zero_shot: Where the names of its classes are, of a CLIP model.
+    """
 
     name: str
     weights: str
@@ -36,9 +56,12 @@ class Subject:
     image_size: int | None
     dtype: str
     digest: str
+    zero_shot: str | None = None
 
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
+        if self.zero_shot is not None:
+            return self._towers().classifier(self.num_classes)
         if is_own(self.name):
             return own_classifier(self.name)
         if _is_random(self.weights):
@@ -48,8 +71,12 @@ class Subject:
     def variables(self, classifier: Classifier) -> Variables:
         """Its weights: drawn from a seed, or read and checked against the classifier.
 
-        What weights a user's own function wants, only the function knows.
+        What weights a user's own function wants, only the function knows. A CLIP
+        model's text tower encodes the names of its classes here.
         """
+        if self.zero_shot is not None:
+            prompts = read_prompts(self.zero_shot)
+            return make_zero_shot(self._towers(), prompts)[1]
         if is_own(self.name):
             return load_variables(self.weights)
         if _is_random(self.weights):
@@ -64,6 +91,9 @@ class Subject:
             "dtype": np.dtype(self.dtype),
         }
 
+    def _towers(self) -> ClipPretrained:
+        return find_towers(self.name, self.weights, self.image_size, self.dtype)
+
     def _pretrained(self) -> Pretrained:
         return find_pretrained(
             self.name, source=_source(self.weights), **self._choices()
@@ -74,6 +104,9 @@ def check_subjects(entries: tuple[SubjectConfig, ...]) -> list[str]:
     """What is wrong with the names and weights of models, before any data is opened."""
     problems = []
     for entry in entries:
+        if entry.zero_shot is not None:
+            problems += zero_shot_problems(entry)
+            continue
         try:
             if not is_own(entry.name):
                 expand_subject(entry)
@@ -104,6 +137,9 @@ def make_subjects(
             "class names in order" + (f" ({classes} has {known})" if classes else "")
         )
 
+    if entry.zero_shot is not None:
+        yield from _zero_shot_subjects(entry, known, dataset)
+        return
     if entry.num_classes not in (None, known):
         raise refuse(entry.name, entry.num_classes, "num_classes=")
     if is_own(entry.name):
@@ -119,8 +155,42 @@ def make_subjects(
             weights = str(path) if path else PRETRAINED
             identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
         subject = Subject(name, weights, known, entry.image_size, entry.dtype, "")
-        payload = dataclasses.asdict(subject) | {"kind": "model", "weights": identity}
-        yield dataclasses.replace(subject, digest=run_digest(payload))
+        yield _digested(subject, identity)
+
+
+def _zero_shot_subjects(
+    entry: SubjectConfig, known: int, dataset: str
+) -> Iterator[Subject]:
+    """CLIP models whose classes are given by name; see `make_subjects`."""
+    assert entry.zero_shot is not None
+    prompts = read_prompts(entry.zero_shot)
+    check_count(entry, prompts, known, dataset)
+    for name in expand_zero_shot(entry):
+        found = find_towers(name, entry.weights, entry.image_size, entry.dtype)
+        weights = entry.weights if found.path is None else str(found.path)
+        files = [p for p in (found.path, beside_weights(found)) if p is not None]
+        parts = [file_digest(path) for path in files] or [f"{PRETRAINED}:{name}"]
+        parts += [str(found.num_heads), found.activation, prompts.digest]
+        yield _digested(
+            Subject(
+                found.name,
+                weights,
+                known,
+                entry.image_size,
+                entry.dtype,
+                "",
+                entry.zero_shot,
+            ),
+            " ".join(parts),
+        )
+
+
+def _digested(subject: Subject, identity: str) -> Subject:
+    payload = dataclasses.asdict(subject) | {"kind": "model", "weights": identity}
+    # What a file is called decides nothing, what is in it does.
+    if payload.pop("zero_shot") is not None:
+        payload["kind"] = "zero-shot model"
+    return dataclasses.replace(subject, digest=run_digest(payload))
 
 
 def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from jaxbench.config import ExperimentConfig, GridConfig, TrainConfig
+from jaxbench.config import BEST_TRIAL, ExperimentConfig, GridConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
@@ -60,12 +60,17 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Population:
-    """Trials of one backbone and one optimizer, trained together."""
+    """Trials of one backbone and one optimizer, trained together.
+
+    Attributes:
+        teachers: Trials of earlier tables, the best of which they learn from, if so.
+    """
 
     train: TrainConfig
     model: str
     optimizer: str
     trials: tuple[Trial, ...]
+    teachers: tuple[Trial, ...] = ()
 
     @property
     def title(self) -> str:
@@ -123,7 +128,7 @@ def train_problems(train: TrainConfig) -> list[str]:
     ]
     for name, grid in train.grid.items():
         problems += _grid_problems(name, grid)
-    if train.teacher is not None:
+    if train.teacher is not None and train.teacher.weights != BEST_TRIAL:
         problems += check_subjects((teacher_entry(train.teacher),))
     return problems
 
@@ -140,9 +145,18 @@ def _grid_problems(name: str, grid: GridConfig) -> Iterator[str]:
 
 
 def expand_populations(
-    config: ExperimentConfig, train: TrainConfig, datasets: Datasets
+    config: ExperimentConfig,
+    train: TrainConfig,
+    datasets: Datasets,
+    earlier: Iterable[Population] = (),
 ) -> Iterator[Population]:
     """Every population of a table, in the order of models and optimizers.
+
+    Args:
+        config: The experiment.
+        train: The table.
+        datasets: Opens its addresses.
+        earlier: The populations of the tables before it: a teacher may be among them.
 
     Raises:
         UserError: If a recipe or hyper-parameter is out of range, or the teacher is
@@ -151,7 +165,8 @@ def expand_populations(
     source, validation = datasets.open(train.dataset), datasets.open(train.validation)
     _check_table(config, train, source)
     num_classes = len(source.class_names)
-    teacher = teacher_subject(train, num_classes)
+    teachers = _teachers(train, earlier)
+    teacher = None if teachers else teacher_subject(train, num_classes)
     shared: dict[str, Any] = {
         "version": NUMBERS_VERSION,
         "kind": "trial",
@@ -167,6 +182,9 @@ def expand_populations(
         "start": [train.weights, train.layer_decay, list(train.frozen)],
         "teacher": teacher.digest if teacher else None,
     }
+    if teachers:
+        # Which of them is the best follows from what they are.
+        shared["teacher"] = sorted(trial.trial_id for trial in teachers)
     for model in expand_models(train.models):
         spec = create_model(model, image_size=train.image_size).input_spec
         shared["images"] = "stream" if streams(train, source, spec) else "resident"
@@ -181,7 +199,33 @@ def expand_populations(
                     # Who goes on depends on who is there.
                     shared["grid"] = [point.settings() for point in part]
                 trials = (_trial(shared, train, model, optimizer, p) for p in part)
-                yield Population(train, model, optimizer, tuple(trials))
+                yield Population(train, model, optimizer, tuple(trials), teachers)
+
+
+def _teachers(train: TrainConfig, earlier: Iterable[Population]) -> tuple[Trial, ...]:
+    """The trials that a teacher with the weights "best-trial" is chosen among.
+
+    Raises:
+        UserError: If no table before this one trains it.
+    """
+    teacher = train.teacher
+    if teacher is None or teacher.weights != BEST_TRIAL:
+        return ()
+    trained = [trial for population in earlier for trial in population.trials]
+    found = tuple(trial for trial in trained if trial.model == teacher.name)
+    if not found:
+        names = ", ".join(sorted({trial.model for trial in trained})) or "nothing"
+        raise UserError(
+            f"teacher {teacher.name!r} with weights {BEST_TRIAL!r}: no [[train]] table "
+            f"before the student's trains it (they train {names}); put one there, or "
+            "give a file of weights"
+        )
+    if teacher.image_size is not None:
+        raise UserError(
+            f"teacher {teacher.name!r}: with weights {BEST_TRIAL!r} its image_size is "
+            "that of the table that trains it; leave it out here"
+        )
+    return found
 
 
 def streams(train: TrainConfig, source: Source, spec: InputSpec) -> bool:

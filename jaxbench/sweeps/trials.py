@@ -10,7 +10,7 @@ from jaxbench.data import ImageArrays
 from jaxbench.engine import evaluate
 from jaxbench.sweeps.models import training_mesh
 from jaxbench.sweeps.plan import Plan
-from jaxbench.sweeps.starts import make_start, make_teacher
+from jaxbench.sweeps.starts import make_start
 from jaxbench.sweeps.training import (
     CURVE_METRICS,
     Population,
@@ -21,6 +21,7 @@ from jaxbench.training import (
     HyperParameters,
     ImageStream,
     PopulationResult,
+    Teacher,
     train_population,
 )
 from model_zoo import Classifier
@@ -34,6 +35,7 @@ def train_trials(
     images: ImageArrays | ImageStream,
     mesh: Mesh,
     checkpoints: Path,
+    teacher: Teacher | None,
     progress: Callable[[int, int], None],
 ) -> PopulationResult:
     """Trains members of a population, or goes on where a killed run left off.
@@ -46,6 +48,7 @@ def train_trials(
         images: To train on.
         mesh: Devices.
         checkpoints: A folder for these members alone.
+        teacher: What they learn from besides the labels, if anything.
         progress: Called with points of the curves, done and in all.
     """
     train, num_classes = population.train, classifier.num_classes
@@ -60,7 +63,7 @@ def train_trials(
         images,
         recipe,
         begin=make_start(train, population.model, num_classes),
-        teacher=make_teacher(train, num_classes),
+        teacher=teacher,
         strategy=train.strategy,
         mesh=training_mesh(train, mesh),
         validate=_validation(plan, population, classifier, mesh),

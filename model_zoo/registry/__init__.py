@@ -3,7 +3,8 @@
 `timm.json` and `coverage.csv` are generated from timm's registry and published lists
 (`scripts/build_registry.py`) and hold facts alone; `presets.toml` and
 `checkpoints.toml` are written by hand and hold the variants and weights that timm
-lacks. All are read on first use, and no backbone is imported before it is built.
+lacks; `clip.toml` says where CLIP models' text towers are, and `model_zoo.clip` reads
+it. All are read on first use, and no backbone is imported before it is built.
 """
 
 import csv

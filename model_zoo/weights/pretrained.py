@@ -16,6 +16,7 @@ from model_zoo.classifier import NetworkClassifier, Variables
 from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
 from model_zoo.weights.rules import convert
+from model_zoo.weights.ssl_layouts import take_backbone
 
 Source = str | os.PathLike[str]
 
@@ -65,8 +66,9 @@ def load_pretrained(
         name: A checkpoint ("resnet50.a1_in1k"), or an architecture: its default tag
             then, or with `source` whatever the source holds.
         source: None fetches from the Hugging Face hub (with its cache, its token and
-            its offline mode). Else a file, `.safetensors` or `.npz`, in timm's layout
-            or in this zoo's; or a folder as `find_pretrained` searches it.
+            its offline mode). Else a file, `.safetensors` or `.npz`, in timm's layout,
+            in this zoo's or in one of `ssl_layouts`; or a folder as `find_pretrained`
+            searches it.
         num_classes: Logits that the weights have; None is what the registry or the
             folder's config.json says. 0 leaves the head out.
         image_size: Height and width in pixels; None is the weights' own. Position
@@ -179,6 +181,9 @@ def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
         # Written by save_variables: the leaves' own names and layout.
         rules = dataclasses.replace(rules, as_is=True)
     try:
+        if not rules.as_is:
+            backbone = take_backbone(tensors)
+            tensors = tensors if backbone is None else backbone
         return convert(tensors, classifier, rules)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from model_zoo.weights.ssl_layouts import take_backbone
+
 # Where training code keeps a state dict, averaged weights first: they were evaluated.
 _WRAPPERS = (
     "state_dict_ema",
@@ -24,6 +26,11 @@ _WRAPPERS = (
     "network",
     "teacher",
     "student",
+    "classy_state_dict",
+    "base_model",
+    "trunk",
+    "online_backbone",
+    "online_network_state_dict",
 )
 _AVERAGED = frozenset({"state_dict_ema", "model_ema", "ema", "teacher"})
 # What wrappers put before a network's own names, the encoder that is trained first.
@@ -88,9 +95,13 @@ def network_tensors(stored: Any, *, averaged: bool = True) -> dict[str, np.ndarr
         is all that lies beside the network where a prefix tells them apart.
 
     Raises:
-        ValueError: If there are no tensors.
+        ValueError: If there are no tensors, or a self-supervised checkpoint holds some
+            that `ssl_layouts` does not know.
     """
     tensors = _unwrapped(stored, averaged)
+    backbone = take_backbone(tensors)
+    if backbone is not None:
+        return {name: _array(tensor) for name, tensor in backbone.items()}
     while (prefix := _prefix(tensors)) is not None:
         tensors = {
             name.removeprefix(prefix): tensor

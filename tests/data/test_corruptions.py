@@ -1,4 +1,6 @@
 import hashlib
+import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +15,59 @@ from jaxbench.data import (
     open_dataset,
     take,
 )
-from jaxbench.data.corruptions import SEVERITIES, gaussian_blur, keyed_rng
+from jaxbench.data.corruptions import SEVERITIES, keyed_rng
+from jaxbench.data.corruptions.blur import gaussian_blur
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
 
 SPEC = InputSpec(size=(8, 8), crop_fraction=1.0)
+
+
+with np.load(Path(__file__).with_name("corruptions.npz")) as _file:
+    GOLDENS = {name: _file[name] for name in _file.files}
+
+
+@pytest.mark.parametrize("name", [n for n in GOLDENS if n != "image"])
+def test_agrees_with_imagecorruptions(name):
+    """scripts/make_goldens_corruptions.py made them."""
+    corruption, _, severity = name.rpartition("_")
+    corrupt = CORRUPTIONS[corruption]
+    # That package has one strength for all sizes: the one of 224 pixels.
+    whole = "scale" in inspect.signature(corrupt).parameters
+    options = {"scale": 1.0} if whole else {}
+    rng = np.random.RandomState(int(severity))
+    found = corrupt(GOLDENS["image"], int(severity), rng, **options)
+    levels = np.abs(found.astype(int) - GOLDENS[name])
+    if corruption == "jpeg_compression":
+        # Encoders of other versions round otherwise.
+        assert levels.mean() < 2
+    else:
+        # It cuts the fraction off, here values are rounded.
+        assert levels.max() <= 1
+
+
+# Mean distance from the picture that imagecorruptions has at severities 1, 3 and 5,
+# over ten draws.
+STRENGTHS = {
+    "glass_blur": (16.8, 28.6, 28.8),
+    "frost": (51.7, 65.5, 65.4),
+    "impulse_noise": (3.8, 11.5, 35.4),
+    "spatter": (3.6, 9.3, 18.3),
+}
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_own_algorithms_are_about_as_strong(name):
+    corrupt, image = CORRUPTIONS[name], GOLDENS["image"]
+    options = {"scale": 1.0} if "scale" in inspect.signature(corrupt).parameters else {}
+    for severity, strength in zip((1, 3, 5), STRENGTHS[name], strict=True):
+        draws = [
+            corrupt(image, severity, keyed_rng(0, name, 1, str(i)), **options)
+            for i in range(10)
+        ]
+        distance = np.abs(np.stack(draws).astype(float) - image).mean()
+        # Patterns differ, strengths should not.
+        assert 0.6 * strength < distance < 1.7 * strength, (severity, distance)
 
 
 def photo(height=60, width=90):
@@ -29,7 +79,7 @@ def photo(height=60, width=90):
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (13, 30), (224, 224)])
+@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (13, 30), (64, 48)])
 def test_shape_and_input_stay(name, shape):
     image = photo(*shape)
     before = image.copy()
@@ -40,8 +90,20 @@ def test_shape_and_input_stay(name, shape):
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
-@pytest.mark.parametrize("side", [8, 32, 224])
+# The others move pixels or colours, in ways that are not ordered by this distance.
+ORDERED = [
+    name
+    for name in CORRUPTIONS
+    if name
+    not in {
+        *("glass_blur", "snow", "frost", "fog", "elastic_transform", "pixelate"),
+        *("jpeg_compression", "spatter", "saturate", "motion_blur", "defocus_blur"),
+    }
+]
+
+
+@pytest.mark.parametrize("name", ORDERED)
+@pytest.mark.parametrize("side", [8, 32, 96])
 def test_each_severity_moves_further_from_the_image(name, side):
     # Eight pixels of a photograph are nearly flat; of a digit they are not.
     image = open_dataset("digits")[0].image if side == 8 else photo(side, side)
@@ -72,13 +134,13 @@ def test_digits_c_is_harder_at_every_severity():
         return (nearest == labels).mean()
 
     accuracies = [accuracy("digits@test")] + [
-        np.mean([accuracy(f"digits-c/{name}_{s}") for name in CORRUPTIONS])
+        np.mean([accuracy(f"digits-c/{name}_{s}") for name in ORDERED])
         for s in SEVERITIES
     ]
     assert np.all(np.diff(accuracies) < 0), accuracies
     assert accuracies[0] > 0.85
     # Hard, and yet better than guessing among eight.
-    assert 0.2 < accuracies[-1] < accuracies[0] - 0.2
+    assert 0.2 < accuracies[-1] < accuracies[0] - 0.1
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -103,14 +165,26 @@ PINNED = {
     "gaussian_noise": "a2391feb74ff",
     "shot_noise": "a2d052d2944d",
     "impulse_noise": "b836a1dc3bb5",
-    "gaussian_blur": "7f2e842dc378",
-    "pixelate": "ccea1a3c1754",
-    "contrast": "c8a52e425be5",
+    "defocus_blur": "6913d55e229e",
+    "glass_blur": "9269386b2c31",
+    "motion_blur": "9a52e55686de",
+    "zoom_blur": "6c7aec9c5f60",
+    "snow": "3a41693e7c6f",
+    "frost": "302f9085739e",
+    "fog": "40d68f74ee76",
     "brightness": "242b3b310068",
+    "contrast": "c8a52e425be5",
+    "elastic_transform": "b7d5df3de55a",
+    "pixelate": "5ebd1632c70f",
+    "speckle_noise": "263d7f582f1c",
+    "gaussian_blur": "51a325785975",
+    "spatter": "58f7eb58ee15",
+    "saturate": "c2a4f390bcb5",
 }
 
 
-@pytest.mark.parametrize("name", CORRUPTIONS)
+# JPEG's depend on the encoder that is installed.
+@pytest.mark.parametrize("name", PINNED)
 def test_pixels_are_pinned(name):
     """Across NumPy and Pillow releases and machines: recorded numbers depend on it."""
     images = load_images(take(open_dataset(f"digits-c/{name}_3"), 50), SPEC).images
@@ -143,7 +217,7 @@ def test_noise_has_the_strength_it_says():
 
 def test_blur_is_the_separable_gaussian():
     image = photo(12, 17)
-    sigma = 0.61 + 0.0106 * 12
+    sigma = 0.61 + (3 - 0.61) * 12 / 224
     reach = int(4 * sigma + 0.5)
 
     def matrix(length):

@@ -55,6 +55,7 @@ class KnownDataset:
         role: How it is usually used: "clean", "shifted" or "ood".
         scoring: Gives how a classifier's outputs are scored, less the label sets, which
             come with the images; None where labels are the classifier's classes.
+        label_sets: Whether the images come with all their right classes.
         sources: Data files behind masks and maps, each with where it comes from.
     """
 
@@ -70,6 +71,7 @@ class KnownDataset:
     default_split: str = "test"
     role: str = "clean"
     scoring: Callable[[], Scoring] | None = None
+    label_sets: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

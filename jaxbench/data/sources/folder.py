@@ -135,7 +135,7 @@ def open_folder(path: str, split: str | None, name: str) -> FolderSource:
             (all are named), links loop, the split does not exist, or the only folder
             holds folders alone (the path that holds the classes is named).
     """
-    tree, prefix = _open_tree(path, name)
+    tree, prefix = open_tree(path, name)
     try:
         splits = _split_folders(tree, prefix, name)
         if splits:
@@ -163,14 +163,14 @@ def folder_splits(path: str, name: str) -> dict[str, FolderSource]:
     Raises:
         UserError: As `open_folder`.
     """
-    tree, prefix = _open_tree(path, name)
+    tree, prefix = open_tree(path, name)
     splits = _split_folders(tree, prefix, name)
     if not splits:
         return {"": open_folder(path, None, name)}
     return {split: open_folder(path, split, f"{name}@{split}") for split in splits}
 
 
-def _open_tree(path: str, name: str) -> tuple[Tree, str]:
+def open_tree(path: str, name: str) -> tuple[Tree, str]:
     """The tree, and the folder in it that the path names."""
     for place in (Path(path), *Path(path).parents):
         if place.is_file():

@@ -1,1 +1,101 @@
-"""Pages of the studies: results in, a `Page` out."""
+"""The studies: what each asks, and what makes its page of a results folder."""
+
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.reports.page import Page
+from jaxbench.results import ResultStore
+
+
+@dataclass(frozen=True)
+class Study:
+    """A row of STUDIES.
+
+    Attributes:
+        title: A few words.
+        question: What it asks.
+        reference: Address of the paper.
+        module: Where its `build(store, **options) -> Page` is; imported when it is
+            needed, since some draw on much.
+    """
+
+    title: str
+    question: str
+    reference: str
+    module: str
+
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options of its page, by name."""
+        parameters = inspect.signature(self._build()).parameters
+        return {
+            name: parameter
+            for name, parameter in parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    def build(self, store: ResultStore, options: Mapping[str, Any]) -> Page:
+        """The page of a results folder.
+
+        Raises:
+            UserError: If the folder does not hold what the study needs.
+        """
+        return self._build()(store, **options)
+
+    def _build(self) -> Any:
+        return importlib.import_module(self.module).build
+
+
+STUDIES: dict[str, Study] = {
+    "selective": Study(
+        "Selective prediction",
+        "Which classifiers know when they are wrong?",
+        "https://arxiv.org/abs/2302.11874",
+        "jaxbench.reports.studies.selective",
+    ),
+    "beyond": Study(
+        "Beyond accuracy",
+        "Models of the same accuracy: what sets them apart?",
+        "https://arxiv.org/abs/2311.09215",
+        "jaxbench.reports.studies.beyond",
+    ),
+    "coupling": Study(
+        "Backbone-optimizer coupling",
+        "Which optimizer fits which backbone?",
+        "https://arxiv.org/abs/2410.06373",
+        "jaxbench.reports.studies.coupling",
+    ),
+    "lottery": Study(
+        "Benchmark lottery",
+        "Does a small gain on one test set carry over to others?",
+        "https://arxiv.org/abs/2501.15431",
+        "jaxbench.reports.studies.lottery",
+    ),
+    "curation": Study(
+        "Batch curation",
+        "Can bad batches be told apart and left out?",
+        "https://arxiv.org/abs/2403.19579",
+        "jaxbench.reports.studies.curation",
+    ),
+}
+
+
+def find_study(kind: str, options: Iterable[str] = ()) -> Study:
+    """The study of a name, once its options are known to exist.
+
+    Raises:
+        UserError: If there is no such study, or it has no such option; all are named.
+    """
+    if kind not in STUDIES:
+        raise UserError(unknown_name("study", kind, STUDIES))
+    study = STUDIES[kind]
+    known = study.options()
+    problems = [
+        unknown_name("option", name, known) for name in options if name not in known
+    ]
+    if problems:
+        raise UserError(f"study {kind!r}: {'; '.join(problems)}")
+    return study

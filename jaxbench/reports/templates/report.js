@@ -1,7 +1,9 @@
 "use strict";
-// Sorting: a click on a heading, numbers by their full value, missing ones last.
+// Sorting: a click on a heading, numbers by their full value, missing ones last; a third
+// click brings the page's own order back.
 for (const table of document.querySelectorAll("table.data")) {
   const body = table.tBodies[0];
+  const original = [...body.rows];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, index) => {
     head.addEventListener("click", () => {
@@ -9,21 +11,22 @@ for (const table of document.querySelectorAll("table.data")) {
       const before = head.getAttribute("aria-sort");
       const first = numeric ? "descending" : "ascending";
       const other = numeric ? "ascending" : "descending";
-      const order = before === first ? other : first;
       heads.forEach((cell) => cell.removeAttribute("aria-sort"));
+      if (before === other) return body.append(...original);
+      const order = before === first ? other : first;
       head.setAttribute("aria-sort", order);
       const sign = order === "ascending" ? 1 : -1;
-      const key = (row) => {
+      const keyed = original.map((row) => {
         const cell = row.cells[index];
-        return numeric ? cell.dataset.v : cell.textContent;
-      };
-      const rows = [...body.rows].sort((a, b) => {
-        const x = key(a), y = key(b);
+        const text = numeric ? cell.dataset.v : cell.textContent;
+        return [numeric && Number.isNaN(Number(text)) ? "" : text, row];
+      });
+      keyed.sort(([x], [y]) => {
         if (x === "" || y === "") return (x === "") - (y === "");
         if (numeric) return sign * (Number(x) - Number(y));
         return sign * x.localeCompare(y, "en", { numeric: true });
       });
-      body.append(...rows);
+      body.append(...keyed.map(([, row]) => row));
     });
   });
 }
@@ -31,14 +34,15 @@ for (const table of document.querySelectorAll("table.data")) {
 for (const input of document.querySelectorAll("input[data-table]")) {
   const rows = [...document.getElementById(input.dataset.table).tBodies[0].rows];
   const count = document.querySelector(`[data-count="${input.dataset.table}"]`);
+  let texts = null;
   input.addEventListener("input", () => {
+    texts ??= rows.map((row) => row.textContent.toLowerCase());
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    for (const row of rows) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+    rows.forEach((row, index) => {
+      row.hidden = !words.every((word) => texts[index].includes(word));
       shown += !row.hidden;
-    }
+    });
     count.textContent = words.length ? `${shown} of ${rows.length} rows` : "";
   });
 }

@@ -1,0 +1,155 @@
+"""The command about what accuracy does not say: study beyond."""
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jaxbench.cli.display import console
+from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
+from jaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbench.reports.cells import Table
+    from jaxbench.reports.page import Section
+
+_WIDE = 160
+# Tables of pairs and of kinds of images are long: the page and the files have them all.
+_MOST_ROWS = 20
+
+
+def beyond(
+    folder: Folder,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Clean dataset; the one most models were evaluated on."),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="ImageNet-X's imagenet_x_val_top_factor.jsonl."),
+    ] = None,
+    prototypes: Annotated[
+        Path | None,
+        typer.Option(help="ImageNet-X's prototypical_paths.csv, images to leave out."),
+    ] = None,
+    responses: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="CSV file of answers to cue-conflict images, or a folder of them; "
+            "repeat it."
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="MODEL=GROUP, of your own models; repeat it."),
+    ] = None,
+    calibration_on: Annotated[
+        list[str] | None,
+        typer.Option(help="Dataset whose calibration is shown; repeat it."),
+    ] = None,
+    shown: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--show", help="Model whose curves are drawn; repeat it, * works."
+        ),
+    ] = None,
+    num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
+    csv_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            help="Also write every table into this folder; shares and accuracies "
+            "as fractions.",
+        ),
+    ] = None,
+    output: Output = None,
+    figures: Figures = None,
+    formats: Formats = None,
+) -> None:
+    """Show what sets models apart that one accuracy does not tell.
+
+    After arXiv 2311.09215: calibration, robustness, invariance, shape bias and error
+    consistency, error ratios by kind of image, linear probes.
+
+    Example: [bold]jaxbench study beyond results/beyond-digits --csv tables[/]
+    """
+    options: dict[str, Any] = {
+        "reference": reference,
+        "annotations": annotations,
+        "prototypes": prototypes,
+        "responses": tuple(responses or ()),
+        "groups": _groups(group or []),
+        "calibration_on": tuple(calibration_on or ()),
+        "shown": tuple(shown or ()),
+        "num_resamples": num_resamples,
+        "seed": seed,
+    }
+    page = write_study("beyond", folder, options, output, figures, formats)
+    for section in page.sections:
+        _show(section)
+        if csv_folder is not None and section.table is not None:
+            _write(csv_folder / f"{section.name}.csv", section.table)
+    for note in page.notes:
+        console.print(note, style="dim", markup=False, highlight=False)
+    if csv_folder is not None:
+        console.print(f"Tables: {csv_folder}", markup=False)
+
+
+def _groups(pairs: list[str]) -> dict[str, str]:
+    found, wrong = {}, []
+    for pair in pairs:
+        # Labels have "=" where a setting tells two models apart.
+        model, _, name = pair.rpartition("=")
+        if model and name:
+            found[model] = name
+        else:
+            wrong.append(repr(pair))
+    if wrong:
+        raise UserError(
+            f"--group {', '.join(wrong)}: wanted MODEL=GROUP, such as "
+            "'my_network=ConvNet supervised'"
+        )
+    return found
+
+
+def _show(section: "Section") -> None:
+    from jaxbench.reports.cells import Table
+
+    if section.table is None:
+        return
+    console.print(f"\n{section.heading}", style="bold", markup=False, highlight=False)
+    console.print(section.caption, style="dim", markup=False, highlight=False)
+    # A file or a pipe has no width that a table must fit in.
+    wide = Console(width=max(console.width, _WIDE))
+    screen = console if console.is_terminal else wide
+    rows = section.table.rows
+    screen.print(Table(section.table.columns, rows[:_MOST_ROWS]).to_rich())
+    if len(rows) > _MOST_ROWS:
+        more = f"{len(rows) - _MOST_ROWS:,} more rows: --csv DIR or the page"
+        console.print(more, style="dim", markup=False, highlight=False)
+
+
+def _write(path: Path, table: "Table") -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_heading(column.heading) for column in table.columns)
+            for row in table.rows:
+                writer.writerow(
+                    "" if cell.value is None else cell.value for cell in row
+                )
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
+            "another folder"
+        ) from error
+
+
+def _heading(text: str) -> str:
+    """A heading as a column name: `Mean accuracy %` is mean_accuracy."""
+    return re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_")

@@ -1,0 +1,274 @@
+"""The command about rankings on variants of a dataset: study lottery."""
+
+import csv
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jaxbench.cli.display import console
+from jaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbench.reports.cells import Table
+    from jaxbench.reports.page import Page, Section
+    from jaxbench.studies.variant_table import VariantTable
+
+_WIDE = 160
+_MOST_ROWS = 20
+# Ends of headings that a narrow terminal does without, in this order; files have them.
+_DETAILS = (" place", "Exact power %", "Smallest visible", "P, BH", " drop")
+
+
+def lottery(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of results; or give --table.")
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--table", help="A CSV file of accuracies on one dataset; repeat it."
+        ),
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=N: a table's dataset has N images; repeat it."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Dataset that the ranking is made on.")
+    ] = None,
+    model_column: Annotated[
+        str | None, typer.Option(help="Column of a table that names the models.")
+    ] = None,
+    score_column: Annotated[
+        str, typer.Option(help="Column of a table with the accuracies.")
+    ] = "top1",
+    percent: Annotated[
+        bool | None,
+        typer.Option(
+            "--percent/--fraction",
+            help="What the accuracies of a table are. Percent for top1.",
+        ),
+    ] = None,
+    own: Annotated[
+        str | None,
+        typer.Option(help="Dataset of the folder that stands for your own images."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Level of the tests.")] = 0.05,
+    power: Annotated[
+        float, typer.Option(help="Power that numbers of images aim at.")
+    ] = 0.8,
+    num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the page: an HTML file.")
+    ] = None,
+    csv_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", help="Also write every table into this folder, all pairs listed."
+        ),
+    ] = None,
+) -> None:
+    """Show which leads of a ranking are chance, and which carry over to variants.
+
+    After arXiv 2501.15431; of the evaluations in a folder, or of published tables.
+
+    Example: [bold]jaxbench study lottery --table results-imagenet.csv --table
+    results-imagenet-r.csv[/]
+    """
+    from jaxbench.reports.studies.lottery import lottery_page, lottery_sections
+    from jaxbench.reports.studies.lottery_analysis import analyse
+
+    _check_source(folder, table, images, model_column, score_column, percent, own)
+    if folder is not None:
+        read = _folder(folder, reference)
+    else:
+        read = _tables(
+            table or [], images, reference, model_column, score_column, percent
+        )
+    with console.status("resampling"):
+        found = analyse(
+            read,
+            own=own,
+            alpha=alpha,
+            power=power,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+    page = lottery_page(found)
+    _show(page)
+    if csv_folder is not None:
+        for section in lottery_sections(found, most=None):
+            if section.table is not None:
+                _write(csv_folder / f"{section.name}.csv", section.table)
+        console.print(f"Tables: {csv_folder}", markup=False)
+    if output is not None:
+        from jaxbench.reports.study_page import write_page
+
+        console.print(f"Page: {write_page(page, output)}", markup=False)
+
+
+def _folder(folder: Path, reference: str | None) -> "VariantTable":
+    from jaxbench.reports.studies.lottery import table_of_store
+    from jaxbench.results import ResultStore
+
+    return table_of_store(ResultStore(folder), reference)
+
+
+def _tables(
+    paths: list[Path],
+    images: list[str] | None,
+    reference: str | None,
+    model_column: str | None,
+    score_column: str,
+    percent: bool | None,
+) -> "VariantTable":
+    from jaxbench.studies.lottery_files import read_result_tables
+
+    return read_result_tables(
+        paths,
+        images=_numbers(images or []),
+        reference=reference,
+        model_column=model_column,
+        score_column=score_column,
+        percent=percent,
+    )
+
+
+def _check_source(
+    folder: Path | None,
+    table: list[Path] | None,
+    images: list[str] | None,
+    model_column: str | None,
+    score_column: str,
+    percent: bool | None,
+    own: str | None,
+) -> None:
+    """Refuses both sources, none, and options of the other one.
+
+    Raises:
+        UserError: If there is such a mistake.
+    """
+    if (folder is None) == (not table):
+        raise UserError(
+            "give either a folder of results or --table FILE (once for each dataset)"
+        )
+    if folder is None:
+        if own is not None:
+            raise UserError(
+                "--own needs a folder of results: tables do not tell which images a "
+                "model is right on"
+            )
+        return
+    given = {
+        "--images": images,
+        "--model-column": model_column,
+        "--score-column": None if score_column == "top1" else score_column,
+        "--percent/--fraction": percent,
+    }
+    if names := [name for name, value in given.items() if value not in (None, [])]:
+        raise UserError(f"{', '.join(names)}: only for --table, not for a folder")
+
+
+def _numbers(pairs: list[str]) -> dict[str, int]:
+    found, wrong = {}, []
+    for pair in pairs:
+        name, _, count = pair.rpartition("=")
+        if not name or not count.replace("_", "").isdigit() or int(count) < 1:
+            wrong.append(repr(pair))
+        else:
+            found[name] = int(count)
+    if wrong:
+        raise UserError(
+            f"--images {', '.join(wrong)}: wanted NAME=N with a whole number N of 1 or "
+            "more, such as imagenet-v2/top-images=10000"
+        )
+    return found
+
+
+def _show(page: "Page") -> None:
+    console.print(f"\n{page.title}", style="bold", markup=False)
+    for finding in page.findings:
+        console.print(
+            f"  {finding.title}: {finding.value}",
+            style="bold",
+            markup=False,
+            highlight=False,
+        )
+        console.print(f"    {finding.text}", markup=False, highlight=False)
+    for section in page.sections:
+        _show_section(section)
+    for note in page.notes:
+        console.print(note, style="dim", markup=False, highlight=False)
+
+
+def _show_section(section: "Section") -> None:
+    from jaxbench.reports.cells import Table
+
+    if section.table is None:
+        return
+    console.print(f"\n{section.heading}", style="bold", markup=False, highlight=False)
+    console.print(section.caption, style="dim", markup=False, highlight=False)
+    rows = section.table.rows
+    # A file or a pipe has no width that a table must fit in.
+    wide = Console(width=max(console.width, _WIDE))
+    shown = console if console.is_terminal else wide
+    fitting = _fitting(Table(section.table.columns, rows[:_MOST_ROWS]), shown.width)
+    shown.print(fitting.to_rich())
+    more = [
+        f"{count:,} more {what}"
+        for count, what in (
+            (len(rows) - len(fitting.rows), "rows"),
+            (len(section.table.columns) - len(fitting.columns), "columns"),
+        )
+        if count
+    ]
+    if more:
+        text = f"{' and '.join(more)}: --csv DIR or --output FILE.html"
+        console.print(text, style="dim", markup=False, highlight=False)
+
+
+def _fitting(table: "Table", width: int) -> "Table":
+    """The table without what a terminal is too narrow for: details, then the last."""
+    from jaxbench.reports.cells import Table
+
+    texts = table.texts()
+
+    def needed(column: int) -> int:
+        cells = [len(row[column]) for row in texts]
+        words = [len(word) for word in table.columns[column].heading.split()]
+        return max([*cells, *words]) + 3
+
+    kept = list(range(len(table.columns)))
+    for detail in _DETAILS:
+        if sum(map(needed, kept)) > width:
+            kept = [i for i in kept if not table.columns[i].heading.endswith(detail)]
+    while len(kept) > 2 and sum(map(needed, kept)) > width:
+        kept.pop()
+    columns = tuple(table.columns[i] for i in kept)
+    return Table(columns, tuple(tuple(row[i] for i in kept) for row in table.rows))
+
+
+def _write(path: Path, table: "Table") -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(_heading(column.heading) for column in table.columns)
+            for row in table.rows:
+                writer.writerow(
+                    "" if cell.value is None else cell.value for cell in row
+                )
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
+            "another folder"
+        ) from error
+
+
+def _heading(text: str) -> str:
+    """A heading as a column name: `Mean accuracy %` is mean_accuracy."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

@@ -1,0 +1,119 @@
+"""Refuses a page whose parts contradict each other, before anything is drawn."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from jaxbench.reports.cells import Table
+from jaxbench.reports.page import Curves, HeatMap, Interactive, Page, Ranks, Scatter
+
+CURVE_KINDS = ("risk", "reliability", "plain")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_RESERVED = ("findings", "notes", "definitions", "main", "tip")
+
+
+def check_page(page: Page) -> None:
+    """Checks names, lengths and references of everything on a page.
+
+    Names become anchors and file names, so they hold only letters, digits, `_`, `-` and
+    `.`, and none is used twice.
+
+    Raises:
+        ValueError: Naming all problems at once; the study that built the page is wrong.
+    """
+    if problems := list(_problems(page)):
+        raise ValueError(
+            f"page {page.name!r} cannot be drawn:\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+        )
+
+
+def _problems(page: Page) -> Iterator[str]:
+    charts = [chart for section in page.sections for chart in section.charts]
+    exhibits = [exhibit for section in page.sections for exhibit in section.exhibits]
+    for what, names in (
+        ("section", [section.name for section in page.sections]),
+        ("figure", [chart.name for chart in (*charts, *exhibits)]),
+    ):
+        for name, count in Counter(names).items():
+            if count > 1:
+                yield f"{count} {what}s are called {name!r}; give each its own name"
+            if not _NAME.fullmatch(name):
+                yield (
+                    f"{what} name {name!r} is no file name; use letters, digits, "
+                    "'_', '-' and '.'"
+                )
+    for section in page.sections:
+        reserved = section.name.startswith(("figure-", "table-"))
+        if section.name in _RESERVED or reserved:
+            yield f"section name {section.name!r} is taken by the page itself"
+        if section.table is not None:
+            yield from _table(section.name, section.table)
+    for chart in charts:
+        yield from (f"{chart.name}: {problem}" for problem in _chart(chart))
+
+
+def _table(name: str, table: Table) -> Iterator[str]:
+    width = len(table.columns)
+    if wrong := [n for n, row in enumerate(table.rows) if len(row) != width]:
+        yield f"table {name}: {width} columns, but rows {wrong} have other lengths"
+
+
+def _chart(chart: Interactive) -> Iterator[str]:
+    if isinstance(chart, Scatter):
+        yield from _scatter(chart)
+    elif isinstance(chart, Curves):
+        yield from _curves(chart)
+    elif isinstance(chart, Ranks):
+        yield from _ranks(chart)
+    else:
+        yield from _heat_map(chart)
+
+
+def _scatter(chart: Scatter) -> Iterator[str]:
+    groupings = sorted({name for point in chart.points for name in point.groups})
+    if chart.points and chart.group and chart.group not in groupings:
+        yield f"no point has a group {chart.group!r}; groupings are {groupings}"
+
+
+def _curves(chart: Curves) -> Iterator[str]:
+    if chart.kind not in CURVE_KINDS:
+        yield f"kind {chart.kind!r} is unknown; choose from {', '.join(CURVE_KINDS)}"
+    if unknown := sorted(chart.percent - {"x", "y"}):
+        yield f"percent names axes {unknown}; they are called 'x' and 'y'"
+    yield from _strangers("shown", chart.shown, chart.lines)
+    yield from _strangers("bands", chart.bands, chart.lines)
+    for label, (x, y) in chart.lines.items():
+        lengths = {"x": len(x), "y": len(y)}
+        if label in chart.bands:
+            low, high = chart.bands[label]
+            lengths |= {"lower": len(low), "upper": len(high)}
+        if len(set(lengths.values())) > 1:
+            yield f"the parts of {label!r} differ in length: {lengths}"
+        places = len(chart.x_labels)
+        if places and not all(value in range(places) for value in x):
+            yield f"{label!r} has an x that is no position of the {places} x_labels"
+
+
+def _ranks(chart: Ranks) -> Iterator[str]:
+    yield from _strangers("shown", chart.shown, chart.ranks)
+    yield from _strangers("groups", chart.groups, chart.ranks)
+    for label, ranks in chart.ranks.items():
+        if len(ranks) != len(chart.datasets):
+            count = len(chart.datasets)
+            yield f"{label!r} has {len(ranks)} ranks on {count} datasets"
+
+
+def _heat_map(chart: HeatMap) -> Iterator[str]:
+    found = [len(row) for row in chart.values]
+    wanted = [len(chart.columns)] * len(chart.rows)
+    if found != wanted:
+        yield (
+            f"{len(chart.rows)} rows of {len(chart.columns)} values are named, but the "
+            f"rows of values have the lengths {found}"
+        )
+
+
+def _strangers(what: str, names, known) -> Iterator[str]:
+    if strangers := [name for name in names if name not in known]:
+        yield f"{what} names models that the chart does not have: {strangers}"

@@ -1,0 +1,190 @@
+"""The page of the study beyond accuracy: what one number on ImageNet does not say.
+
+The questions are those of arXiv 2311.09215; the numbers are in `jaxbench.studies`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.reports.entries import Results, load_results
+from jaxbench.reports.page import Page
+from jaxbench.reports.studies.beyond_calibration import calibration_part
+from jaxbench.reports.studies.beyond_factors import factors_part
+from jaxbench.reports.studies.beyond_groups import groups_part, overview_part
+from jaxbench.reports.studies.beyond_models import (
+    Part,
+    Study,
+    addresses,
+    choose,
+    find_models,
+)
+from jaxbench.reports.studies.beyond_robustness import robustness_part, transfer_part
+from jaxbench.reports.studies.beyond_shapes import shapes_part
+from jaxbench.reports.studies.beyond_views import views_part
+from jaxbench.results import ResultStore
+
+TITLE = "Beyond accuracy"
+QUESTION = "Models of the same accuracy: what sets them apart?"
+REFERENCE = "https://arxiv.org/abs/2311.09215"
+# More curves than this no eye can follow.
+MOST_CURVES = 24
+
+
+def build(
+    store: ResultStore,
+    *,
+    reference: str | None = None,
+    annotations: str | Path | None = None,
+    prototypes: str | Path | None = None,
+    responses: Sequence[str | Path] = (),
+    groups: Mapping[str, str] | None = None,
+    calibration_on: Sequence[str] = (),
+    shown: Sequence[str] = (),
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Page:
+    """Analyses a results folder as arXiv 2311.09215 does four models.
+
+    Args:
+        store: The folder.
+        reference: Address of the clean dataset; the one that most models were
+            evaluated on when None.
+        annotations: ImageNet-X's `imagenet_x_val_top_factor.jsonl`, for error ratios.
+        prototypes: ImageNet-X's `prototypical_paths.csv`, images to leave out.
+        responses: CSV files of answers to cue-conflict images, or folders of them, of
+            other models or of people.
+        groups: Label or name of a model to its group; they come before what names say.
+        calibration_on: Datasets beside the reference whose calibration is shown; all
+            that are no corruptions or other views when empty.
+        shown: Models whose curves are drawn, by label or name, wildcards allowed; the
+            24 most accurate when empty.
+        num_resamples: Resamples behind bootstrap intervals, 1 or more.
+        seed: Chooses the resamples.
+
+    Returns:
+        The page. What a folder cannot answer is left out of it and named in its notes.
+
+    Raises:
+        UserError: If no model was evaluated on the reference, an option does not fit,
+            or files of answers or annotations are not about the images evaluated.
+    """
+    _check(responses, groups, calibration_on, shown, num_resamples, seed)
+    results = load_results(store)
+    dataset = _reference(results, reference)
+    models, notes = find_models(results, dataset, groups or {})
+    if not models:
+        raise UserError(f"no model has a result on {dataset}; evaluate some on it")
+    charted = choose(models, shown)
+    if not shown:
+        charted = tuple(model.label for model in models[:MOST_CURVES])
+        if len(models) > len(charted):
+            notes.append(
+                f"Curves are of the {len(charted)} most accurate of {len(models)} "
+                "models; the option `shown` chooses others."
+            )
+    key = jax.random.key(seed)
+    study = Study(store, models, dataset, charted, key, num_resamples)
+    parts = [
+        calibration_part(study, tuple(calibration_on)),
+        robustness_part(study),
+        views_part(study),
+        shapes_part(study, [str(path) for path in responses]),
+        factors_part(study, annotations, prototypes),
+        transfer_part(results),
+    ]
+    scores = _scores(parts)
+    parts = [overview_part(study, scores), *parts, groups_part(study, scores)]
+    return Page(
+        name="beyond",
+        title=TITLE,
+        question=QUESTION,
+        reference=REFERENCE,
+        facts=_facts(study),
+        findings=tuple(one for part in parts for one in part.findings),
+        sections=tuple(one for part in parts for one in part.sections),
+        notes=(*notes, *(n for part in parts for n in part.notes), *_notes(results)),
+    )
+
+
+def _check(
+    responses: Any,
+    groups: Any,
+    calibration_on: Any,
+    shown: Any,
+    num_resamples: Any,
+    seed: Any,
+) -> None:
+    """Options may come from a file: their types are not known yet.
+
+    Raises:
+        UserError: Naming all that do not fit.
+    """
+    problems = []
+    for name, value, kinds in (
+        ("responses", responses, (str, Path)),
+        ("calibration_on", calibration_on, str),
+        ("shown", shown, str),
+    ):
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not all(isinstance(one, kinds) for one in value):
+            problems.append(f"{name} is {value!r}, wanted a list of texts")
+    pairs = {} if groups is None else groups
+    if not isinstance(pairs, Mapping) or not all(
+        isinstance(one, str) and one for one in pairs.values()
+    ):
+        problems.append(f"groups is {groups!r}, wanted a word for each model")
+    for name, value, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            problems.append(f"{name} is {value!r}, wanted a whole number from {least}")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _reference(results: Results, reference: str | None) -> str:
+    known = {row["dataset"] for row in results.evaluations if row["role"] == "clean"}
+    if not known or results.dataset is None:
+        raise UserError(
+            "the folder has no evaluation on a clean dataset; run some first"
+        )
+    if reference is None:
+        return results.dataset
+    if reference not in known:
+        raise UserError(unknown_name("clean dataset", reference, known))
+    return reference
+
+
+def _scores(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for label, scores in part.scores.items():
+            found.setdefault(label, {}).update(scores)
+    return found
+
+
+def _facts(study: Study) -> tuple[tuple[str, str], ...]:
+    counts = Counter(model.group for model in study.models).most_common()
+    images = {model.rows[study.reference].get("num_examples") for model in study.models}
+    shown = ", ".join(f"{count:,}" for count in sorted(i for i in images if i))
+    return (
+        ("Models", str(len(study.models))),
+        ("Reference", study.reference),
+        ("Images of it", shown or "unknown"),
+        ("Datasets", str(len(addresses(study.models)))),
+        ("Groups", ", ".join(f"{name} {count}" for name, count in counts)),
+        ("Resamples", f"{study.num_resamples:,}"),
+    )
+
+
+def _notes(results: Results) -> list[str]:
+    notes = [
+        "Intervals are about other images of the same kind, not about other trainings. "
+        "Nothing is corrected for the number of comparisons."
+    ]
+    if results.failures:
+        notes.append(f"{len(results.failures)} runs failed and are left out.")
+    return notes

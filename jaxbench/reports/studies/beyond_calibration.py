@@ -1,0 +1,239 @@
+"""Beyond accuracy: is confidence what it says, dataset by dataset?"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.metrics import (
+    expected_calibration_error,
+    paired_bootstrap,
+    reliability_bins,
+)
+from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
+from jaxbench.reports.entries import corruption_of
+from jaxbench.reports.page import Curves, Finding, Interval, Section
+from jaxbench.reports.studies.beyond_models import (
+    Model,
+    Part,
+    Study,
+    addresses,
+    is_cue_conflict,
+    share_cell,
+    signed_cell,
+    signed_text,
+    slug,
+)
+from jaxbench.studies.invariance import view_of
+from jaxbench.studies.shape_bias import Share, share
+
+NUM_BINS = 15
+_error = jax.jit(expected_calibration_error)
+_bins = jax.jit(reliability_bins)
+
+
+class Calibration(NamedTuple):
+    """One model on one dataset."""
+
+    accuracy: Share
+    confidence: float
+    gap: Interval
+    ece: float
+    line: tuple[list[float], list[float]]
+    band: tuple[list[float], list[float]]
+
+
+def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
+    """Table and reliability curves of the datasets; see `calibrated_datasets`."""
+    part = Part()
+    found: dict[tuple[str, str], Calibration] = {}
+    chosen = calibrated_datasets(study, wanted)
+    for address in chosen:
+        present = [model for model in study.models if address in model.rows]
+        for model in present:
+            found[model.label, address] = _measured(study, model, address)
+        if len(present) < len(study.models):
+            part.notes.append(
+                f"{address}: {len(study.models) - len(present)} of "
+                f"{len(study.models)} models have no result there."
+            )
+    for model in study.models:
+        one = found.get((model.label, study.reference))
+        if one is not None:
+            part.score(model.label, "accuracy", one.accuracy)
+            part.score(model.label, "gap", one.gap)
+            part.score(model.label, "ece", (one.ece, None, None))
+    part.sections.append(
+        Section(
+            "calibration",
+            "Calibration",
+            "Gap: mean confidence less accuracy, in points, with its 95 % bootstrap "
+            "interval; above 0 a model is overconfident. ECE: mean distance of "
+            f"confidence and accuracy over {NUM_BINS} bins of equal width. Where a "
+            "dataset has some of the classes, only these take part in the softmax. "
+            "Curves: how often answers of a given confidence are right, with Wilson "
+            "intervals; below the diagonal is overconfident.",
+            _table(study, chosen, found),
+            charts=tuple(_charts(study, chosen, found)),
+        )
+    )
+    part.findings += _findings(study, found)
+    return part
+
+
+def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:
+    """The datasets asked for; else all that are no corruption, view or cue conflict.
+
+    Raises:
+        UserError: If one that is asked for was evaluated by no model.
+    """
+    known = addresses(study.models)
+    if unknown := [address for address in wanted if address not in known]:
+        raise UserError(
+            "; ".join(unknown_name("dataset", address, known) for address in unknown)
+        )
+    if wanted:
+        return list(dict.fromkeys((study.reference, *wanted)))
+    plain = [
+        address
+        for address in known
+        if not (corruption_of(address) or "+" in address or is_cue_conflict(address))
+        and view_of(address) is None
+    ]
+    return list(dict.fromkeys((study.reference, *plain)))
+
+
+def _measured(study: Study, model: Model, address: str) -> Calibration:
+    columns = study.store.examples(
+        model.rows[address]["run_id"], ("confidence", "correct", "finite")
+    )
+    # An image with logits that are not finite is wrong, and has no confidence.
+    finite = columns["finite"]
+    confidence = jnp.asarray(columns["confidence"][finite], jnp.float32)
+    correct = jnp.asarray(columns["correct"][finite])
+    gap = paired_bootstrap(
+        confidence,
+        correct.astype(jnp.float32),
+        key=study.key_of("gap", address),
+        num_resamples=study.num_resamples,
+    )
+    bins = jax.device_get(_bins(confidence, correct))
+    full = bins.num_examples > 0
+    x, y, low, high = (
+        np.asarray(values, np.float64)[full].tolist()
+        for values in (bins.confidence, bins.accuracy, bins.low, bins.high)
+    )
+    return Calibration(
+        share(int(columns["correct"].sum()), len(finite)),
+        float(columns["confidence"][finite].astype(np.float64).mean()),
+        (float(gap.difference), float(gap.low), float(gap.high)),
+        float(_error(confidence, correct)),
+        (x, y),
+        (low, high),
+    )
+
+
+def _table(
+    study: Study, chosen: list[str], found: dict[tuple[str, str], Calibration]
+) -> Table:
+    published = any(
+        model.published and address in model.published.ece
+        for model in study.models
+        for address in chosen
+    )
+    columns = (
+        Column("Model"),
+        Column("Group"),
+        Column("Dataset"),
+        Column("Accuracy %", numeric=True),
+        Column("Confidence %", numeric=True, help="mean of the largest probability"),
+        Column("Gap", numeric=True, help="confidence less accuracy, in points"),
+        Column("ECE %", numeric=True, help=f"{NUM_BINS} bins of equal width"),
+        *([Column("Published ECE %", numeric=True)] if published else []),
+    )
+    rows = []
+    for address in chosen:
+        for model in study.models:
+            one = found.get((model.label, address))
+            if one is None:
+                continue
+            ece = model.published.ece.get(address) if model.published else None
+            rows.append(
+                (
+                    text_cell(model.label),
+                    text_cell(model.group),
+                    text_cell(address),
+                    share_cell(one.accuracy),
+                    percent_cell(one.confidence),
+                    signed_cell(one.gap),
+                    percent_cell(one.ece),
+                    *(
+                        [Cell("-") if ece is None else percent_cell(ece)]
+                        if published
+                        else []
+                    ),
+                )
+            )
+    return Table(columns, tuple(rows))
+
+
+def _charts(
+    study: Study, chosen: list[str], found: dict[tuple[str, str], Calibration]
+) -> list[Curves]:
+    charts = []
+    for address in chosen:
+        lines = [m for m in study.charted if (m, address) in found]
+        if lines:
+            charts.append(
+                Curves(
+                    f"reliability-{slug(address)}",
+                    {label: found[label, address].line for label in lines},
+                    "Confidence",
+                    "Accuracy",
+                    kind="reliability",
+                    bands={label: found[label, address].band for label in lines},
+                    percent=frozenset({"x", "y"}),
+                    heading=f"Reliability on {address}",
+                )
+            )
+    return charts
+
+
+def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[Finding]:
+    known = {m: one for (m, a), one in found.items() if a == study.reference}
+    over = max(known, key=lambda label: known[label].gap[0])
+    under = min(known, key=lambda label: known[label].gap[0])
+    best = min(known, key=lambda label: known[label].ece)
+    findings = [
+        Finding(
+            "Most confident beyond its accuracy",
+            f"{over}, {signed_text(known[over].gap)} points",
+            f"Mean confidence less accuracy on {study.reference}, with a 95 % interval."
+            + (
+                f" At the other end is {under} with {signed_text(known[under].gap)}."
+                if under != over
+                else ""
+            ),
+        ),
+        Finding(
+            "Best calibrated",
+            f"{best}, ECE {100 * known[best].ece:.1f} %",
+            f"Of {len(known)} model(s) on {study.reference}.",
+        ),
+    ]
+    others = list(dict.fromkeys(a for _, a in found if a != study.reference))
+    for address in others[:1]:
+        gaps = {m: one.gap for (m, a), one in found.items() if a == address}
+        worst = max(gaps, key=lambda label: gaps[label][0])
+        count = sum(gap[1] is not None and gap[1] > 0 for gap in gaps.values())
+        findings.append(
+            Finding(
+                f"Overconfident on {address}",
+                f"{count} of {len(gaps)} model(s)",
+                "Counted are models whose gap's interval lies above 0. The largest gap "
+                f"is that of {worst}, {signed_text(gaps[worst])} points.",
+            )
+        )
+    return findings

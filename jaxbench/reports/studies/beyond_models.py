@@ -1,0 +1,276 @@
+"""The models of a results folder as the study beyond accuracy sees them."""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxbench.data.modifiers import split_modifiers
+from jaxbench.errors import UserError, unknown_name
+from jaxbench.reports.cells import Cell, format_interval
+from jaxbench.reports.entries import Results, Row, identity
+from jaxbench.reports.page import Finding, Interval, Section
+from jaxbench.results import ResultStore
+from jaxbench.studies import UNKNOWN, model_family, training_regime
+from jaxbench.studies.published.beyond import PublishedModel, load_published_models
+from jaxbench.studies.shape_bias import Share
+from model_zoo import registry
+
+CUE_CONFLICT = "cue-conflict"
+LINEAR_PROBE = "linear_probe"
+_CONVNETS = (
+    *("alexnet", "convnext", "densenet", "efficientnet", "moganet", "regnet"),
+    *("repvgg", "resnet", "unireplknet", "vgg"),
+)
+_TRANSFORMERS = ("swin", "vit", "xcit")
+# Trained on labels alone; what a tag says more of is another group or unknown.
+_SUPERVISED = ("plain", "pretrained", "SAM")
+_TRAINING = {"CLIP": "CLIP"} | dict.fromkeys(_SUPERVISED, "supervised")
+
+
+@dataclass
+class Model:
+    """One model with its evaluations.
+
+    Attributes:
+        label: What it is called on the page.
+        name: In the zoo.
+        group: Architecture and training, such as "ConvNet CLIP", or a user's own.
+        size: Side of its input in pixels; None where rows do not tell.
+        rows: Address to row, at that size.
+        sizes: Address to size to row, of all sizes.
+        published: What the study published of it.
+    """
+
+    label: str
+    name: str
+    group: str
+    size: int | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    sizes: dict[str, dict[int | None, Row]] = field(default_factory=dict)
+    published: PublishedModel | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What every part of the page is made from.
+
+    Attributes:
+        store: The folder.
+        models: The best on the reference first.
+        reference: Address of the clean dataset.
+        charted: Labels of the models with curves.
+        key: Chooses resamples.
+        num_resamples: Their number.
+    """
+
+    store: ResultStore
+    models: Sequence[Model]
+    reference: str
+    charted: tuple[str, ...]
+    key: Key[Array, ""]
+    num_resamples: int
+
+    def key_of(self, *place: str) -> Key[Array, ""]:
+        """A key that depends on names alone, not on what else is in the folder."""
+        number = zlib.crc32("\n".join(place).encode())
+        return jax.random.fold_in(self.key, number)
+
+
+@dataclass
+class Part:
+    """What one analysis adds to the page.
+
+    Attributes:
+        sections: Tables and charts.
+        findings: Answers.
+        notes: What was left out, in words.
+        scores: Label of a model to measure to value with its interval.
+    """
+
+    sections: list[Section] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    scores: dict[str, dict[str, Interval]] = field(default_factory=dict)
+
+    def score(self, label: str, measure: str, value: Interval | Share) -> None:
+        """Keeps a number for the comparison of models and groups."""
+        if np.isfinite(value[0]):
+            low, high = value[1], value[2]
+            self.scores.setdefault(label, {})[measure] = (value[0], low, high)
+
+
+def find_models(
+    results: Results, reference: str, groups: Mapping[str, str]
+) -> tuple[list[Model], list[str]]:
+    """The models that were evaluated on the reference, and what was left out.
+
+    Of trained ones, the best trial by validation accuracy of each pair of network and
+    optimizer is the model. A model that was evaluated at several input sizes is shown
+    at the one with the most datasets.
+
+    Raises:
+        UserError: If a model has two results on one dataset that nothing tells apart.
+    """
+    models = _gathered(results, groups)
+    published = load_published_models()
+    for model in models.values():
+        model.published = published.get(model.name)
+        counts = Counter(s for found in model.sizes.values() for s in found)
+        usual = _usual_size(model.name)
+        model.size = min(
+            counts, key=lambda size: (-counts[size], size != usual, size or 0)
+        )
+        for address, found in model.sizes.items():
+            if model.size in found:
+                model.rows[address] = found[model.size]
+    known = [model for model in models.values() if reference in model.rows]
+    notes = []
+    if lost := [m.label for m in models.values() if reference not in m.rows]:
+        notes.append(
+            f"{len(lost)} model(s) have no result on {reference} and are left out: "
+            f"{some(lost)}."
+        )
+    names = {model.label for model in known} | {model.name for model in known}
+    if strangers := sorted(groups.keys() - names):
+        notes.append(
+            f"Groups are given of models that are not here: {some(strangers)}."
+        )
+    known.sort(key=lambda m: (-_accuracy(m.rows[reference]), m.label))
+    return known, notes
+
+
+def probe_rows(results: Results) -> list[Row]:
+    """Rows of linear probes on frozen features."""
+    return [r for r in results.evaluations if r.get("protocol") == LINEAR_PROBE]
+
+
+def choose(models: Sequence[Model], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Labels of the models that patterns of labels or names mean.
+
+    Raises:
+        UserError: If a pattern means none; all of them are named.
+    """
+    found: dict[str, None] = {}
+    problems = []
+    for pattern in patterns:
+        fitting = [
+            model.label
+            for model in models
+            if fnmatchcase(model.label, pattern) or fnmatchcase(model.name, pattern)
+        ]
+        if not fitting:
+            problems.append(unknown_name("model", pattern, [m.label for m in models]))
+        found.update(dict.fromkeys(fitting))
+    if problems:
+        raise UserError("shown: " + "; ".join(problems))
+    return tuple(found)
+
+
+def is_cue_conflict(address: str) -> bool:
+    """Whether a dataset has the 16 categories of cue-conflict images."""
+    return split_modifiers(address)[0].partition("@")[0] == CUE_CONFLICT
+
+
+def addresses(models: Sequence[Model]) -> list[str]:
+    """Every dataset of the models, in the order of its first appearance."""
+    return list(dict.fromkeys(address for m in models for address in m.rows))
+
+
+def slug(text: str) -> str:
+    """A name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def share_text(value: Share | Interval) -> str:
+    """A fraction in percent with its interval."""
+    return format_interval(*value, percent=True)
+
+
+def share_cell(value: Share | Interval | None) -> Cell:
+    """The same as a cell; a dash where there is none."""
+    if value is None or not np.isfinite(value[0]):
+        return Cell("-", None)
+    return Cell(share_text(value), float(value[0]))
+
+
+def signed_cell(value: Share | Interval | None) -> Cell:
+    """A difference of fractions in points, with its sign."""
+    if value is None or not np.isfinite(value[0]):
+        return Cell("-", None)
+    return Cell(signed_text(value), float(value[0]))
+
+
+def signed_text(value: Share | Interval) -> str:
+    """A difference of fractions in points, with its sign and interval."""
+    mean, low, high = value
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return f"{100 * mean:+.1f}"
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _gathered(results: Results, groups: Mapping[str, str]) -> dict[str, Model]:
+    entries = {
+        identity(row): entry
+        for entry in results.entries
+        for row in (
+            *([entry.trial] if entry.trial else []),
+            *entry.clean.values(),
+            *entry.shifted.values(),
+        )
+    }
+    models: dict[str, Model] = {}
+    twice = []
+    for row in results.evaluations:
+        entry = entries.get(identity(row))
+        if entry is None or row["role"] == "ood" or row.get("protocol") is not None:
+            continue
+        group = _group(entry.model, entry.label, entry.trial, groups)
+        model = models.setdefault(entry.label, Model(entry.label, entry.model, group))
+        address = row["dataset"] or "(unnamed)"
+        sizes = model.sizes.setdefault(address, {})
+        if row.get("image_size") in sizes:
+            twice.append(f"{entry.label} on {address}")
+        sizes[row.get("image_size")] = row
+    if twice:
+        raise UserError(
+            f"{len(twice)} results are there twice, such as {twice[0]}: runs of other "
+            "settings or data share the folder; give each experiment its own"
+        )
+    return models
+
+
+def _group(name: str, label: str, trial: Row | None, groups: Mapping[str, str]) -> str:
+    if found := groups.get(label) or groups.get(name):
+        return found
+    family = model_family(name)
+    kind = "ConvNet" if family in _CONVNETS else None
+    kind = "transformer" if family in _TRANSFORMERS else kind
+    training = _TRAINING.get(training_regime(name))
+    if trial is not None:
+        other = trial.get("teacher") or trial.get("started_from")
+        training = None if other else "supervised"
+    return f"{kind} {training}" if kind and training else UNKNOWN
+
+
+def _usual_size(name: str) -> int | None:
+    """Side of the input that the zoo gives an architecture, in pixels."""
+    entry = registry.architectures().get(name.partition(".")[0])
+    return entry.input_spec.size[0] if entry else None
+
+
+def _accuracy(row: Row) -> float:
+    value = row.get("accuracy")
+    return value if value is not None and np.isfinite(value) else -1.0

@@ -1,0 +1,278 @@
+"""Beyond accuracy: variants of the reference, and other datasets by linear probes."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxbench.data.corruptions import CORRUPTIONS
+from jaxbench.data.modifiers import split_modifiers
+from jaxbench.metrics import wilson_interval
+from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
+from jaxbench.reports.entries import Results, Row, corruption_of
+from jaxbench.reports.page import Finding, Section
+from jaxbench.reports.studies.beyond_models import (
+    Model,
+    Part,
+    Study,
+    addresses,
+    is_cue_conflict,
+    probe_rows,
+    share_cell,
+    share_text,
+    signed_cell,
+)
+from jaxbench.studies.invariance import view_of
+from jaxbench.studies.shape_bias import Share
+from jaxbench.studies.variant_average import Values, variant_average
+
+
+class Robustness(NamedTuple):
+    """One model on all variants.
+
+    Attributes:
+        accuracy: Variant to accuracy; only those with all their members.
+        average: Over all variants without the reference; None if one is missing.
+        drop: Average less accuracy on the reference.
+    """
+
+    accuracy: dict[str, float]
+    average: Share | None
+    drop: float
+
+
+def variant_of(address: str) -> str | None:
+    """The variant that a dataset belongs to: all corruptions are one.
+
+    `imagenet-c/fog_3` is of `imagenet-c`, `imagenet+fog_3` of `imagenet+corruptions`;
+    larger, moved and cue-conflict images are of none.
+    """
+    if view_of(address) is not None or is_cue_conflict(address):
+        return None
+    corruption = corruption_of(address)
+    if corruption is not None:
+        return f"{corruption.base}-c"
+    base, modifiers = split_modifiers(address)
+    if not modifiers:
+        return address
+    known = all(one.rpartition("_")[0] in CORRUPTIONS for one in modifiers)
+    return f"{base}+corruptions" if known else address
+
+
+def robustness_part(study: Study) -> Part:
+    """Accuracy of every model on every variant, and the average of the variants."""
+    part = Part()
+    members: dict[str, list[str]] = {}
+    for address in addresses(study.models):
+        variant = variant_of(address)
+        if variant is not None:
+            members.setdefault(variant, []).append(address)
+    variants = [name for name in members if name != study.reference]
+    if not variants:
+        part.notes.append(
+            f"No robustness table: {study.reference} has no variant here."
+        )
+        return part
+    found = {}
+    for model in study.models:
+        found[model.label] = _measured(study, model, members, variants)
+        partial = [
+            f"{name} ({len(kept)} of {len(members[name])})"
+            for name in variants
+            if len(kept := [a for a in members[name] if a in model.rows])
+            < len(members[name])
+        ]
+        if partial:
+            part.notes.append(
+                f"{model.label} has no average over variants: it lacks results on "
+                f"{', '.join(partial)}."
+            )
+        one = found[model.label]
+        if one.average is not None:
+            part.score(model.label, "variants", tuple(one.average))
+    part.sections.append(_section(study, found, variants, members))
+    part.findings += _findings(study, found, len(variants))
+    return part
+
+
+def transfer_part(results: Results) -> Part:
+    """Accuracies of linear probes on frozen features, a column a dataset."""
+    rows = probe_rows(results)
+    if not rows:
+        return Part(
+            notes=["No transfer table: the folder has no linear probes ([[probe]])."]
+        )
+    datasets = sorted({row["dataset"] for row in rows})
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        place = (row["model"] or "(unnamed)", row["dataset"])
+        kept = best.get(place)
+        # Of several probes of one model, the one that was best where it was chosen.
+        if kept is None or _chosen(row) > _chosen(kept):
+            best[place] = row
+    models = sorted({model for model, _ in best})
+    columns = (
+        Column("Model"),
+        *(
+            Column(f"{name} %", numeric=True, help="Wilson interval")
+            for name in datasets
+        ),
+        *([Column("Mean %", numeric=True)] if len(datasets) > 1 else []),
+    )
+    lines = []
+    for model in models:
+        cells = [best.get((model, name)) for name in datasets]
+        known = [row["accuracy"] for row in cells if row is not None]
+        mean = sum(known) / len(known) if len(known) == len(datasets) else None
+        lines.append(
+            (
+                text_cell(model),
+                *(share_cell(None if row is None else _wilson(row)) for row in cells),
+                *(
+                    [Cell("-") if mean is None else percent_cell(mean)]
+                    if len(datasets) > 1
+                    else []
+                ),
+            )
+        )
+    section = Section(
+        "transfer",
+        "Linear probes on frozen features",
+        "Accuracy of a linear classifier on the features of the frozen backbone. Where "
+        "a model has several probes on a dataset, the one with the best validation "
+        "accuracy is shown. Brackets are Wilson intervals.",
+        Table(columns, tuple(lines)),
+    )
+    return Part(sections=[section])
+
+
+def _measured(
+    study: Study,
+    model: Model,
+    members: Mapping[str, Sequence[str]],
+    variants: Sequence[str],
+) -> Robustness:
+    accuracy = {}
+    values: dict[str, Values] = {}
+    for name in [study.reference, *variants]:
+        rows = [model.rows.get(address) for address in members[name]]
+        present = [row for row in rows if row is not None]
+        if len(present) == len(rows):
+            values[name] = _values(study, present)
+            accuracy[name] = float(values[name][1].mean())
+    whole = all(name in values for name in variants)
+    average = variant_average({v: values[v] for v in variants}) if whole else None
+    drop = np.nan if average is None else average.value - accuracy[study.reference]
+    return Robustness(accuracy, average, float(drop))
+
+
+def _values(study: Study, rows: Sequence[Row]) -> Values:
+    """Ids, and on what share of the datasets each image is recognised.
+
+    The mean over datasets of equally many images is the mean over these.
+    """
+    ids, values = [], []
+    for row in rows:
+        columns = study.store.examples(row["run_id"], ("id", "correct"))
+        ids.append(np.asarray(columns["id"], str))
+        values.append(columns["correct"].astype(np.float64) / len(columns["id"]))
+    names, place = np.unique(np.concatenate(ids), return_inverse=True)
+    total = np.bincount(place.ravel(), weights=np.concatenate(values))
+    return names, total * len(names) / len(rows)
+
+
+def _section(
+    study: Study,
+    found: Mapping[str, Robustness],
+    variants: Sequence[str],
+    members: Mapping[str, Sequence[str]],
+) -> Section:
+    names = [study.reference, *variants]
+    columns = (
+        Column("Model"),
+        Column("Group"),
+        *(
+            Column(f"{name} %", numeric=True, help=_help(members[name]))
+            for name in names
+        ),
+        Column("Average %", numeric=True, help="of the variants, each with one weight"),
+        Column("Drop", numeric=True, help="average less reference, in points"),
+    )
+    rows = []
+    for model in study.models:
+        one = found[model.label]
+        rows.append(
+            (
+                text_cell(model.label),
+                text_cell(model.group),
+                *(_percent(one.accuracy.get(name)) for name in names),
+                share_cell(one.average),
+                signed_cell((one.drop, None, None)),
+            )
+        )
+        if model.published is not None:
+            numbers = model.published.accuracy
+            rows.append(
+                (
+                    text_cell(f"{model.published.title} (published)"),
+                    text_cell(model.group),
+                    *(_percent(numbers.get(name)) for name in names),
+                    Cell("-"),
+                    Cell("-"),
+                )
+            )
+    return Section(
+        "robustness",
+        "Robustness",
+        f"Accuracy on {study.reference} and on its variants; a column of corruptions "
+        "is the mean over kinds and severities. The average is over the variants "
+        f"without {study.reference}; its interval is over images, of which one that "
+        "several variants have counts once.",
+        Table(columns, tuple(rows)),
+    )
+
+
+def _findings(
+    study: Study, found: Mapping[str, Robustness], num_variants: int
+) -> list[Finding]:
+    known = {n: one for n, one in found.items() if one.average is not None}
+    if not known:
+        return []
+    best = max(known, key=lambda name: known[name].drop + _clean(study, known[name]))
+    average = known[best].average
+    assert average is not None
+    order = sorted(found, key=lambda name: -_clean(study, found[name]))
+    place = order.index(best) + 1
+    return [
+        Finding(
+            "Most accurate on the variants",
+            f"{best}, {share_text(average)} %",
+            f"Mean over {num_variants} variant(s); on {study.reference} it has "
+            f"{100 * _clean(study, known[best]):.1f} % and place {place} of "
+            f"{len(order)}.",
+        )
+    ]
+
+
+def _clean(study: Study, one: Robustness) -> float:
+    return one.accuracy[study.reference]
+
+
+def _chosen(row: Row) -> float:
+    value = row.get("probe_validation_accuracy")
+    return -1.0 if value is None else float(value)
+
+
+def _wilson(row: Row) -> Share:
+    count = int(row["num_examples"])
+    right = round(row["accuracy"] * count)
+    low, high = wilson_interval(right, count, level=0.95)
+    return Share(row["accuracy"], float(low), float(high))
+
+
+def _percent(value: float | None) -> Cell:
+    return Cell("-") if value is None else percent_cell(value)
+
+
+def _help(members: Sequence[str]) -> str:
+    return f"mean of {len(members)} datasets" if len(members) > 1 else ""

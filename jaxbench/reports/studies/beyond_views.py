@@ -1,0 +1,238 @@
+"""Beyond accuracy: larger, moved and finer images."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jaxbench.reports.cells import Column, Table, number_cell, text_cell
+from jaxbench.reports.entries import Row
+from jaxbench.reports.page import Curves, Finding, Section
+from jaxbench.reports.studies.beyond_models import (
+    Model,
+    Part,
+    Study,
+    share_cell,
+    signed_cell,
+    signed_text,
+    slug,
+)
+from jaxbench.studies.invariance import (
+    RESOLUTION,
+    Level,
+    invariance_level,
+    paired_change,
+    view_of,
+)
+from jaxbench.studies.shape_bias import Share
+
+# Where images are as they are; a resolution has the model's usual size instead.
+_UNCHANGED = {"scale": 1.0, "shift": 0.0}
+_TITLES = {
+    "scale": ("Scale", "Size relative to the usual one"),
+    "shift": ("Shift", "Original pixels along the longer side"),
+    RESOLUTION: ("Resolution", "Side of the input in pixels"),
+}
+_CAPTIONS = {
+    "scale": "The image is enlarged before the centre is cut out.",
+    "shift": "The crop moves off the middle; what lies outside is black.",
+    RESOLUTION: "The network gets finer or coarser images than it was trained on.",
+}
+# A shift by 0 resizes in another order than an evaluation of the images themselves.
+_MISSING = {"shift": "; evaluate on +shift_0"}
+
+
+class Curve(NamedTuple):
+    """One model under one kind of change.
+
+    Attributes:
+        levels: By rising value.
+        worst: The value of the lowest accuracy; the unchanged one if none is lower.
+        change: Accuracy there less that on unchanged images; None without these.
+    """
+
+    levels: tuple[Level, ...]
+    worst: float
+    change: Share | None
+
+
+def views_part(study: Study) -> Part:
+    """Curves of accuracy and mean true-class probability, one section a kind."""
+    part = Part()
+    for (kind, base), rows in _rows(study).items():
+        curves = {
+            label: _curve(study, kind, found, _unchanged(study, kind, label))
+            for label, found in rows.items()
+        }
+        name = kind if base == study.reference else f"{kind}-{slug(base)}"
+        absent = [m.label for m in study.models if m.label not in curves]
+        if absent:
+            part.notes.append(
+                f"{_TITLES[kind][0]} of {base}: {len(absent)} of {len(study.models)} "
+                "models have no curve."
+            )
+        part.sections.append(_section(study, name, kind, base, curves))
+        if all(curve.change is None for curve in curves.values()):
+            part.notes.append(
+                f"{_TITLES[kind][0]} of {base}: no change is given, since no model has "
+                f"a result on unchanged images{_MISSING.get(kind, '')}."
+            )
+        if base == study.reference:
+            for label, curve in curves.items():
+                if curve.change is not None:
+                    part.score(label, f"{kind}_change", curve.change)
+            part.findings += _findings(kind, curves)
+    if not part.sections:
+        part.notes.append(
+            "No invariance curves: evaluate on addresses such as "
+            f"{study.reference}+scale_2 and {study.reference}+shift_30, or at several "
+            "image sizes."
+        )
+    return part
+
+
+def _rows(study: Study) -> dict[tuple[str, str], dict[str, dict[float, Row]]]:
+    """(kind, base) to model to value to row; curves of two places and more."""
+    found: dict[tuple[str, str], dict[str, dict[float, Row]]] = defaultdict(dict)
+    for model in study.models:
+        curves: dict[tuple[str, str], dict[float, Row]] = defaultdict(dict)
+        for address, row in model.rows.items():
+            view = view_of(address)
+            if view is not None:
+                curves[view.kind, view.base][view.value] = row
+        for (kind, base), rows in curves.items():
+            # Scale 1 is the image as it is; a shift by 0 resizes in another order.
+            if kind == "scale" and base in model.rows:
+                rows.setdefault(1.0, model.rows[base])
+        for address, sizes in model.sizes.items():
+            known = {float(size): row for size, row in sizes.items() if size}
+            if len(known) > 1 and view_of(address) is None:
+                curves[RESOLUTION, address] = known
+        for place, rows in curves.items():
+            if len(rows) > 1:
+                found[place][model.label] = dict(sorted(rows.items()))
+    order = {kind: number for number, kind in enumerate(_TITLES)}
+    places = sorted(found, key=lambda place: (order[place[0]], place[1]))
+    return {place: found[place] for place in places}
+
+
+def _unchanged(study: Study, kind: str, label: str) -> float | None:
+    if kind != RESOLUTION:
+        return _UNCHANGED[kind]
+    model: Model = next(m for m in study.models if m.label == label)
+    return None if model.size is None else float(model.size)
+
+
+def _curve(
+    study: Study, kind: str, rows: Mapping[float, Row], unchanged: float | None
+) -> Curve:
+    columns = {
+        value: study.store.examples(row["run_id"], ("id", "correct", "nll"))
+        for value, row in rows.items()
+    }
+    levels = tuple(
+        invariance_level(value, found["correct"], found["nll"])
+        for value, found in columns.items()
+    )
+    if unchanged not in columns:
+        worst = min(levels, key=lambda level: level.accuracy.value)
+        return Curve(levels, worst.value, None)
+    # Of equal accuracies the unchanged one is not a loss.
+    worst = min(
+        levels, key=lambda level: (level.accuracy.value, level.value != unchanged)
+    )
+    before, after = columns[unchanged], columns[worst.value]
+    change = paired_change(
+        (before["id"], before["correct"]),
+        (after["id"], after["correct"]),
+        key=study.key_of("views", kind),
+        num_resamples=study.num_resamples,
+    )
+    return Curve(levels, worst.value, change)
+
+
+def _section(
+    study: Study, name: str, kind: str, base: str, curves: dict[str, Curve]
+) -> Section:
+    title, axis = _TITLES[kind]
+    charts = tuple(
+        _chart(f"{name}-{measure}", measure, axis, study, curves)
+        for measure in ("accuracy", "probability")
+    )
+    values = sorted({level.value for c in curves.values() for level in c.levels})
+    columns = (
+        Column("Model"),
+        Column("Group"),
+        *(Column(f"{value:g}", numeric=True, help="accuracy, %") for value in values),
+        Column("Lowest at", numeric=True),
+        Column("Change", numeric=True, help="lowest less unchanged, in points"),
+    )
+    groups = {model.label: model.group for model in study.models}
+    rows = []
+    for label, curve in curves.items():
+        by_value = {level.value: level.accuracy for level in curve.levels}
+        rows.append(
+            (
+                text_cell(label),
+                text_cell(groups[label]),
+                *(share_cell(by_value.get(value)) for value in values),
+                number_cell(curve.worst),
+                signed_cell(curve.change),
+            )
+        )
+    return Section(
+        name,
+        f"{title}: {base}",
+        f"{_CAPTIONS[kind]} Accuracy in percent with Wilson intervals; the change is "
+        "from unchanged images to the lowest place of the curve, image by image, with "
+        "a bootstrap interval. The lowest place is chosen by the same images, so the "
+        "change is a little too large. The other chart has the mean probability of the "
+        "true class.",
+        Table(columns, tuple(rows)),
+        charts=charts,
+    )
+
+
+def _chart(
+    name: str, measure: str, axis: str, study: Study, curves: dict[str, Curve]
+) -> Curves:
+    shown = [label for label in study.charted if label in curves]
+    lines, bands = {}, {}
+    for label in shown:
+        levels = curves[label].levels
+        shares = [getattr(level, measure) for level in levels]
+        lines[label] = [level.value for level in levels], [s.value for s in shares]
+        bands[label] = [s.low for s in shares], [s.high for s in shares]
+    heading = "Accuracy" if measure == "accuracy" else "Probability of the true class"
+    return Curves(
+        name,
+        lines,
+        axis,
+        heading,
+        bands=bands,
+        percent=frozenset({"y"}),
+        heading=heading,
+    )
+
+
+def _findings(kind: str, curves: dict[str, Curve]) -> list[Finding]:
+    known = {n: c.change for n, c in curves.items() if c.change is not None}
+    if not known:
+        return []
+    best = max(known, key=lambda name: known[name].value)
+    worst = min(known, key=lambda name: known[name].value)
+    title = _TITLES[kind][0].lower()
+    text = (
+        f"Change of accuracy from unchanged images to {title} {curves[best].worst:g}."
+    )
+    if worst != best:
+        text += (
+            f" {worst} loses most: {signed_text(known[worst])} points at "
+            f"{curves[worst].worst:g}."
+        )
+    return [
+        Finding(
+            f"Least hurt by {title}",
+            f"{best}, {signed_text(known[best])} points",
+            text,
+        )
+    ]

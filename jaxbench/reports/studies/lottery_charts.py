@@ -1,0 +1,92 @@
+"""Charts of the benchmark lottery."""
+
+import math
+import re
+
+import numpy as np
+
+from jaxbench.metrics import wilson_interval
+from jaxbench.reports.page import HeatMap, Interval, Point, Ranks, Scatter
+from jaxbench.reports.studies.lottery_analysis import Lottery
+
+# More lines than this no eye can follow, whatever is highlighted.
+MOST_LINES = 200
+_HIGHLIGHTED = 5
+
+
+def ranks_chart(lottery: Lottery) -> Ranks:
+    """Places from dataset to dataset, of the best models on the reference."""
+    table = lottery.table
+    order = np.argsort(-table.accuracy[:, 0], kind="stable")[:MOST_LINES]
+    lines = {
+        table.models[model]: tuple(
+            None if math.isnan(place) else float(place)
+            for place in lottery.places[model]
+        )
+        for model in order
+    }
+    return Ranks(
+        "lottery-ranks",
+        table.variants,
+        lines,
+        shown=tuple(lines)[:_HIGHLIGHTED],
+        groups={name: family(name) for name in lines},
+    )
+
+
+def scatter_chart(lottery: Lottery) -> Scatter:
+    """Accuracy on the reference against that on each variant."""
+    table = lottery.table
+    columns = {v: _intervals(lottery, v) for v in table.variants}
+    points = tuple(
+        Point(
+            name,
+            {
+                v: found
+                for v in table.variants
+                if (found := columns[v][row]) is not None
+            },
+            {"family": family(name)},
+        )
+        for row, name in enumerate(table.models)
+    )
+    return Scatter(
+        "lottery-scatter",
+        points,
+        x=table.reference,
+        y=table.variants[1] if len(table.variants) > 1 else table.reference,
+        group="family",
+        headings={v: f"Accuracy on {v}" for v in table.variants},
+        percent=frozenset(table.variants),
+    )
+
+
+def tau_chart(lottery: Lottery) -> HeatMap:
+    """Kendall's tau between the rankings of all datasets."""
+    values = tuple(
+        tuple(None if math.isnan(value) else float(value) for value in row)
+        for row in lottery.matrix
+    )
+    names = lottery.table.variants
+    return HeatMap(
+        "lottery-tau", names, names, values, "Kendall's tau-b", diverging=True
+    )
+
+
+def family(name: str) -> str:
+    """What a model's name begins with: `vit` of `vit_base_patch16_224`."""
+    found = re.match(r"[A-Za-z]+", name)
+    return found.group().lower() if found else name
+
+
+def _intervals(lottery: Lottery, variant: str) -> list[Interval | None]:
+    """Wilson's interval of every model's accuracy."""
+    table = lottery.table
+    values, counts = table.column(variant), table.counts(variant)
+    right = np.where(np.isnan(counts), 0, counts).astype(np.int32)
+    ends = wilson_interval(right, table.images_of(variant), level=0.95)
+    low, high = (np.asarray(end, np.float64) for end in ends)
+    return [
+        None if math.isnan(value) else (float(value), float(low[i]), float(high[i]))
+        for i, value in enumerate(values)
+    ]

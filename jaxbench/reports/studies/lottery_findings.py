@@ -1,0 +1,181 @@
+"""What the benchmark lottery answers, in sentences."""
+
+import numpy as np
+
+from jaxbench.reports.cells import format_interval
+from jaxbench.reports.page import Finding
+from jaxbench.reports.studies.lottery_analysis import Lottery
+from jaxbench.studies.lottery import drops
+from jaxbench.studies.lottery_significance import Kept, kept_signs
+
+
+def lottery_findings(lottery: Lottery) -> tuple[Finding, ...]:
+    """The answers, in the order of the question."""
+    found = [_significant(lottery)]
+    if len(lottery.table.variants) > 1:
+        found += [_kept(lottery), _kept_significant(lottery), _all_pairs(lottery)]
+        found += [_agreement(lottery), _drop(lottery), _unified(lottery)]
+    found.append(_survival(lottery))
+    if lottery.own is not None:
+        found.append(_own(lottery))
+    return tuple(found)
+
+
+def _significant(lottery: Lottery) -> Finding:
+    found, table = lottery.adjacent, lottery.table
+    counts = {
+        r: int(found.significant(r, lottery.alpha).sum())
+        for r in ("none", "bh", "holm")
+    }
+    number = len(found.ahead)
+    significant = found.ahead[found.significant("holm", lottery.alpha)]
+    where = ""
+    if len(significant):
+        best = lottery.places[significant, 0].min()
+        where = f" The first of them stands at place {best:g} of {len(table.models):,}."
+    return Finding(
+        "Leads over the next model that are more than chance",
+        f"{counts['holm']:,} of {number:,}",
+        f"improvements between adjacent ranks on {table.reference} "
+        f"({table.num_images[0]:,} images) are significant at level {lottery.alpha:g} "
+        f"after Holm's correction; {counts['bh']:,} by Benjamini and Hochberg, "
+        f"{counts['none']:,} uncorrected. {found.num_level:,} more are level.{where}",
+    )
+
+
+def _kept(lottery: Lottery) -> Finding:
+    rows = kept_signs(lottery.table, lottery.adjacent)
+    shares = [_share(row) for row in rows]
+    return Finding(
+        "Leads that keep their sign",
+        _range(shares),
+        f"of the {len(lottery.adjacent.ahead):,} adjacent improvements on "
+        f"{lottery.table.reference}, by variant; a coin would keep half: "
+        f"{_listed(rows)}.",
+    )
+
+
+def _kept_significant(lottery: Lottery) -> Finding:
+    chosen = lottery.adjacent.significant("holm", lottery.alpha)
+    rows = kept_signs(lottery.table, lottery.adjacent, chosen)
+    number = int(chosen.sum())
+    text = "of the significant ones (Holm), by variant: " + _listed(rows) + "."
+    if not number:
+        text = "No adjacent improvement is significant, so none can be followed."
+    values = [row.kept for row in rows]
+    ends = sorted({min(values), max(values)})
+    value = f"{' to '.join(map(str, ends))} of {number}" if number else "-"
+    return Finding("Significant leads that keep their sign", value, text)
+
+
+def _all_pairs(lottery: Lottery) -> Finding:
+    found = lottery.everyone
+    chosen = found.significant("holm", lottery.alpha)
+    total = len(found.ahead) + found.num_level
+    rows = kept_signs(lottery.table, found, chosen)
+    return Finding(
+        "Any two models",
+        f"{chosen.sum() / total:.0%}" if total else "-",
+        f"of all {total:,} pairs are told apart by {lottery.table.reference} (Holm "
+        "over all pairs). Of these keep their sign, by variant: "
+        f"{_listed(rows, percent=True)}.",
+    )
+
+
+def _agreement(lottery: Lottery) -> Finding:
+    known = [row for row in lottery.agreement if row.tau == row.tau]
+    if not known:
+        return Finding("Agreement of rankings", "-", "No variant orders the models.")
+    known.sort(key=lambda row: row.tau)
+    least, most = known[0], known[-1]
+    over = "images" if least.over == "images" else "models, as no image is known"
+    return Finding(
+        "Least agreement with the reference's ranking",
+        format_interval(least.tau, least.low, least.high),
+        f"is Kendall's tau of {least.variant}; the largest is {most.tau:.3f}, of "
+        f"{most.variant}. Interval: 95 %, over {over}.",
+    )
+
+
+def _drop(lottery: Lottery) -> Finding:
+    table = lottery.table
+    lost = np.array([column[~np.isnan(column)].mean() for column in drops(table).T[1:]])
+    worst = int(np.argmin(lost))
+    values = drops(table)[:, worst + 1]
+    model = int(np.nanargmin(values))
+    return Finding(
+        "Largest mean drop",
+        f"{100 * lost[worst]:+.1f} points",
+        f"on {table.variants[worst + 1]}; there {table.models[model]} changes most, by "
+        f"{100 * values[model]:+.1f}.",
+    )
+
+
+def _unified(lottery: Lottery) -> Finding:
+    scores, models = lottery.unified, lottery.table.models
+    if np.isnan(scores.mean_accuracy).all():
+        return Finding("Best overall (ours)", "-", "No model is on all datasets.")
+    accuracy = models[int(np.nanargmax(scores.mean_accuracy))]
+    rank = models[int(np.nanargmin(scores.mean_rank))]
+    text = f"has the best mean accuracy over all datasets, {rank} the best mean rank"
+    if not np.isnan(scores.retention).all():
+        kept = models[int(np.nanargmax(scores.retention))]
+        text += f", and {kept} keeps most of its accuracy"
+    first = models[int(np.argmax(lottery.table.column(lottery.table.reference)))]
+    return Finding(
+        "Best overall (ours)",
+        accuracy,
+        f"{text}. The first on {lottery.table.reference} is {first}.",
+    )
+
+
+def _survival(lottery: Lottery) -> Finding:
+    row = lottery.survival[0]
+    known = row.adjacent[~np.isnan(row.adjacent)]
+    first = row.top.get(1, float("nan"))
+    lead = "is shared" if first != first else f"is found again in {first:.0%}"
+    share = f"{(known > 0.95).mean():.0%}" if len(known) else "none"
+    return Finding(
+        "The whole ranking on other images",
+        "-" if row.whole != row.whole else f"{row.whole:.1%}",
+        f"of resamples of {row.variant} repeat it. The first place {lead} of them; "
+        f"{share} of the adjacent leads hold in more than 95 %.",
+    )
+
+
+def _own(lottery: Lottery) -> Finding:
+    own = lottery.own
+    assert own is not None
+    apart = int(own.found.significant("holm", own.alpha).sum())
+    text = f"pairs of models are told apart by {own.num_images:,} images of "
+    text += f"{own.found.variant} (McNemar, Holm)."
+    if len(own.needed):
+        middle = float(np.median(own.needed))
+        text += (
+            f" A new test of one pair that differs as at hand would need "
+            f"{middle:,.0f} images in the median, and up to {own.needed.max():,.0f}."
+        )
+    return Finding(
+        "What these images can tell apart", f"{apart} of {own.num_pairs}", text
+    )
+
+
+def _share(row: Kept) -> float:
+    there = row.chosen - row.missing
+    return row.kept / there if there else float("nan")
+
+
+def _range(shares: list[float]) -> str:
+    known = [share for share in shares if share == share]
+    if not known:
+        return "-"
+    low, high = f"{min(known):.0%}", f"{max(known):.0%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _listed(rows: tuple[Kept, ...], *, percent: bool = False) -> str:
+    if percent:
+        return ", ".join(f"{row.variant} {_share(row):.1%}" for row in rows)
+    return ", ".join(
+        f"{row.variant} {row.kept:,} of {row.chosen - row.missing:,}" for row in rows
+    )

@@ -1,0 +1,243 @@
+"""The selective study's curves: risk and coverage, reliability, class-OOD severity."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from jaxbench.data import open_dataset
+from jaxbench.data.source import example_ids
+from jaxbench.errors import UserError
+from jaxbench.metrics import reliability_bins, risk_coverage_curve
+from jaxbench.reports.cells import MISSING, Cell, Column, Table, percent_cell, text_cell
+from jaxbench.reports.page import Curves, Section
+from jaxbench.reports.studies.selective_models import Model
+from jaxbench.results import ResultStore
+from jaxbench.studies import SeverityCurve, severity_curve
+
+_ORDER = "log_one_minus_confidence"
+# Points of a curve on a page.
+_MAX_POINTS = 200
+_SCALED = " (T*)"
+_risk_coverage = jax.jit(risk_coverage_curve)
+_reliability = jax.jit(reliability_bins)
+
+
+class SeverityOptions(NamedTuple):
+    """How foreign classes are grouped.
+
+    Attributes:
+        key: Splits the images of each class.
+        group_size: Classes of a level; as many as known ones where None.
+        num_levels: Levels.
+    """
+
+    key: Key[Array, ""]
+    group_size: int | None
+    num_levels: int
+
+
+def curve_sections(
+    store: ResultStore, models: Sequence[Model]
+) -> tuple[list[Section], list[str]]:
+    """Risk-coverage and reliability curves, before and after temperature scaling.
+
+    Returns:
+        The sections, and what is missing, in words.
+    """
+    risks: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+    bins: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+    bands: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+    missing = []
+    for model in models:
+        columns = store.examples(model.clean["run_id"])
+        if _ORDER not in columns:
+            missing.append(model.label)
+            continue
+        for suffix, words in (("", ""), ("_ts", _SCALED)):
+            if _ORDER + suffix in columns:
+                label = model.label + words
+                risks[label] = _risk(columns, suffix)
+                bins[label], bands[label] = _bins(columns, suffix)
+    notes = []
+    if missing:
+        notes.append(f"No per-image scores, so no curves: {', '.join(missing)}.")
+    if not risks:
+        return [], notes
+    shown = tuple(label for label in risks if not label.endswith(_SCALED))
+    return [
+        Section(
+            "coverage",
+            "Risk and coverage",
+            "Error rate if only the most confident share of the images is answered. "
+            "A curve that stays low knows when it is wrong; its mean height is the "
+            f"AURC.{_scaled_words(risks, shown)}",
+            charts=(
+                Curves(
+                    "risk-coverage",
+                    risks,
+                    "Coverage",
+                    "Error rate",
+                    kind="risk",
+                    shown=shown,
+                    percent=frozenset({"x", "y"}),
+                ),
+            ),
+        ),
+        Section(
+            "reliability",
+            "Reliability",
+            "How often answers of a given confidence are right, in 15 equal bins; "
+            "bands are Wilson intervals. On the diagonal a model is calibrated, below "
+            f"it overconfident.{_scaled_words(risks, shown)}",
+            charts=(
+                Curves(
+                    "reliability",
+                    bins,
+                    "Confidence",
+                    "Accuracy",
+                    kind="reliability",
+                    shown=shown,
+                    bands=bands,
+                    percent=frozenset({"x", "y"}),
+                ),
+            ),
+        ),
+    ], notes
+
+
+def severity_sections(
+    store: ResultStore,
+    models: Sequence[Model],
+    shown: Sequence[Model],
+    options: SeverityOptions,
+) -> tuple[list[Section], list[str]]:
+    """AUROC of known against foreign images at rising severity, one section a dataset.
+
+    Rows do not hold the foreign classes: they are read from the datasets, by the ids.
+
+    Returns:
+        The sections, and what could not be shown, in words.
+    """
+    sections, notes = [], []
+    addresses = dict.fromkeys(address for model in models for address in model.ood)
+    for number, address in enumerate(addresses):
+        try:
+            classes = _foreign_classes(address)
+            curves = {
+                model.label: _curve(store, model, address, classes, options)
+                for model in models
+                if address in model.ood
+            }
+        except UserError as error:
+            notes.append(f"No severity curves on {address}: {error}.")
+            continue
+        absent = len(models) - len(curves)
+        if absent:
+            notes.append(f"{absent} models have no numbers on {address}.")
+        suffix = f"-{number + 1}" if number else ""
+        sections.append(_severity_section(address, suffix, curves, shown))
+    return sections, notes
+
+
+def _risk(columns, suffix: str) -> tuple[list[float], list[float]]:
+    curve = _risk_coverage(-columns[_ORDER + suffix], columns["correct"])
+    coverage, risk = (np.asarray(values, np.float64) for values in curve)
+    places = np.unique(np.linspace(0, len(risk) - 1, _MAX_POINTS).round().astype(int))
+    return coverage[places].tolist(), risk[places].tolist()
+
+
+def _bins(columns, suffix: str):
+    bins = jax.device_get(
+        _reliability(columns["confidence" + suffix], columns["correct"])
+    )
+    known = bins.num_examples > 0
+    x, y, low, high = (
+        np.asarray(values, np.float64)[known].tolist()
+        for values in (bins.confidence, bins.accuracy, bins.low, bins.high)
+    )
+    return (x, y), (low, high)
+
+
+def _scaled_words(labels, shown: Sequence[str]) -> str:
+    if len(labels) == len(shown):
+        return ""
+    return " Choose the curves marked T* to see what temperature scaling changes."
+
+
+def _foreign_classes(address: str) -> dict[str, int]:
+    """The class of every image of a dataset, by its id."""
+    source = open_dataset(address)
+    labels = np.asarray(source.labels).tolist()
+    return dict(zip(example_ids(source), labels, strict=True))
+
+
+def _curve(
+    store: ResultStore,
+    model: Model,
+    address: str,
+    classes: dict[str, int],
+    options: SeverityOptions,
+) -> SeverityCurve:
+    names = ("confidence", _ORDER)
+    known = store.examples(model.clean["run_id"], ("label", *names))
+    foreign = store.examples(model.ood[address]["run_id"], ("id", *names))
+    strangers = [name for name in foreign["id"] if name not in classes]
+    if strangers:
+        raise UserError(
+            f"{model.label} was evaluated on {len(strangers)} images that are not "
+            f"there now, such as {strangers[0]}"
+        )
+    found = np.array([classes[name] for name in foreign["id"]], np.int64)
+    return severity_curve(
+        known,
+        foreign,
+        found,
+        key=options.key,
+        group_size=options.group_size,
+        num_levels=options.num_levels,
+    )
+
+
+def _severity_section(
+    address: str, suffix: str, curves: dict[str, SeverityCurve], shown: Sequence[Model]
+) -> Section:
+    first = next(iter(curves.values()))
+    levels = len(first.auroc)
+    labels = tuple(f"{100 * level / (levels - 1):.0f} %" for level in range(levels))
+    places = list(range(levels))
+    left_out = (
+        f" {first.num_left_out} classes with a single image are left out."
+        if first.num_left_out
+        else ""
+    )
+    chart = Curves(
+        f"severity{suffix}",
+        {label: (places, curve.auroc.tolist()) for label, curve in curves.items()},
+        "Percentile of severity",
+        "AUROC",
+        shown=tuple(model.label for model in shown if model.label in curves),
+        percent=frozenset({"y"}),
+        x_labels=labels,
+    )
+    columns = (Column("Model"), *(Column(text, numeric=True) for text in labels))
+    rows = []
+    for label, curve in curves.items():
+        cells = (
+            percent_cell(value) if np.isfinite(value) else Cell(MISSING)
+            for value in curve.auroc.tolist()
+        )
+        rows.append((text_cell(label), *cells))
+    return Section(
+        f"severity{suffix}",
+        f"Foreign classes at rising severity: {address}",
+        f"AUROC in percent of telling known images from those of {first.group_size} of "
+        f"{first.num_classes} foreign classes, by the largest probability. Each model "
+        "ranks the classes by its own mean confidence on three quarters of their "
+        "images, from the easiest for it to the hardest, and is measured on the other "
+        f"quarter (arXiv 2302.11893).{left_out}",
+        table=Table(columns, tuple(rows)),
+        charts=(chart,),
+    )

@@ -1,0 +1,133 @@
+"""How a model of the zoo was trained, and its family, read off its name.
+
+timm's names end with a tag that says what the weights were trained on and how:
+`resnet50.fb_swsl_ig1b_ft_in1k`. The table `regimes.csv` says which words of a tag mean
+which regime; the first of its rows that fits counts. A name that no row fits is
+"unknown": nothing is guessed.
+"""
+
+import csv
+import functools
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxbench.errors import UserError
+from model_zoo import registry
+
+UNKNOWN = "unknown"
+DISTILLED = "distilled"
+PLAIN = "plain"
+
+
+class RegimeRule(NamedTuple):
+    """A row of `regimes.csv`.
+
+    Attributes:
+        architecture: Shell pattern of the part before the dot.
+        tokens: Patterns of words of the tag, which underscores part; each must fit one
+            of them.
+        regime: What it means.
+        meaning: Why.
+    """
+
+    architecture: str
+    tokens: tuple[str, ...]
+    regime: str
+    meaning: str
+
+    def fits(self, architecture: str, words: tuple[str, ...]) -> bool:
+        """Whether the rule is about such a name."""
+        return fnmatchcase(architecture, self.architecture) and all(
+            any(fnmatchcase(word, token) for word in words) for token in self.tokens
+        )
+
+
+@functools.cache
+def regime_rules() -> tuple[RegimeRule, ...]:
+    """The table of rules, in the order in which they are tried."""
+    text = files("jaxbench.studies").joinpath("regimes.csv").read_text("utf-8")
+    return tuple(
+        RegimeRule(
+            row["architecture"],
+            tuple(row["tokens"].split()),
+            row["regime"],
+            row["meaning"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+def training_regime(model: str, own: Mapping[str, str] | None = None) -> str:
+    """How a model was trained: "distilled", "pretrained", "plain" and so on.
+
+    Args:
+        model: "architecture.tag", or an architecture: its default tag then.
+        own: Models that the caller knows about: name to regime. They come first.
+
+    Returns:
+        A regime of `regimes.csv` or of `own`; "unknown" where the tag says nothing,
+        or is not one of timm's.
+    """
+    if own and model in own:
+        return own[model]
+    architecture, _, tag = _current_names().get(model, model).partition(".")
+    if not tag:
+        entry = registry.architectures().get(architecture)
+        tag = entry.default_tag if entry and entry.default_tag else ""
+    words = tuple(tag.split("_")) if tag else ()
+    fitting = (rule for rule in regime_rules() if rule.fits(architecture, words))
+    return next((rule.regime for rule in fitting), UNKNOWN)
+
+
+@functools.cache
+def _current_names() -> dict[str, str]:
+    """The zoo's names of weights that timm does not hold, by their older names."""
+    known = registry.checkpoints().values()
+    return {row.legacy_name: row.name for row in known if row.legacy_name}
+
+
+def model_family(model: str) -> str:
+    """The zoo's family of a model: the name of its file of architectures.
+
+    Returns:
+        "unknown" for a model that is not in the zoo.
+    """
+    name = _current_names().get(model, model)
+    entry = registry.architectures().get(name.partition(".")[0])
+    return entry.family if entry else UNKNOWN
+
+
+def read_regimes(path: str | Path) -> dict[str, str]:
+    """Regimes of one's own models from a CSV file with columns `model` and `regime`.
+
+    Raises:
+        UserError: If the file cannot be read, lacks a column, or has a model without
+            a regime or with two.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"regimes: cannot read {path}: {error}") from error
+    names = list(reader.fieldnames or ())
+    if missing := [name for name in ("model", "regime") if name not in names]:
+        raise UserError(
+            f"regimes: {path} has columns {', '.join(names) or 'none'}; it lacks "
+            f"{', '.join(missing)}"
+        )
+    found: dict[str, str] = {}
+    problems = []
+    for number, row in enumerate(rows, start=2):
+        model, regime = (row["model"] or "").strip(), (row["regime"] or "").strip()
+        if not model or not regime:
+            problems.append(f"line {number} has no {'regime' if model else 'model'}")
+        elif found.setdefault(model, regime) != regime:
+            problems.append(f"{model} is both {found[model]} and {regime}")
+    if problems:
+        raise UserError(f"regimes: {path}: {'; '.join(problems)}")
+    return found

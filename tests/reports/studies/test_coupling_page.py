@@ -1,0 +1,75 @@
+"""The page of the coupling study holds the numbers of its functions."""
+
+import pytest
+
+from jaxbench.errors import UserError
+from jaxbench.reports.coupling import load_sweeps, marked_failures
+from jaxbench.reports.entries import load_results
+from jaxbench.reports.studies import STUDIES, find_study
+from jaxbench.reports.studies.coupling import build
+from jaxbench.reports.study_page import write_page
+from jaxbench.results import ResultStore
+from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("coupling"), *coupling_runs())
+
+
+def test_numbers_are_those_of_the_grid(store, tmp_path):
+    page = build(store)
+    (sweep,) = load_sweeps(load_results(store))
+    failed = marked_failures(sweep).pairs()
+    sections = {section.name: section for section in page.sections}
+    assert len(sections["failures"].table.rows) == len(failed)
+    (chart,) = sections["failures"].charts
+    for row, backbone in zip(chart.values, sweep.table.backbones, strict=True):
+        scores = [sweep.table.value(o, backbone) for o in sweep.table.optimizers]
+        known = [s for s in scores if s == s]
+        assert row == tuple(s - max(known) if s == s else None for s in scores)
+    count = len([b for _, b in failed if b == sweep.table.backbones[0]])
+    assert (f"({count} failed)" in chart.rows[0]) == (count > 0)
+    path = write_page(page, tmp_path / "page.html")
+    assert sections["spread"].heading in path.read_text()
+
+
+def test_the_rule_decides(store):
+    rows = {
+        rule: len(build(store, rule=rule).sections[0].table.rows)
+        for rule in ("fitted", "eq1")
+    }
+    assert rows["eq1"] >= rows["fitted"] > 0
+    with pytest.raises(UserError, match="did you mean 'fitted'"):
+        build(store, rule="fited")
+
+
+def test_a_grid_each_for_two_datasets(tmp_path):
+    runs = [
+        coupling_trial(optimizer=o, dataset=d, final=0.5 + 0.1 * i)
+        for d in ("digits@train", "pets@train")
+        for i, o in enumerate(("sgd", "adamw"))
+    ]
+    page = build(write_store(tmp_path, *runs))
+    names = [section.name for section in page.sections]
+    assert "spread" in names
+    assert "spread_2" in names
+    assert len(set(names)) == len(names)
+
+
+def test_nothing_trained(tmp_path):
+    with pytest.raises(UserError, match="no finished trials"):
+        build(ResultStore(tmp_path, create=True))
+
+
+def test_every_study_is_there_and_documents_its_options():
+    for name, study in STUDIES.items():
+        for option in study.options():
+            assert f"{option}:" in study._build().__doc__, (name, option)
+
+
+def test_unknown_study_and_option():
+    with pytest.raises(UserError, match="did you mean 'coupling'"):
+        find_study("couplin")
+    with pytest.raises(UserError, match="unknown option 'rules'"):
+        find_study("coupling", ["rules"])

@@ -1,0 +1,176 @@
+"""The page of the lottery: built from a folder and from tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxbench.errors import UserError
+from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.entries import load_results
+from jaxbench.reports.page import HeatMap, Ranks, Scatter
+from jaxbench.reports.studies.lottery import build
+from jaxbench.reports.studies.lottery_runs import lottery_runs
+from jaxbench.results import ResultStore
+from jaxbench.studies import mcnemar_exact_power
+from tests.results.sample_runs import evaluation, trial
+
+TABLES = Path(__file__).parents[2] / "studies" / "lottery_tables"
+MODELS = {"vit_a": 2.5, "vit_b": 4.5, "resnet_a": 2.5, "resnet_b": 3.5}
+
+
+def write(store, model, role="clean", n=120, **settings):
+    dataset = "digits@test" if role == "clean" else "digits-c/blur_3"
+    skill = MODELS.get(model, 3.0)
+    run = evaluation({"model": model} | settings, dataset, role, skill=skill, n=n)
+    store.write(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = ResultStore(tmp_path_factory.mktemp("s"), create=True)
+    for model in MODELS:
+        for role in ("clean", "shifted"):
+            write(store, model, role)
+    write(store, "vit_a", protocol="linear_probe", probe_id="p")
+    write(store, "vit_a", protocol="knn", num_neighbors=20, probe_id="k")
+    store.write(evaluation({"model": "vit_a"}, "digits-ood", "ood", skill=2.0, n=40))
+    return store
+
+
+@pytest.fixture(scope="module")
+def page(store):
+    return build(store, num_resamples=50)
+
+
+def section(page, name):
+    return next(one for one in page.sections if one.name == name)
+
+
+def column(page, name, heading):
+    table = section(page, name).table
+    place = [c.heading for c in table.columns].index(heading)
+    return [row[place] for row in table.rows]
+
+
+def test_the_page_of_a_folder_can_be_drawn(page):
+    check_page(page)
+    assert [one.name for one in page.sections] == [
+        *("datasets", "models", "improvements", "kept", "survival", "unified"),
+        "own-images",
+    ]
+    charts = [type(chart) for one in page.sections for chart in one.charts]
+    assert charts == [HeatMap, Ranks, Scatter]
+    assert "McNemar" in page.notes[0]
+
+
+def test_probed_features_are_models_of_their_own(page):
+    names = [cell.text for cell in column(page, "models", "Model")]
+    assert sorted(names) == sorted([*MODELS, "vit_a (linear probe)", "vit_a (k-NN 20)"])
+    missing = [
+        row[4].text for row in section(page, "models").table.rows if "(" in row[0].text
+    ]
+    assert missing == ["-", "-"]
+
+
+def test_drops_are_shown(store, page):
+    table = section(page, "models").table
+    for row in table.rows:
+        name, clean, shifted, drop = row[0].text, row[3], row[4], row[5]
+        if "(" in name:
+            continue
+        runs = [store.find(f"{name}/digits-c/blur_3")]
+        values = [store.examples(run)["correct"].mean() for run in runs]
+        assert shifted.value == pytest.approx(values[0])
+        assert drop.value == pytest.approx(values[0] - clean.value)
+        assert drop.text == f"{100 * drop.value:+.1f}"
+
+
+def test_the_table_of_own_images_gives_the_exact_power(page):
+    cells = section(page, "own-images").table.rows[0]
+    needed, exact = cells[9].value, cells[10].value
+    wanted = mcnemar_exact_power(needed, cells[3].value, cells[4].value)
+    assert exact == pytest.approx(wanted)
+    assert page.findings[-1].value.endswith("of 15")
+
+
+def test_the_page_of_tables():
+    paths = sorted(TABLES.glob("*.csv"))
+    page = build(tables=paths, num_resamples=50)
+    check_page(page)
+    assert "own-images" not in [one.name for one in page.sections]
+    assert "conservative" in page.notes[0]
+    # Counted with plain loops in tests/studies/test_lottery.py.
+    first = page.findings[0]
+    rows = section(page, "improvements").table.rows
+    holm = [row[5].value for row in rows]
+    assert int(first.value.split()[0]) == sum(value <= 0.05 for value in holm)
+    assert len(rows) == min(50, int(first.value.split()[-1]))
+    adjusted = [row[4].value for row in rows]
+    assert adjusted == sorted(adjusted)
+    texts = {cell.text for cell in column(page, "improvements", "imagenet-a")}
+    assert texts <= {"kept", "reversed", "level", "-"}
+    heat = section(page, "datasets").charts[0]
+    assert isinstance(heat, HeatMap)
+    np.testing.assert_allclose(np.array(heat.values), np.array(heat.values).T)
+
+
+def test_nothing_to_compare_with(tmp_path):
+    path = tmp_path / "imagenet.csv"
+    # As many as in the tables above: other shapes would be compiled anew.
+    path.write_text("model,top1\n" + "".join(f"m{i},80\n" for i in range(60)))
+    page = build(tables=[path], num_resamples=50)
+    check_page(page)
+    assert page.findings[0].value == "0 of 0"
+    assert [row[1].text for row in section(page, "models").table.rows] == ["30.5"] * 60
+
+
+def test_trained_models_count_once(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for seed, skill in ((0, 2.0), (1, 4.0)):
+        for optimizer in ("sgd", "adamw"):
+            settings = {"model": "net", "optimizer": optimizer, "seed": seed}
+            one = trial(settings, skill=skill)
+            store.write(one)
+            tied = settings | {"trial_id": one.run_id}
+            store.write(evaluation(tied, "digits@test", "clean", skill=skill, n=60))
+    assert sorted(lottery_runs(load_results(store))) == ["net adamw", "net sgd"]
+
+
+def test_two_results_that_nothing_tells_apart(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for batch in (1, 2):
+        write(store, "vit_b")
+        run = write(store, "vit_a")
+        store.write(replace(run, run_id=f"{run.run_id}{batch}"))
+    with pytest.raises(UserError, match="results are there twice, such as vit_a on"):
+        build(store)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"alpha": 1.5, "power": 0.2}, "alpha is 1.5.*power is 0.2"),
+        ({"num_resamples": 0}, "num_resamples is 0"),
+        ({"own": "digits"}, "unknown dataset 'digits'"),
+        ({"reference": "digits"}, "no model was evaluated on 'digits'"),
+        ({"percent": True}, "percent say"),
+        ({"images": {"a": 1}, "score_column": "acc"}, "images, score_column say"),
+        ({"tables": ["a.csv"]}, "either a folder"),
+    ],
+)
+def test_options_that_do_not_fit(store, options, message):
+    with pytest.raises(UserError, match=message):
+        build(store, **options)
+
+
+def test_no_source_and_own_images_of_a_table(tmp_path):
+    with pytest.raises(UserError, match="either a folder"):
+        build()
+    with pytest.raises(UserError, match="not known from a table"):
+        build(tables=[TABLES / "results-imagenet.csv"], own="imagenet")
+    with pytest.raises(UserError, match="no finished evaluation"):
+        build(ResultStore(tmp_path, create=True))

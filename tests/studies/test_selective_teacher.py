@@ -1,0 +1,129 @@
+"""A teacher that an earlier table of the same experiment trains."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxbench.config import parse_config
+from jaxbench.errors import UserError
+from jaxbench.results import ResultStore, Run
+from jaxbench.sweeps import make_plan, sweep
+from jaxbench.sweeps.models import population_teacher
+from model_zoo import create_model, load_variables, save_variables
+
+BASE = {
+    "models": ["mixer_micro"],
+    "dataset": "digits@train",
+    "validation": "digits@validation",
+    "epochs": 2,
+    "batch_size": 32,
+    # The tests have eight devices, which a population would be cut over.
+    "strategy": "loop",
+    "grid": {"sgd": {"learning_rate": [0.1]}},
+}
+TEACHER = {"name": "mixer_micro", "weights": "best-trial", "weight": 0.5}
+
+
+def experiment(folder, *tables, teacher=TEACHER):
+    first = BASE | {"grid": {"sgd": {"learning_rate": [0.1, 1e-4]}}}
+    table = {
+        "name": "taught",
+        "results": str(folder),
+        "limit": 64,
+        "train": [*tables] or [first, BASE | {"seeds": [3], "teacher": teacher}],
+        "evaluate": {"clean": ["digits@test"], "batch_size": 64, "num_resamples": 0},
+    }
+    return parse_config(table, origin="experiment")
+
+
+@pytest.mark.slow
+def test_students_learn_from_the_best_trial(tmp_path):
+    config = experiment(tmp_path)
+    runs = list(sweep(config))
+    assert [run.error for run in runs if run.error] == []
+    trials = {run.run_id: run for run in runs if run.kind == "trial"}
+    teachers = [run for run in trials.values() if run.settings["teacher"] is None]
+    best = max(teachers, key=lambda run: run.metrics["val_accuracy"])
+    (student,) = (p for p in make_plan(config).populations if p.teachers)
+    teacher = population_teacher(ResultStore(tmp_path), student, 8)
+    assert teacher.name == f"mixer_micro {best.run_id}"
+    row = trials[student.trials[0].trial_id]
+    assert row.settings["teacher"] == "mixer_micro best-trial"
+    assert np.isfinite(row.metrics["val_accuracy"])
+    assert list(sweep(config)) == []
+
+
+def finish(store, population, accuracies):
+    """Writes finished trials and random weights of a population."""
+    network = create_model("mixer_micro", num_classes=8)
+    for number, trial in enumerate(population.trials[: len(accuracies)]):
+        variables = network.init(jax.random.key(number))
+        save_variables(weights_of(store, trial.trial_id), variables, {})
+        run = Run(
+            run_id=trial.trial_id,
+            kind="trial",
+            status="ok",
+            settings={"model": trial.model, "trial_id": trial.trial_id},
+            metrics={"val_accuracy": accuracies[number]},
+        )
+        store.write(run)
+
+
+def weights_of(store, trial_id):
+    folder = store.path / "weights"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{trial_id}.safetensors"
+
+
+def test_the_best_of_all_finished_trials_teaches(tmp_path):
+    plan = make_plan(experiment(tmp_path))
+    teachers, student = plan.populations
+    assert student.teachers == teachers.trials
+    store = ResultStore(tmp_path, create=True)
+    finish(store, teachers, [0.5])
+    with pytest.raises(UserError, match="1 of its 2 trials are not finished"):
+        population_teacher(store, student, 8)
+    finish(store, teachers, [0.5, 0.75])
+    best = teachers.trials[1].trial_id
+    teacher = population_teacher(store, student, 8)
+    assert teacher.name == f"mixer_micro {best}"
+    held = load_variables(weights_of(store, best))
+    assert held.keys() == teacher.variables.keys()
+    for name, values in held.items():
+        np.testing.assert_array_equal(teacher.variables[name], values)
+    weights_of(store, best).unlink()
+    with pytest.raises(UserError, match="weights of its best trial are gone"):
+        population_teacher(store, student, 8)
+    # Tables without such a teacher are as before.
+    assert population_teacher(store, teachers, 8) is None
+
+
+def test_diverged_teachers(tmp_path):
+    teachers, student = make_plan(experiment(tmp_path)).populations
+    store = ResultStore(tmp_path, create=True)
+    finish(store, teachers, [float("nan"), float("nan")])
+    with pytest.raises(UserError, match="all 2 trials diverged"):
+        population_teacher(store, student, 8)
+
+
+def test_another_set_of_teachers_is_another_student(tmp_path):
+    def student(*rates):
+        first = BASE | {"grid": {"sgd": {"learning_rate": list(rates)}}}
+        second = BASE | {"seeds": [3], "teacher": TEACHER}
+        plan = make_plan(experiment(tmp_path, first, second))
+        return plan.populations[-1].trials[0].trial_id
+
+    assert student(0.1, 1e-4) == student(1e-4, 0.1)
+    assert student(0.1, 1e-4) != student(0.1, 1e-4, 0.3)
+
+
+def test_a_teacher_must_be_trained_before(tmp_path):
+    student = BASE | {"seeds": [3], "teacher": TEACHER}
+    with pytest.raises(UserError, match=r"no .* table before the student's trains it"):
+        make_plan(experiment(tmp_path, student, BASE))
+    other = BASE | {"models": ["vit_micro"]}
+    with pytest.raises(UserError, match="they train vit_micro"):
+        make_plan(experiment(tmp_path, other, student))
+    sized = experiment(tmp_path, teacher=TEACHER | {"image_size": 16})
+    with pytest.raises(UserError, match="image_size is that of the table"):
+        make_plan(sized)
