@@ -1,32 +1,27 @@
 """The command about sweeps of optimizers and backbones: coupling."""
 
-import csv
 import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from jaxbench.cli.display import console
+from jaxbench.cli.tables import show_table, write_csv
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbench.reports.cells import Table
     from jaxbench.reports.coupling import Sweep
     from jaxbench.reports.coupling_sections import Section
 
 # Principal components whose share of the variance is told.
 _TOP_K = 8
-_WIDE = 160
 # Columns that a narrow terminal does without; files have them.
-_DETAILS = frozenset(
-    {
-        *("Seeds", "Grid points", "Usable", "Images/s", "Compile s", "Train s"),
-        *("State MB", "Trimmed mean %", "Trimmed std", "Trimmed range"),
-        *("Val. accuracy %", "Target %", "Relative cost"),
-    }
+DETAILS = (
+    *("Seeds", "Grid points", "Usable", "Images/s", "Compile s", "Train s"),
+    *("State MB", "Trimmed mean %", "Trimmed std", "Trimmed range"),
+    *("Val. accuracy %", "Target %", "Relative cost"),
 )
 
 
@@ -91,37 +86,15 @@ def coupling(
             # The largest dataset's tables have the plain names.
             suffix = "-" + re.sub(r"\W+", "-", sweep.dataset) if number else ""
             for section in sections:
-                _write(csv_folder / f"{section.name}{suffix}.csv", section.table)
+                write_csv(csv_folder / f"{section.name}{suffix}.csv", section.table)
     if csv_folder is not None:
         console.print(f"Tables: {csv_folder}", markup=False)
 
 
 def _show(section: "Section") -> None:
     # A row a layer is for a file.
-    if section.name == "layers":
-        return
-    console.print(f"\n{section.heading}", style="bold", markup=False, highlight=False)
-    console.print(section.caption, style="dim", markup=False, highlight=False)
-    if section.table.rows:
-        # A file or a pipe has no width that a table must fit in.
-        wide = Console(width=max(console.width, _WIDE))
-        shown = wide if not console.is_terminal else console
-        shown.print(_fitting(section.table, shown.width).to_rich())
-    else:
-        console.print("None.")
-
-
-def _fitting(table: "Table", width: int) -> "Table":
-    """The table without its details, where it is wider than the terminal."""
-    from jaxbench.reports.cells import Table
-
-    texts = [[column.heading for column in table.columns], *table.texts()]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    if sum(widths) + 3 * len(widths) <= width:
-        return table
-    kept = [i for i, c in enumerate(table.columns) if c.heading not in _DETAILS]
-    columns = tuple(table.columns[i] for i in kept)
-    return Table(columns, tuple(tuple(row[i] for i in kept) for row in table.rows))
+    if section.name != "layers":
+        show_table(section.heading, section.caption, section.table, details=DETAILS)
 
 
 def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
@@ -151,25 +124,3 @@ def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
             "trials; train them anew with the same command"
         )
     return weight_sections(sweep, measured, top_k=_TOP_K, num_missing=missing)
-
-
-def _write(path: Path, table: "Table") -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_heading(column.heading) for column in table.columns)
-            for row in table.rows:
-                writer.writerow(
-                    "" if cell.value is None else cell.value for cell in row
-                )
-    except OSError as error:
-        raise UserError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
-            "another folder"
-        ) from error
-
-
-def _heading(text: str) -> str:
-    """A heading as a column name: `Trimmed mean %` is trimmed_mean."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

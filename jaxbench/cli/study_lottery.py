@@ -1,22 +1,18 @@
 """The command about rankings on variants of a dataset: study lottery."""
 
-import csv
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from jaxbench.cli.display import console
+from jaxbench.cli.tables import show_table, write_csv
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbench.reports.cells import Table
-    from jaxbench.reports.page import Page, Section
+    from jaxbench.reports.page import Page
     from jaxbench.studies.variant_table import VariantTable
 
-_WIDE = 160
 _MOST_ROWS = 20
 # Ends of headings that a narrow terminal does without, in this order; files have them.
 _DETAILS = (" place", "Exact power %", "Smallest visible", "P, BH", " drop")
@@ -103,7 +99,7 @@ def lottery(
     if csv_folder is not None:
         for section in lottery_sections(found, most=None):
             if section.table is not None:
-                _write(csv_folder / f"{section.name}.csv", section.table)
+                write_csv(csv_folder / f"{section.name}.csv", section.table)
         console.print(f"Tables: {csv_folder}", markup=False)
     if output is not None:
         from jaxbench.reports.study_page import write_page
@@ -200,75 +196,13 @@ def _show(page: "Page") -> None:
         )
         console.print(f"    {finding.text}", markup=False, highlight=False)
     for section in page.sections:
-        _show_section(section)
+        if section.table is not None:
+            show_table(
+                section.heading,
+                section.caption,
+                section.table,
+                details=_DETAILS,
+                most_rows=_MOST_ROWS,
+            )
     for note in page.notes:
         console.print(note, style="dim", markup=False, highlight=False)
-
-
-def _show_section(section: "Section") -> None:
-    from jaxbench.reports.cells import Table
-
-    if section.table is None:
-        return
-    console.print(f"\n{section.heading}", style="bold", markup=False, highlight=False)
-    console.print(section.caption, style="dim", markup=False, highlight=False)
-    rows = section.table.rows
-    # A file or a pipe has no width that a table must fit in.
-    wide = Console(width=max(console.width, _WIDE))
-    shown = console if console.is_terminal else wide
-    fitting = _fitting(Table(section.table.columns, rows[:_MOST_ROWS]), shown.width)
-    shown.print(fitting.to_rich())
-    more = [
-        f"{count:,} more {what}"
-        for count, what in (
-            (len(rows) - len(fitting.rows), "rows"),
-            (len(section.table.columns) - len(fitting.columns), "columns"),
-        )
-        if count
-    ]
-    if more:
-        text = f"{' and '.join(more)}: --csv DIR or --output FILE.html"
-        console.print(text, style="dim", markup=False, highlight=False)
-
-
-def _fitting(table: "Table", width: int) -> "Table":
-    """The table without what a terminal is too narrow for: details, then the last."""
-    from jaxbench.reports.cells import Table
-
-    texts = table.texts()
-
-    def needed(column: int) -> int:
-        cells = [len(row[column]) for row in texts]
-        words = [len(word) for word in table.columns[column].heading.split()]
-        return max([*cells, *words]) + 3
-
-    kept = list(range(len(table.columns)))
-    for detail in _DETAILS:
-        if sum(map(needed, kept)) > width:
-            kept = [i for i in kept if not table.columns[i].heading.endswith(detail)]
-    while len(kept) > 2 and sum(map(needed, kept)) > width:
-        kept.pop()
-    columns = tuple(table.columns[i] for i in kept)
-    return Table(columns, tuple(tuple(row[i] for i in kept) for row in table.rows))
-
-
-def _write(path: Path, table: "Table") -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_heading(column.heading) for column in table.columns)
-            for row in table.rows:
-                writer.writerow(
-                    "" if cell.value is None else cell.value for cell in row
-                )
-    except OSError as error:
-        raise UserError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
-            "another folder"
-        ) from error
-
-
-def _heading(text: str) -> str:
-    """A heading as a column name: `Mean accuracy %` is mean_accuracy."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

@@ -32,7 +32,7 @@ class ErrorConsistency(NamedTuple):
 
 def error_consistency(
     correct_a: Bool[np.ndarray, " images"],
-    correct_b: Bool[np.ndarray, " images"],
+    correct_b: Bool[np.ndarray, " others"],
     *,
     key: Key[Array, ""],
     num_resamples: int = 1000,

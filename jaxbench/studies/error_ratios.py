@@ -82,9 +82,9 @@ def error_ratios(
     drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=num_resamples)
     tail = (1 - level) / 2
     ratio = _ratios(counts[None], wrong, member)[0]
-    with np.errstate(invalid="ignore"):
-        ends = np.nanquantile(_ratios(drawn, wrong, member), [tail, 1 - tail], axis=0)
     known = np.isfinite(ratio)
+    resampled = np.where(known, _ratios(drawn, wrong, member), 0.0)
+    ends = np.nanquantile(resampled, [tail, 1 - tail], axis=0)
     totals = counts @ member
     return ErrorRatios(
         names,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxbench import studies
-from jaxbench.cli.coupling import _fitting
+from jaxbench.cli.coupling import DETAILS
+from jaxbench.cli.tables import fitting
 from jaxbench.reports.coupling import load_sweeps
 from jaxbench.reports.coupling_tables import pair_table
 from jaxbench.reports.entries import load_results
@@ -57,8 +58,8 @@ def test_every_table_is_printed(folder):
 def test_a_narrow_terminal_does_without_details(folder):
     (sweep,) = load_sweeps(load_results(ResultStore(folder)))
     table = pair_table(sweep)
-    assert _fitting(table, 200) is table
-    narrow = _fitting(table, 80)
+    assert fitting(table, 300, DETAILS) == table
+    narrow = fitting(table, 80, DETAILS)
     headings = [column.heading for column in narrow.columns]
     assert "Score %" in headings
     assert "Usable" not in headings

@@ -45,10 +45,13 @@ def loaded():
 @pytest.mark.parametrize("case", CASES)
 def test_both_towers_equal_the_originals(loaded, case):
     clip, variables, arrays = loaded(case)
-    outputs = run(clip.apply, variables, arrays["images"])
+
+    def embed(variables, images, tokens):
+        return clip.apply(variables, images), clip.encode_text(variables, tokens)
+
+    outputs, texts = run(embed, variables, arrays["images"], arrays["tokens"])
     # Float32 rounding of two blocks, in other orders of summation.
     assert relative(outputs.logits, arrays["image_features"]) < 1e-5
-    texts = run(clip.encode_text, variables, arrays["tokens"])
     assert relative(texts, arrays["text_features"]) < 1e-5
     assert clip.num_classes == texts.shape[1]
     kernel = class_vectors(texts.reshape(CLASSES, TEMPLATES, -1)).T
@@ -73,7 +76,7 @@ def test_zero_shot_logits_equal_the_originals(loaded):
 
 
 def test_the_checkpoints_own_scale(loaded):
-    clip, variables, arrays = loaded("openclip")
+    clip, variables, arrays = loaded("openai")
     tokens = FixedTokens(arrays["tokens"])
     fixed, own = (
         zero_shot_classifier(clip, variables, PROMPTS, tokens, logit_scale=scale)[1]
@@ -119,7 +122,7 @@ def test_what_follows_the_end_of_a_text_is_not_seen(loaded):
 
 
 def test_a_zero_shot_classifier_trains(loaded):
-    clip, variables, arrays = loaded("openclip")
+    clip, variables, arrays = loaded("openai")
     classifier, held = zero_shot_classifier(
         clip, variables, PROMPTS, FixedTokens(arrays["tokens"])
     )

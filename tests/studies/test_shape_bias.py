@@ -156,10 +156,9 @@ def test_missing_images_are_told_at_once(observers):
 
 
 def kappa(a, b):
-    """Plain loops, after Geirhos et al. (2020), equations 1 to 3."""
-    n = len(a)
-    p, q = sum(a) / n, sum(b) / n
-    observed = sum(x == y for x, y in zip(a, b, strict=True)) / n
+    """Geirhos et al. (2020), equations 1 to 3."""
+    p, q = np.mean(a), np.mean(b)
+    observed = np.mean(np.asarray(a) == np.asarray(b))
     expected = p * q + (1 - p) * (1 - q)
     return 1.0 if observed == 1 else (observed - expected) / (1 - expected)
 

@@ -28,6 +28,8 @@ from jaxbench.errors import UserError, unknown_name
 from model_zoo.input_spec import InputSpec
 
 SEVERITIES = (1, 2, 3, 4, 5)
+# Changes whenever a corruption gives other pixels: fingerprints must tell.
+_VERSION = "2"
 # What images were made of before ImageNet-C corrupted them.
 _CROP = InputSpec(size=(SIDE, SIDE), crop_fraction=0.875, interpolation="bilinear")
 
@@ -119,7 +121,7 @@ class CorruptedSource:
 
     @cached_property
     def _fingerprint(self) -> str:
-        what = (self._corruption, str(self._severity), str(self._seed))
+        what = (self._corruption, str(self._severity), str(self._seed), _VERSION)
         if self._corruption == "jpeg_compression":
             what += (f"libjpeg {features.version('jpg')}",)
         return digest(self._base.fingerprint, what)

@@ -1,0 +1,109 @@
+"""Tables of reports in the terminal and as CSV files."""
+
+import csv
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from jaxbench.cli.display import console
+from jaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbench.reports.cells import Table
+
+_WIDE = 160
+
+
+def show_table(
+    heading: str,
+    caption: str,
+    table: "Table",
+    *,
+    details: Collection[str] = (),
+    most_rows: int | None = None,
+) -> None:
+    """Prints a table under its heading, without what the terminal is too narrow for.
+
+    Args:
+        heading: Its title.
+        caption: What it says.
+        table: What to print; "None." stands for one without rows.
+        details: Ends of headings of columns that go first where space is short, in
+            this order; after them the last columns go.
+        most_rows: Rows to print; all when None.
+    """
+    from jaxbench.reports.cells import Table
+
+    console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
+    console.print(caption, style="dim", markup=False, highlight=False)
+    if not table.rows:
+        console.print("None.")
+        return
+    # A file or a pipe has no width that a table must fit in.
+    wide = Console(width=max(console.width, _WIDE))
+    screen = console if console.is_terminal else wide
+    shown = fitting(Table(table.columns, table.rows[:most_rows]), screen.width, details)
+    screen.print(shown.to_rich())
+    hidden = {
+        "rows": len(table.rows) - len(shown.rows),
+        "columns": len(table.columns) - len(shown.columns),
+    }
+    more = [f"{count:,} more {what}" for what, count in hidden.items() if count]
+    if more:
+        text = f"{' and '.join(more)}: --csv DIR writes them"
+        console.print(text, style="dim", markup=False, highlight=False)
+
+
+def fitting(table: "Table", width: int, details: Collection[str] = ()) -> "Table":
+    """The columns that fit in so many characters, the first two in any case."""
+    from jaxbench.reports.cells import Table
+
+    texts = table.texts()
+
+    def needed(column: int) -> int:
+        cells = [len(row[column]) for row in texts]
+        words = [len(word) for word in table.columns[column].heading.split()]
+        return max([*cells, *words]) + 3
+
+    kept = list(range(len(table.columns)))
+    for detail in details:
+        if sum(map(needed, kept)) > width:
+            kept = [i for i in kept if not table.columns[i].heading.endswith(detail)]
+    while len(kept) > 2 and sum(map(needed, kept)) > width:
+        kept.pop()
+    columns = tuple(table.columns[i] for i in kept)
+    return Table(columns, tuple(tuple(row[i] for i in kept) for row in table.rows))
+
+
+def write_csv(path: Path, table: "Table") -> None:
+    """Writes a table's values, fractions as fractions.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(column_name(column.heading) for column in table.columns)
+            for row in table.rows:
+                writer.writerow(
+                    "" if cell.value is None else cell.value for cell in row
+                )
+    except OSError as error:
+        raise UserError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
+            "another folder"
+        ) from error
+
+
+def column_name(heading: str) -> str:
+    """A heading as a column name: `Mean %` is mean, `ECE (T*) %` ece_ts."""
+    text = heading.replace("(T*)", "ts").replace("T*", "temperature")
+    text = text.replace("Δ", "delta").lower()
+    # A point stays inside a number: `scale 1.5`.
+    text = re.sub(r"(?<!\d)\.|\.(?!\d)", "_", text)
+    return re.sub(r"[^a-z0-9.]+", "_", text).strip("_")

@@ -1,0 +1,290 @@
+"""The page beyond accuracy: built from a folder, its numbers checked one by one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxbench.errors import UserError
+from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.page import Curves, HeatMap
+from jaxbench.reports.studies import STUDIES
+from jaxbench.reports.studies.beyond import build
+from jaxbench.reports.studies.beyond_robustness import variant_of
+from jaxbench.results import ResultStore
+from tests.reports.studies.beyond_runs import (
+    CLIP,
+    NUM_IMAGES,
+    SUPERVISED,
+    evaluation,
+    fill,
+    image_ids,
+    write_annotations,
+)
+from tests.studies.cue_conflict_files import answers, write
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = ResultStore(tmp_path_factory.mktemp("s"), create=True)
+    fill(store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def annotations(tmp_path_factory):
+    path = tmp_path_factory.mktemp("x") / "imagenet_x_val_top_factor.jsonl"
+    return write_annotations(path, image_ids("imagenet"))
+
+
+@pytest.fixture(scope="module")
+def page(store, annotations):
+    return build(store, annotations=annotations, num_resamples=50)
+
+
+def section(page, name):
+    return next(one for one in page.sections if one.name == name)
+
+
+def rows(page, name):
+    """A table's rows as heading to cell."""
+    table = section(page, name).table
+    headings = [column.heading for column in table.columns]
+    return [dict(zip(headings, row, strict=True)) for row in table.rows]
+
+
+def row(page, name, **wanted):
+    found = [
+        one
+        for one in rows(page, name)
+        if all(one[heading].text == text for heading, text in wanted.items())
+    ]
+    (only,) = found
+    return only
+
+
+def columns(store, model, dataset, size=224):
+    summary = store.summary("evaluation").to_pylist()
+    (run,) = [
+        one["run_id"]
+        for one in summary
+        if (one["model"], one["dataset"], one["image_size"]) == (model, dataset, size)
+    ]
+    return store.examples(run)
+
+
+def test_the_page_can_be_drawn(page):
+    check_page(page)
+    assert [one.name for one in page.sections] == [
+        *("models", "calibration", "robustness", "scale", "shift", "resolution"),
+        *("shape-bias", "error-consistency", "error-ratios", "transfer", "groups"),
+    ]
+    assert all(one.value and one.text for one in page.findings)
+    assert STUDIES["beyond"].options().keys() >= {"annotations", "groups", "shown"}
+
+
+def test_calibration_against_numpy(store, page):
+    for dataset in ("imagenet", "imagenet-r"):
+        found = columns(store, CLIP, dataset)
+        confidence = found["confidence"].astype(np.float64)
+        correct = found["correct"]
+        bins = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
+        ece = sum(abs((correct - confidence)[bins == b].sum()) for b in range(15))
+        one = row(page, "calibration", Model=CLIP, Dataset=dataset)
+        # float32 sums of 80 terms.
+        assert one["ECE %"].value == pytest.approx(ece / NUM_IMAGES, abs=1e-5)
+        assert one["Gap"].value == pytest.approx(
+            (confidence - correct).mean(), abs=1e-5
+        )
+        assert one["Accuracy %"].value == pytest.approx(correct.mean())
+        assert one["Confidence %"].value == pytest.approx(confidence.mean())
+    assert (
+        row(page, "calibration", Model=CLIP, Dataset="imagenet-r")[
+            "Published ECE %"
+        ].text
+        == "7.3"
+    )
+    datasets = {one["Dataset"].text for one in rows(page, "calibration")}
+    assert datasets == {"imagenet", "imagenet-r", "imagenet-v2/matched-frequency"}
+    chart = section(page, "calibration").charts[0]
+    assert isinstance(chart, Curves)
+    assert chart.kind == "reliability"
+    assert set(chart.lines) == {CLIP, SUPERVISED}
+
+
+def test_robustness_has_one_column_for_all_corruptions(store, page):
+    one = row(page, "robustness", Model=SUPERVISED)
+    fog = [columns(store, SUPERVISED, f"imagenet-c/fog_{s}") for s in (1, 3)]
+    corrupted = np.mean([found["correct"].mean() for found in fog])
+    assert one["imagenet-c %"].value == pytest.approx(corrupted)
+    others = [
+        columns(store, SUPERVISED, name)["correct"].mean()
+        for name in ("imagenet-r", "imagenet-v2/matched-frequency")
+    ]
+    average = np.mean([corrupted, *others])
+    assert one["Average %"].value == pytest.approx(average)
+    clean = columns(store, SUPERVISED, "imagenet")["correct"].mean()
+    assert one["Drop"].value == pytest.approx(average - clean)
+    published = row(page, "robustness", Model="ConvNeXt-sup (published)")
+    assert published["imagenet %"].text == "85.5"
+    assert published["imagenet-c %"].text == "66.8"
+
+
+@pytest.mark.parametrize(
+    ("address", "variant"),
+    [
+        ("imagenet-c/fog_3", "imagenet-c"),
+        ("imagenet+fog_3", "imagenet+corruptions"),
+        ("imagenet-r", "imagenet-r"),
+        ("imagenet+scale_2", None),
+        ("cue-conflict", None),
+    ],
+)
+def test_variants(address, variant):
+    assert variant_of(address) == variant
+
+
+def test_curves_of_larger_moved_and_finer_images(store, page):
+    accuracy, probability = section(page, "scale").charts
+    x, y = accuracy.lines[CLIP]
+    assert list(x) == [1.0, 1.5, 3.0]
+    names = ("imagenet", "imagenet+scale_1.5", "imagenet+scale_3")
+    found = [columns(store, CLIP, name) for name in names]
+    assert y == pytest.approx([one["correct"].mean() for one in found])
+    wanted = [np.exp(-one["nll"].astype(np.float64)).mean() for one in found]
+    assert probability.lines[CLIP][1] == pytest.approx(wanted)
+    one = row(page, "scale", Model=CLIP)
+    worst = int(np.argmin(y))
+    assert one["Lowest at"].value == x[worst]
+    assert one["Change"].value == pytest.approx(y[worst] - y[0], abs=1e-6)
+    # The shift starts where it was measured, and is not replaced by the plain images.
+    assert list(section(page, "shift").charts[0].lines[CLIP][0]) == [0.0, 30.0]
+    assert list(section(page, "resolution").charts[0].lines[CLIP][0]) == [112, 224, 336]
+
+
+def test_shape_bias_and_consistency_of_stored_answers(page):
+    one = row(page, "shape-bias", Observer=CLIP)
+    assert (one["Shape"].value, one["Texture"].value) == (421, 485)
+    assert one["Shape bias %"].text.startswith("46.5 [")
+    pair = rows(page, "error-consistency")[0]
+    # The same number in tests/studies/test_shape_bias.py, there from the rows.
+    assert pair["Error consistency"].value == pytest.approx(0.39152, abs=1e-5)
+    heat = section(page, "error-consistency").charts[0]
+    assert isinstance(heat, HeatMap)
+    assert heat.values[0][1] == heat.values[1][0]
+
+
+def test_response_files_are_observers_too(store, tmp_path):
+    given = answers()["vit_clip"]
+    write(tmp_path / "person.csv", "subject-01", given)
+    page = build(store, responses=[tmp_path], num_resamples=50)
+    assert (
+        row(page, "shape-bias", Observer="subject-01")["From"].text == "response file"
+    )
+    assert rows(page, "error-consistency")[0]["Error consistency"].value == 1.0
+    few = dict(list(given.items())[:1000])
+    write(tmp_path / "person.csv", "subject-01", few)
+    with pytest.raises(UserError, match="subject-01 lacks 280 of 1280 images"):
+        build(store, responses=[tmp_path])
+
+
+def test_error_ratios(store, page):
+    found = columns(store, CLIP, "imagenet")
+    member = np.arange(NUM_IMAGES) % 4 == 0
+    ratio = (~found["correct"])[member].mean() / (~found["correct"]).mean()
+    one = row(page, "error-ratios", Factor="pose", Model=CLIP)
+    assert one["Error ratio"].value == pytest.approx(ratio)
+    mine = [r for r in rows(page, "error-ratios") if r["Model"].text == CLIP]
+    weights = [r["Images"].value for r in mine]
+    ratios = [r["Error ratio"].value for r in mine]
+    assert np.average(ratios, weights=weights) == pytest.approx(1.0)
+
+
+def test_annotations_of_other_images(store, tmp_path):
+    names = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(70, 90)]
+    path = write_annotations(tmp_path / "x.jsonl", names)
+    with pytest.raises(UserError) as error:
+        build(store, annotations=path)
+    # Both models, each with its count.
+    assert str(error.value).count("9 of 20 annotated images were not evaluated") == 2
+
+
+def test_groups_by_name_and_by_option(store, page):
+    groups = {one["Model"].text: one["Group"].text for one in rows(page, "models")}
+    assert groups == {SUPERVISED: "ConvNet supervised", CLIP: "transformer CLIP"}
+    one = row(page, "groups", Measure="Shape bias", Group="transformer CLIP")
+    assert one["Mean"].text == "46.5"
+    own = build(store, groups={CLIP: "mine", "other": "x"}, num_resamples=50)
+    assert row(own, "models", Model=CLIP)["Group"].text == "mine"
+    assert any("not here: other" in note for note in own.notes)
+
+
+def test_linear_probes_are_a_table(page):
+    (one,) = rows(page, "transfer")
+    assert one["Model"].text == CLIP
+    assert one["dtd@test %"].value < one["flowers102@test %"].value
+    mean = (one["dtd@test %"].value + one["flowers102@test %"].value) / 2
+    assert one["Mean %"].value == pytest.approx(mean)
+
+
+def test_one_model_and_nothing_else(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    store.write(evaluation(SUPERVISED, "imagenet", 3.0))
+    page = build(store, num_resamples=50)
+    check_page(page)
+    assert [one.name for one in page.sections] == ["models", "calibration"]
+    text = " ".join(page.notes)
+    for words in (
+        *("imagenet has no variant", "No invariance curves", "No shape bias"),
+        *("No error ratios", "No transfer table", "fewer than two"),
+    ):
+        assert words in text
+
+
+def test_models_that_are_missing_on_a_dataset(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for model, datasets in {
+        SUPERVISED: ("imagenet", "imagenet-c/fog_1", "imagenet-c/fog_3", "imagenet-r"),
+        CLIP: ("imagenet", "imagenet-c/fog_1"),
+        "vit_small_patch16_224": ("imagenet-r",),
+    }.items():
+        for dataset in datasets:
+            store.write(evaluation(model, dataset, 2.0))
+    page = build(store, num_resamples=50)
+    check_page(page)
+    one = row(page, "robustness", Model=CLIP)
+    assert (one["imagenet-c %"].text, one["Average %"].text) == ("-", "-")
+    text = " ".join(page.notes)
+    assert "lacks results on imagenet-c (1 of 2), imagenet-r (0 of 1)" in text
+    assert "1 model(s) have no result on imagenet and are left out" in text
+
+
+def test_two_results_that_nothing_tells_apart(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    run = evaluation(SUPERVISED, "imagenet", 2.0)
+    store.write(run)
+    store.write(replace(run, run_id=f"{run.run_id}0"))
+    with pytest.raises(UserError, match="results are there twice, such as convnext"):
+        build(store)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reference": "imagenett"}, "unknown clean dataset 'imagenett'"),
+        ({"shown": ["resnet*", "vit"]}, r"(?s)shown: .*'resnet\*'.*'vit'"),
+        ({"calibration_on": ["cifar10"]}, "unknown dataset 'cifar10'"),
+        ({"num_resamples": 0, "seed": -1}, "num_resamples is 0.*seed is -1"),
+        ({"responses": "a.csv", "groups": {"a": ""}}, "responses is 'a.csv'.*groups is"),
+        ({"responses": ["none.csv"]}, "none.csv does not exist"),
+        ({"annotations": "none.jsonl"}, "none.jsonl cannot be read"),
+    ],
+)
+def test_options_that_do_not_fit(store, options, message):
+    with pytest.raises(UserError, match=message):
+        build(store, **options)
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(UserError, match="no evaluation on a clean dataset"):
+        build(ResultStore(tmp_path, create=True))
