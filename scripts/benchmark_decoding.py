@@ -38,6 +38,7 @@ SPEC = InputSpec(size=(224, 224), crop_fraction=0.875, interpolation="bicubic")
 
 
 def main() -> None:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -24,6 +24,8 @@ def show_plan(plan) -> None:
     for population in plan.populations:
         trials = len(population.trials)
         table.add_row("train", population.title, str(trials))
+    for job in plan.pretrainings:
+        table.add_row("pretrain", job.title, str(len(job.trials)))
     for subject in plan.subjects:
         table.add_row("load", f"{subject.name} ({subject.weights})", "")
     for job in plan.probes:

@@ -162,8 +162,8 @@ def load_sweeps(results: Results) -> tuple[Sweep, ...]:
     """Every dataset's grid, the largest first.
 
     Trials without an optimizer, a learning rate, a weight decay or a seed, and those
-    that did not minimise a classifier's loss, are in no grid. Of two with the same settings, which another version of the code trained anew,
-    the later one is.
+    that did not minimise a classifier's loss, are in no grid. Of two with the same
+    settings, which another version of the code trained anew, the later one is.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in _newest(results.trials):

@@ -22,8 +22,13 @@ _SHORT = {
     "seed": "seed",
     "weights": "weights",
     "dtype": "dtype",
+    "zero_shot": "prompts",
 }
-_CORRUPTED = re.compile(r"(?P<base>.+?)-c/(?P<name>.+)_(?P<severity>[1-5])(@.*)?")
+# A published dataset of corrupted images, or any dataset under a corruption.
+_CORRUPTED = re.compile(
+    r"(?P<base>.+?)-c/(?P<name>.+)_(?P<severity>[1-5])(@.*)?"
+    r"|(?P<own>[^+]+)\+(?P<own_name>[a-z_]+)_(?P<own_severity>[1-5])"
+)
 
 
 class Corruption(NamedTuple):
@@ -136,10 +141,16 @@ def diverged(trial: Row | None) -> bool:
 
 
 def corruption_of(dataset: str) -> Corruption | None:
-    """The parts of an address such as `digits-c/gaussian_noise_3`; None for others."""
+    """The parts of an address such as `digits-c/fog_3` or `pets@test+fog_3`.
+
+    None for others; a scale or shift is no corruption.
+    """
     match = _CORRUPTED.fullmatch(dataset)
-    if match is None:
+    if match is None or match["own_name"] in ("scale", "shift"):
         return None
+    if match["own"]:
+        base = match["own"].split("@")[0]
+        return Corruption(base, match["own_name"], int(match["own_severity"]))
     return Corruption(match["base"], match["name"], int(match["severity"]))
 
 

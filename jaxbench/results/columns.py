@@ -74,6 +74,8 @@ SETTINGS = {
     "num_devices": Column("int64", "devices the batch was split over"),
     "temperature": Column("float64", "fitted temperature T*; null without scaling"),
     "dtype": Column("string", "type the model computes in"),
+    "zero_shot": Column("string", "class names and prompts of a CLIP model's head"),
+    "image_size": Column("int64", "height of the images that the model saw, in pixels"),
     "objective": Column("string", "what was minimised, where not a classifier's loss"),
     "contrastive_temperature": Column("float64", "temperature of NT-Xent"),
     "projection_hidden": Column("int64", "width of the projection head's hidden layer"),

@@ -175,6 +175,11 @@ def _check_table(
 def _subjects(entries: Iterable[SubjectConfig]) -> Iterator[Subject]:
     """Backbones without a head, whatever head their weights have."""
     for entry in entries:
+        if entry.zero_shot is not None:
+            raise UserError(
+                f"[[probe]] {entry.name}: zero_shot makes a head of texts, and a probe "
+                "looks at no head; leave it out, or evaluate the model as it is"
+            )
         names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
         for name in names:
             weights, identity = entry.weights, entry.weights

@@ -20,7 +20,12 @@ from model_zoo import Classifier
 def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
     """What identifies a model in a row, whether it was trained here or not."""
     if isinstance(owner, Subject):
-        return {"model": owner.name, "weights": owner.weights, "dtype": owner.dtype}
+        return {
+            "model": owner.name,
+            "weights": owner.weights,
+            "dtype": owner.dtype,
+            "zero_shot": owner.zero_shot,
+        }
     return {
         "model": owner.model,
         "optimizer": owner.optimizer,

@@ -52,7 +52,6 @@ class Layout:
         marker: A pattern; the layout is meant only where some name matches it.
         renames: Pairs for `re.sub` that bring the backbone's names to its own.
         source: Where the layout is written down.
-        verified: Whether the source was read; else the layout is as commonly described.
     """
 
     methods: str
@@ -61,7 +60,6 @@ class Layout:
     marker: str
     source: str
     renames: tuple[tuple[str, str], ...] = ()
-    verified: bool = True
 
 
 _GITHUB = "https://github.com"

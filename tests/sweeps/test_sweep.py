@@ -42,6 +42,7 @@ def test_rows_say_what_was_run(finished):
     clean = next(run for run in runs if run.settings.get("role") == "clean")
     assert clean.settings["model"] == "mixer_micro"
     assert clean.settings["num_examples"] == 96
+    assert clean.settings["image_size"] == 8
     assert clean.settings["temperature"] > 0
     assert {"accuracy", "accuracy_low", "nll_ts", "aurc"} <= clean.metrics.keys()
     for key in ("git_commit", "jax_version", "dataset_fingerprint", "weights_digest"):

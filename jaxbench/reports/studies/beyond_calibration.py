@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import (
     expected_calibration_error,
@@ -26,7 +27,6 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
-from jaxbench.studies.invariance import view_of
 from jaxbench.studies.shape_bias import Share, share
 
 NUM_BINS = 15
@@ -99,8 +99,11 @@ def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:
     plain = [
         address
         for address in known
-        if not (corruption_of(address) or "+" in address or is_cue_conflict(address))
-        and view_of(address) is None
+        if not (
+            corruption_of(address)
+            or split_modifiers(address)[1]
+            or is_cue_conflict(address)
+        )
     ]
     return list(dict.fromkeys((study.reference, *plain)))
 

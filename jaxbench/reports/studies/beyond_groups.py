@@ -1,5 +1,6 @@
 """Beyond accuracy: all measures side by side, by model and by group."""
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def overview_part(study: Study, scores: Scores) -> Part:
         Table(columns, rows),
         charts=(chart,),
     )
-    return Part(sections=[section])
+    return Part(sections=[section], findings=_alike(scores))
 
 
 def groups_part(study: Study, scores: Scores) -> Part:
@@ -144,6 +145,43 @@ def groups_part(study: Study, scores: Scores) -> Part:
         )
     )
     return part
+
+
+def _alike(scores: Scores) -> list[Finding]:
+    """The two models of about one accuracy that are furthest apart elsewhere."""
+    for name in ("variants", "shape_bias", "gap"):
+        known = [label for label, one in scores.items() if {name, "accuracy"} <= {*one}]
+        pairs = [
+            (a, b)
+            for a, b in itertools.combinations(known, 2)
+            if _overlap(scores[a]["accuracy"], scores[b]["accuracy"])
+        ]
+        if not pairs:
+            continue
+        pair = max(
+            pairs,
+            key=lambda pair: abs(scores[pair[0]][name][0] - scores[pair[1]][name][0]),
+        )
+        measure = MEASURES[name]
+        texts = [f"{label} {_text(measure, scores[label][name])}" for label in pair]
+        accuracies = [share_text(scores[label]["accuracy"]) for label in pair]
+        return [
+            Finding(
+                f"Alike in accuracy, apart in {measure.heading.lower()}",
+                f"{texts[0]}, {texts[1]}",
+                f"Their accuracies are {accuracies[0]} and {accuracies[1]} %. Of the "
+                f"{len(pairs):,} pair(s) whose accuracy intervals overlap, these "
+                "differ most.",
+            )
+        ]
+    return []
+
+
+def _overlap(a: Interval, b: Interval) -> bool:
+    ends = (a[1], a[2], b[1], b[2])
+    if any(end is None for end in ends):
+        return False
+    return max(a[1] or 0.0, b[1] or 0.0) <= min(a[2] or 0.0, b[2] or 0.0)
 
 
 def _finding(

@@ -49,14 +49,12 @@ def variant_of(address: str) -> str | None:
     """
     if view_of(address) is not None or is_cue_conflict(address):
         return None
-    corruption = corruption_of(address)
-    if corruption is not None:
-        return f"{corruption.base}-c"
     base, modifiers = split_modifiers(address)
-    if not modifiers:
-        return address
-    known = all(one.rpartition("_")[0] in CORRUPTIONS for one in modifiers)
-    return f"{base}+corruptions" if known else address
+    if modifiers:
+        known = all(one.rpartition("_")[0] in CORRUPTIONS for one in modifiers)
+        return f"{base}+corruptions" if known else address
+    corruption = corruption_of(address)
+    return address if corruption is None else f"{corruption.base}-c"
 
 
 def robustness_part(study: Study) -> Part:

@@ -24,15 +24,16 @@ def image_ids(dataset, n=NUM_IMAGES):
     return [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, n + 1)]
 
 
-def evaluation(model, dataset, skill, *, size=224, **settings):
+def evaluation(model, dataset, skill, *, size=224, probe=None):
     """An evaluation on NUM_IMAGES images of 10 classes."""
     rng = np.random.default_rng(abs(hash_of(model, dataset, size)))
     labels = np.arange(NUM_IMAGES) % 10
     logits = rng.normal(0, 1, (NUM_IMAGES, 10))
     logits[np.arange(NUM_IMAGES), labels] += skill
     columns = score_columns(2.0 * logits, labels)
-    settings = {"model": model, "weights": "pretrained", "dataset": dataset} | settings
-    settings.setdefault("role", "clean" if dataset == "imagenet" else "shifted")
+    settings = {"model": model, "weights": "pretrained", "dataset": dataset}
+    settings["role"] = "clean" if dataset == "imagenet" else "shifted"
+    settings |= probe or {}
     settings |= {"image_size": size, "num_examples": NUM_IMAGES, "dtype": "float32"}
     return Run(
         run_id=run_digest(settings),
@@ -94,7 +95,7 @@ def fill(store):
     store.write(cue_conflict(CLIP, "vit_clip"))
     for dataset, skill in (("flowers102@test", 3), ("dtd@test", 2)):
         probe = {"protocol": "linear_probe", "probe_id": "p", "role": "clean"}
-        store.write(evaluation(CLIP, dataset, skill, **probe))
+        store.write(evaluation(CLIP, dataset, skill, probe=probe))
 
 
 def write_annotations(path, names):

@@ -275,7 +275,10 @@ def test_two_results_that_nothing_tells_apart(tmp_path):
         ({"shown": ["resnet*", "vit"]}, r"(?s)shown: .*'resnet\*'.*'vit'"),
         ({"calibration_on": ["cifar10"]}, "unknown dataset 'cifar10'"),
         ({"num_resamples": 0, "seed": -1}, "num_resamples is 0.*seed is -1"),
-        ({"responses": "a.csv", "groups": {"a": ""}}, "responses is 'a.csv'.*groups is"),
+        (
+            {"responses": "a.csv", "groups": {"a": ""}},
+            "responses is 'a.csv'.*groups is",
+        ),
         ({"responses": ["none.csv"]}, "none.csv does not exist"),
         ({"annotations": "none.jsonl"}, "none.jsonl cannot be read"),
     ],
