@@ -29,7 +29,11 @@ def data_cache(
     Example: [bold]jaxbench data cache --clear --unused-for 30[/]
     """
     from jaxbench.data.cache import cache_folder
-    from jaxbench.data.decoded import cache_limit, clear_decoded, decoded_entries
+    from jaxbench.data.decoded_store import (
+        cache_limit,
+        clear_decoded,
+        decoded_entries,
+    )
 
     if clear:
         freed = clear_decoded(unused_for=unused_for * _DAY)

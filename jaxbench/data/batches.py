@@ -243,6 +243,10 @@ def load_images(
     """
     threads = default_num_threads() if num_threads is None else num_threads
     problems = _argument_problems(source, input_spec, on_error, threads)
+    scoring = scoring_of(source)
+    held = source.images() if isinstance(source, DecodedSource) else None
+    if held is not None and not problems:
+        return ImageArrays(held, source.labels, source.ids, (), scoring)  # pyright: ignore
     shape = (len(source), *input_spec.size, 3)
     needed, memory = int(np.prod(shape)), _memory_bytes()
     if needed > memory:
@@ -252,11 +256,6 @@ def load_images(
         )
     if problems:
         raise UserError(f"load_images: {'; '.join(problems)}")
-    scoring = scoring_of(source)
-    if isinstance(source, DecodedSource):
-        held = source.images()
-        if held is not None:
-            return ImageArrays(held, source.labels, source.ids, (), scoring)
     images = np.empty(shape, np.uint8)
     labels: list[int] = []
     ids: list[str] = []

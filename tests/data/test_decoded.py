@@ -2,22 +2,23 @@
 
 import io
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxbench.data import ArraySource, BatchLoader, load_images, take
+from jaxbench.data import batches as batching
 from jaxbench.data import decoded as module
+from jaxbench.data import decoded_store as store
 from jaxbench.data.decoded import (
     DecodedSource,
-    cache_limit,
-    clear_decoded,
-    decoded_entries,
     decoded_geometry,
     decoded_source,
     geometry,
 )
+from jaxbench.data.decoded_store import cache_limit, clear_decoded, decoded_entries
 from jaxbench.data.source import DecodeError, Example
 from jaxbench.errors import UserError
 from model_zoo import InputSpec
@@ -159,6 +160,7 @@ def test_limit_evicts_what_was_used_least_recently(monkeypatch):
     assert [entry.geometry[:5] for entry in decoded_entries()] == ["16x16"]
     monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", "0")
     assert decoded_source(base, SPEC) is base
+    assert decoded_source(base, OTHER) is base
 
 
 def test_a_removed_entry_does_not_stop_a_reader():
@@ -177,10 +179,80 @@ def test_a_full_disk_costs_time_only(monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "pwrite", full)
+    monkeypatch.setattr(store.os, "pwrite", full)
     images, _ = batches(cached)
     np.testing.assert_array_equal(images, batches(base)[0])
     assert decoded_entries()[0].num_decoded == 0
+
+
+def test_a_row_that_was_written_in_part_is_not_kept(monkeypatch):
+    base = Encoded()
+    write = store.os.pwrite
+    monkeypatch.setattr(
+        store.os, "pwrite", lambda file, data, at: write(file, bytes(data)[:100], at)
+    )
+    images, _ = batches(decoded_source(base, SPEC))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(images, batches(base)[0])
+
+
+def test_rows_that_did_not_reach_the_disk_are_not_marked(monkeypatch):
+    base = Encoded()
+    cached = decoded_source(base, SPEC)
+    cached[0]
+
+    def broken(file):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "fsync", broken)
+        cached.flush()
+    cached[1]
+    cached.flush()
+    assert decoded_entries()[0].num_decoded == 0
+
+
+def test_an_entry_that_was_made_anew_is_another_one():
+    """The reader of a removed entry neither spoils nor trusts the one in its place."""
+    base = Encoded()
+    wanted, _ = batches(base)
+    old = decoded_source(base, SPEC)
+    for row in range(5):
+        old[row]
+    clear_decoded()
+    new = decoded_source(base, SPEC)
+    for row in range(10, 15):
+        new[row]
+    new.flush()
+    old[6]
+    old.flush()
+    assert decoded_entries()[0].num_decoded == 5
+    np.testing.assert_array_equal(batches(old)[0], wanted)
+    np.testing.assert_array_equal(batches(decoded_source(base, SPEC))[0], wanted)
+
+
+def test_many_openers_make_one_entry():
+    base = Encoded()
+    wanted, _ = batches(base)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: decoded_source(base, SPEC), range(8)))
+    assert len(decoded_entries()) == 1
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda s: [s[i].image for i in range(N)], opened))
+    for images in [*read, batches(decoded_source(base, SPEC))[0]]:
+        np.testing.assert_array_equal(images, wanted)
+
+
+def test_decoded_for_another_input_is_refused():
+    with pytest.raises(ValueError, match="is decoded for"):
+        decoded_source(decoded_source(Encoded(), SPEC), OTHER)
+
+
+def test_a_whole_entry_needs_no_memory(monkeypatch):
+    base = Encoded()
+    load_images(decoded_source(base, SPEC), SPEC)
+    monkeypatch.setattr(batching, "_memory_bytes", lambda: 1000)
+    assert len(load_images(decoded_source(base, SPEC), SPEC).images) == N
 
 
 def test_small_datasets_are_not_cached(monkeypatch):
@@ -189,13 +261,17 @@ def test_small_datasets_are_not_cached(monkeypatch):
     assert decoded_source(base, SPEC) is base
 
 
-def test_damaged_entries_are_left_alone():
+@pytest.mark.parametrize("content", [b"no array", b""])
+def test_damaged_entries_are_left_alone_and_can_be_removed(content):
     base = Encoded()
     decoded_source(base, SPEC)
     folder = decoded_entries()[0].path
-    (folder / "done.npy").write_bytes(b"no array")
+    (folder / "done.npy").write_bytes(content)
     assert decoded_source(base, SPEC) is base
-    assert decoded_entries() == ()
+    assert isinstance(decoded_source(base, OTHER), DecodedSource)
+    assert len(decoded_entries()) == 1
+    clear_decoded()
+    assert isinstance(decoded_source(base, SPEC), DecodedSource)
 
 
 def test_clear():

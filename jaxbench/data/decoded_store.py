@@ -1,0 +1,296 @@
+"""The files behind decoded images: one folder an entry, its rows, what all may take."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from jaxbench.data.cache import cache_folder, written_whole
+from jaxbench.errors import UserError
+
+_DEFAULT_LIMIT_GIB = 32.0
+# Rows between two moments at which what was decoded is safe on disk.
+_ROWS_PER_FLUSH = 512
+_IMAGES, _DONE, _ABOUT = "images.npy", "done.npy", "about.json"
+# A folder that is no entry is half made for so many seconds, and litter after.
+_HALF_MADE = 3600.0
+# What reading a damaged or vanishing entry raises.
+BROKEN = (OSError, ValueError, KeyError, EOFError)
+
+
+def cache_limit() -> int:
+    """Bytes that all entries may take: `$JAXBENCH_CACHE_LIMIT` GiB, or 32.
+
+    Raises:
+        UserError: If the variable holds no number of 0 or more.
+    """
+    text = os.environ.get("JAXBENCH_CACHE_LIMIT")
+    try:
+        limit = _DEFAULT_LIMIT_GIB if text is None else float(text)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise UserError(
+            f"JAXBENCH_CACHE_LIMIT is {text!r}; wanted GiB, 0 or more (0: no cache)"
+        )
+    return int(limit * 2**30)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedEntry:
+    """What the cache holds for one dataset and geometry.
+
+    Attributes:
+        path: Its folder.
+        name: Address of the dataset that it was made from.
+        geometry: Size, crop fraction, crop mode and filter, in words.
+        num_examples: Images of the dataset.
+        num_decoded: Images that are held.
+        nbytes: Bytes on disk; rows that were not decoded take none.
+        used: When it was last opened, in seconds since 1970.
+    """
+
+    path: Path
+    name: str
+    geometry: str
+    num_examples: int
+    num_decoded: int
+    nbytes: int
+    used: float
+
+
+class DecodedRows:
+    """An entry's files. Threads may read and write at once; no lock spans a decode.
+
+    What is read and what is written is one open file, whatever happens to its name: an
+    entry that is removed and made anew by another process is another file.
+
+    Args:
+        folder: Of the entry.
+        shape: [N, h, w, 3].
+
+    Raises:
+        OSError: If the files cannot be opened.
+        ValueError: If they hold something else.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        self._folder = folder
+        writable = os.access(folder, os.W_OK) and os.access(folder / _IMAGES, os.W_OK)
+        file = os.open(folder / _IMAGES, os.O_RDWR if writable else os.O_RDONLY)
+        weakref.finalize(self, os.close, file)
+        self._inode = os.fstat(file).st_ino
+        # None once nothing more can be kept.
+        self._file = file if writable else None
+        # `os.pwrite` writes: on a full disk a writable map would end the process.
+        with os.fdopen(os.dup(file), "rb") as opened:
+            self._images = _mapped(opened)
+        self._done = np.load(folder / _DONE)
+        if self._images.shape != shape or self._done.shape != shape[:1]:
+            raise ValueError(f"{folder} holds {self._images.shape}, wanted {shape}")
+        if not self._is_ours():
+            raise ValueError(f"{folder} was made anew just now")
+        self._lock = threading.Lock()
+        self._unsafe: list[int] = []
+
+    def get(self, index: int) -> np.ndarray | None:
+        """One image, read-only; None until it is held."""
+        return self._images[index] if self._done[index] else None
+
+    def put(self, index: int, image: np.ndarray) -> None:
+        """Keeps one image, if it can."""
+        file = self._file
+        if file is None:
+            return
+        row = range(len(self._done))[index]
+        offset = self._images.offset + row * image.nbytes
+        try:
+            # Two writers of one row write the same bytes.
+            written = os.pwrite(file, np.ascontiguousarray(image).data, offset)
+        except OSError:
+            written = 0
+        if written != image.nbytes:
+            # The disk is full: what is held stays, nothing more is kept.
+            self._file = None
+            return
+        with self._lock:
+            self._done[row] = True
+            self._unsafe.append(row)
+            if len(self._unsafe) >= _ROWS_PER_FLUSH or self._done.all():
+                self._write()
+
+    def whole(self) -> np.ndarray | None:
+        """All images; None until all are held."""
+        return self._images if self._done.all() else None
+
+    def flush(self) -> None:
+        """Makes what was kept safe on disk."""
+        with self._lock:
+            if self._unsafe:
+                self._write()
+
+    def _is_ours(self) -> bool:
+        return os.stat(self._folder / _IMAGES).st_ino == self._inode
+
+    def _write(self) -> None:
+        file = self._file
+        try:
+            if file is None or not self._is_ours():
+                raise OSError("the entry was removed, or the disk is full")
+            # The images first: a row that is marked is on disk whatever happens next.
+            os.fsync(file)
+            # What another process has marked stays marked there. It is not read here:
+            # on a shared disk its rows may not have arrived yet.
+            marks = np.load(self._folder / _DONE)
+            marks[self._unsafe] = True
+            _save(self._folder / _DONE, marks)
+        except BROKEN:
+            # This process goes on with what it wrote; nobody else is told of it.
+            self._file = None
+        self._unsafe.clear()
+
+
+def _mapped(file: BinaryIO) -> np.memmap:
+    """A `.npy` file that is open, as a read-only memory map."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.memmap(file, dtype, "r", file.tell(), shape)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def open_entry(key: str, name: str, words: str, shape: tuple[int, ...]) -> Path | None:
+    """The folder of an entry, made if it is not there.
+
+    Args:
+        key: Names the folder.
+        name: Address of the dataset.
+        words: The input geometry.
+        shape: [N, h, w, 3].
+
+    Returns:
+        None if it does not fit under the limit or on the disk.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    folder = cache_folder() / "decoded" / key
+    if not (folder / _ABOUT).is_file():
+        if not _make_room(int(np.prod(shape))):
+            return None
+        about = {"name": name, "geometry": words, "num_examples": shape[0]}
+        _make_entry(folder, about, shape)
+    os.utime(folder / _ABOUT)
+    return folder
+
+
+def _make_entry(folder: Path, about: dict, shape: tuple[int, ...]) -> None:
+    """Makes it under another name first: of two makers, the first one's stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
+    try:
+        # A sparse file: rows take space when they are written.
+        np.lib.format.open_memmap(half / _IMAGES, "w+", np.uint8, shape).flush()
+        _save(half / _DONE, np.zeros(shape[0], bool))
+        (half / _ABOUT).write_text(json.dumps(about))
+        half.chmod(0o755)
+        os.rename(half, folder)
+    except OSError:
+        shutil.rmtree(half, ignore_errors=True)
+        if not (folder / _ABOUT).is_file():
+            raise
+
+
+def _make_room(nbytes: int) -> bool:
+    """Removes what was used least recently until so many bytes fit under the limit."""
+    limit, root = cache_limit(), cache_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_litter(_HALF_MADE)
+    if nbytes > limit:
+        return False
+    entries = sorted(decoded_entries(), key=lambda entry: entry.used)
+    held = sum(_reserved(entry) for entry in entries)
+    for entry in entries:
+        if held + nbytes <= limit:
+            break
+        held -= _reserved(entry)
+        shutil.rmtree(entry.path, ignore_errors=True)
+    # Half of what is free: the results of the run go to a disk, too.
+    return nbytes <= shutil.disk_usage(root).free / 2
+
+
+def _reserved(entry: DecodedEntry) -> int:
+    """What an entry takes once all of its rows are decoded."""
+    return (entry.path / _IMAGES).stat().st_size
+
+
+def decoded_entries() -> tuple[DecodedEntry, ...]:
+    """What the cache holds, the entry that was used last first."""
+    found = list(_read_entries(cache_folder() / "decoded"))
+    return tuple(sorted(found, key=lambda entry: -entry.used))
+
+
+def _read_entries(root: Path) -> Iterator[DecodedEntry]:
+    for folder in root.iterdir() if root.is_dir() else ():
+        try:
+            about = json.loads((folder / _ABOUT).read_text())
+            status = (folder / _IMAGES).stat()
+            done = np.load(folder / _DONE)
+            yield DecodedEntry(
+                path=folder,
+                name=about["name"],
+                geometry=about["geometry"],
+                num_examples=about["num_examples"],
+                num_decoded=int(done.sum()),
+                nbytes=status.st_blocks * 512,
+                used=(folder / _ABOUT).stat().st_mtime,
+            )
+        except BROKEN:
+            # Half made, damaged, or being removed by another process.
+            continue
+
+
+def clear_decoded(*, unused_for: float = 0.0) -> int:
+    """Removes entries.
+
+    Args:
+        unused_for: Only those that were not opened for so many seconds.
+
+    Returns:
+        How many bytes became free.
+    """
+    _remove_litter(min(unused_for, _HALF_MADE))
+    freed, now = 0, time.time()
+    for entry in decoded_entries():
+        if now - entry.used >= unused_for:
+            freed += entry.nbytes
+            shutil.rmtree(entry.path, ignore_errors=True)
+    return freed
+
+
+def _remove_litter(older_than: float) -> None:
+    """Removes folders that are no entry, once they have been there for some seconds."""
+    root = cache_folder() / "decoded"
+    entries = {entry.path for entry in decoded_entries()}
+    for folder in root.iterdir() if root.is_dir() else ():
+        with contextlib.suppress(OSError):
+            if (
+                folder not in entries
+                and time.time() - folder.stat().st_mtime >= older_than
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
