@@ -46,6 +46,7 @@ def measure(name: str, batch_size: int, rounds: int, tempered: bool) -> dict:
     stepper = Stepper.build(
         StepPlan(model, mesh, batch_size, tempered=tempered),
         model.init(jax.random.key(0)),
+        {},
     )
     height, width = model.input_spec.size
     draw = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def main() -> None:
                 continue
             np.random.seed(severity)  # noqa: NPY002
             arrays[f"{name}_{severity}"] = corrupt(image, severity, name)
-    np.savez_compressed(TARGET, **arrays)
+    np.savez_compressed(TARGET, allow_pickle=False, **arrays)
     print(f"{len(arrays) - 1} images, {TARGET.stat().st_size / 1e3:.0f} kB")
 
 

@@ -4,9 +4,11 @@ import datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from jaxbench.cli.display import console
+from jaxbench.errors import UserError
 
 _DAY = 24 * 3600.0
 
@@ -35,6 +37,8 @@ def data_cache(
         decoded_entries,
     )
 
+    if unused_for and not clear:
+        raise UserError("--unused-for says what --clear removes; give both")
     if clear:
         freed = clear_decoded(unused_for=unused_for * _DAY)
         console.print(f"{_gibibytes(freed)} GiB freed")
@@ -45,7 +49,7 @@ def data_cache(
             used = datetime.datetime.fromtimestamp(entry.used)
             share = f"{entry.num_decoded:,} of {entry.num_examples:,}"
             table.add_row(
-                entry.name,
+                escape(entry.name),
                 entry.geometry,
                 share,
                 _gibibytes(entry.nbytes),

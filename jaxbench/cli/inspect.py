@@ -231,7 +231,7 @@ def _add_source(table: Table, source) -> None:
 
     from jaxbench.data.scoring import scoring_of
 
-    table.add_row("address", source.name)
+    table.add_row("address", escape(source.name))
     table.add_row("images", str(len(source)))
     if partial := getattr(source, "partial", None):
         table.add_row("partial", f"{partial[1]} of {partial[0]} images")
@@ -240,7 +240,7 @@ def _add_source(table: Table, source) -> None:
     if len(labels):
         counts = np.bincount(labels, minlength=len(source.class_names))
         table.add_row("per class", f"{counts.min()} to {counts.max()}")
-    table.add_row("first classes", ", ".join(_worded(source.class_names[:8])))
+    table.add_row("first classes", escape(", ".join(_worded(source.class_names[:8]))))
     table.add_row("fingerprint", source.fingerprint)
     if scoring := scoring_of(source):
         table.add_row("scoring", _scoring_words(scoring))

@@ -319,12 +319,19 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
         store, Path(config.results) / "report.html", title=config.name
     )
     failed = [run for run in runs if run.status == "failed"]
+    unfinished = False
     console.print(f"Results: {config.results}    Report: [bold]{report.resolve()}[/]")
     if config.study is not None:
-        write_study(config.study.kind, Path(config.results), config.study.options)
+        # What failed is told whatever becomes of the study.
+        try:
+            write_study(config.study.kind, Path(config.results), config.study.options)
+        except UserError as error:
+            errors.print(f"no study page: {error}", markup=False)
+            unfinished = True
     if failed:
         errors.print(f"[bold red]{len(failed)} run(s) failed:[/]")
         for run in failed[:10]:
             where = f"{run.settings.get('model')} on {run.settings.get('dataset')}"
             errors.print(f"  {where}: {run.error and run.error.message}", markup=False)
+    if failed or unfinished:
         raise typer.Exit(1)

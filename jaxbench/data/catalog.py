@@ -216,6 +216,11 @@ def _looked_up(path: str, split: str | None, address: str) -> tuple[Dataset, str
         UserError: If there is no such name, config or split.
     """
     name, _, config = path.partition("/")
+    if "+" in path or "+" in (split or ""):
+        raise UserError(
+            f"{address!r}: what follows a + is no corruption or transformation with a "
+            "number; wanted ADDRESS[@SPLIT]+NAME_NUMBER, such as digits@test+snow_3"
+        )
     if name not in DATASETS:
         hint = f"; for your own images: {', '.join(f'{k}:PATH' for k in KINDS)}"
         raise UserError(unknown_name("dataset", name, DATASETS) + hint)

@@ -1,6 +1,7 @@
 """What follows "+" in an address: `imagenet+snow_3`, `folder:PATH+scale_1.5`."""
 
 import fnmatch
+import os
 import re
 
 from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
@@ -25,15 +26,21 @@ def split_modifiers(address: str) -> tuple[str, tuple[str, ...]]:
     found: list[str] = []
     while True:
         base, plus, last = address.rpartition("+")
-        if not (plus and base and _looks_like_modifier(last)):
+        path = os.path.expanduser(address.partition(":")[2])
+        # Where there is something at the whole path, its "+" is part of it.
+        if not (plus and base and _looks_like_modifier(last)) or os.path.exists(path):
             return address, tuple(reversed(found))
         found.append(last)
         address = base
 
 
 def _looks_like_modifier(text: str) -> bool:
-    if any(mark in text for mark in "*?["):
-        return "/" not in text and "@" not in text
+    plain = re.split(r"[*?\[]", text)[0]
+    if plain != text:
+        # Not the second part of a split such as `test[:10%]+train[90%:]`.
+        known = any(f"{name}_".startswith(plain) for name in _NAMES)
+        severity = any(plain.startswith(f"{name}_") for name in _NAMES)
+        return (known or severity) and "/" not in text and "@" not in text
     return _MODIFIER.fullmatch(text) is not None
 
 
@@ -55,6 +62,8 @@ def apply_modifiers(source: Source, modifiers: tuple[str, ...], address: str) ->
         if name not in _NAMES:
             kind = "corruption or transformation"
             raise UserError(f"{address!r}: {unknown_name(kind, name, _NAMES)}")
+        if name in CORRUPTIONS and not number.isdecimal():
+            raise UserError(f"{address!r}: severity is {number}, wanted 1 to 5")
         try:
             if name in CORRUPTIONS:
                 source = CorruptedSource(source, name, int(number), name=address)

@@ -5,6 +5,7 @@ fewer classes than it (ImageNet-A, -R), several right ones an image (ReaL, Hard)
 coarser ones (cue-conflict). A source says so with an attribute `scoring`.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Scoring:
             coarse class is the mean of its probabilities over the outputs of the class
             (Geirhos et al. 2019: https://arxiv.org/abs/1811.12231); the source's
             labels are coarse classes then. None for no grouping.
+        output_names: Names of the outputs, with `groups`: a classifier with another
+            order of them gets its own groups.
 
     Raises:
         ValueError: If shapes do not fit, a set is empty, or groups stand together with
@@ -37,6 +40,7 @@ class Scoring:
     class_mask: Bool[np.ndarray, " k"] | None = None
     label_sets: Int[np.ndarray, "n m"] | None = None
     groups: Int[np.ndarray, " k"] | None = None
+    output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
@@ -48,8 +52,12 @@ class Scoring:
                 )
         if self.class_mask is not None and not self.class_mask.any():
             problems.append("class_mask allows no class")
-        if self.label_sets is not None and (self.label_sets < 0).all(axis=1).any():
-            problems.append("label_sets has an empty set; leave such images out")
+        if self.label_sets is not None:
+            problems += _set_problems(self.label_sets, self.num_outputs)
+        if self.groups is not None and not _without_gaps(self.groups):
+            problems.append("groups must be numbered 0, 1, ... without a gap")
+        if self.output_names and len(self.output_names) != self.num_outputs:
+            problems.append(f"output_names has {len(self.output_names)} names")
         if self.groups is not None and (
             self.class_mask is not None or self.label_sets is not None
         ):
@@ -66,13 +74,11 @@ class Scoring:
         """The same of some rows of the source."""
         if self.label_sets is None:
             return self
-        return Scoring(
-            self.num_outputs, self.class_mask, self.label_sets[indices], self.groups
-        )
+        return dataclasses.replace(self, label_sets=self.label_sets[indices])
 
     def without_sets(self) -> "Scoring":
         """The same for images whose labels are not looked at."""
-        return Scoring(self.num_outputs, self.class_mask, None, self.groups)
+        return dataclasses.replace(self, label_sets=None)
 
     def relabelled(self, numbers: np.ndarray, num_outputs: int) -> "Scoring":
         """The same for a classifier with other numbers for the classes.
@@ -81,14 +87,18 @@ class Scoring:
             numbers: New number of each output, int [num_outputs of this one].
             num_outputs: Classes of the other classifier.
         """
-        mask, sets = self.class_mask, self.label_sets
+        mask, sets, groups = self.class_mask, self.label_sets, self.groups
+        if groups is not None:
+            moved = np.full(num_outputs, -1, np.int32)
+            moved[numbers] = groups
+            groups = moved
         if mask is not None:
             moved = np.zeros(num_outputs, bool)
             moved[numbers[mask]] = True
             mask = moved
         if sets is not None:
             sets = np.where(sets < 0, -1, numbers[sets]).astype(np.int32)
-        return Scoring(num_outputs, mask, sets)
+        return Scoring(num_outputs, mask, sets, groups)
 
     @property
     def digest(self) -> str:
@@ -100,6 +110,22 @@ class Scoring:
             else:
                 parts.append(str(values.shape) + values.astype("<i4").tobytes().hex())
         return digest(parts)
+
+
+def _set_problems(sets: np.ndarray, num_outputs: int) -> list[str]:
+    problems = []
+    if (sets < 0).all(axis=1).any():
+        problems.append("label_sets has an empty set; leave such images out")
+    if sets.max(initial=-1) >= num_outputs:
+        problems.append(
+            f"label_sets has the label {sets.max()} of {num_outputs} outputs"
+        )
+    return problems
+
+
+def _without_gaps(groups: np.ndarray) -> bool:
+    found = np.unique(groups[groups >= 0])
+    return len(found) > 0 and bool((found == np.arange(len(found))).all())
 
 
 def scoring_of(source: object) -> Scoring | None:

@@ -1,9 +1,10 @@
 """What a dataset is to the rest of the project: rows of (image, label, id)."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -139,11 +140,13 @@ class View:
 
     @cached_property
     def _fingerprint(self) -> str:
-        return digest(
+        parts = [
             self.fingerprint_of(np.arange(len(self))),
             self.labels.astype("<i4").tobytes(),
             self.class_names,
-        )
+        ]
+        # The same images and first labels may be scored in two ways.
+        return digest(*parts, *([self.scoring.digest] if self.scoring else []))
 
     def fingerprint_of(self, indices: np.ndarray) -> str:
         """Digest of some rows' content.
@@ -268,9 +271,10 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
     """
     wanted = tuple(class_names)
     scoring = getattr(source, "scoring", None)
-    if wanted == source.class_names or (scoring and scoring.groups is not None):
-        # Coarse classes are made of outputs, whatever those are called.
+    if wanted == source.class_names:
         return source
+    if scoring is not None and scoring.groups is not None:
+        return _regrouped(source, scoring, wanted)
     number = {name: i for i, name in enumerate(wanted)}
     if len(number) < len(wanted):
         twice = sorted({name for name in wanted if wanted.count(name) > 1})
@@ -294,6 +298,26 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
     )
     if view.scoring is not None:
         view.scoring = view.scoring.relabelled(numbers, len(wanted))
+    return view
+
+
+def _regrouped(source: Source, scoring: Any, wanted: tuple[str, ...]) -> Source:
+    """Coarse classes keep their numbers; the outputs that they are made of move."""
+    if scoring.output_names == wanted:
+        return source
+    number = {name: i for i, name in enumerate(wanted)}
+    missing = [name for name in scoring.output_names if name not in number]
+    if not scoring.output_names or missing:
+        lacking = f"lack {', '.join(missing[:5])}" if missing else "cannot be matched"
+        raise UserError(
+            f"{source.name} has coarse classes made of {scoring.num_outputs} outputs, "
+            f"and class_names {lacking}; name all of those"
+        )
+    view = View(source, np.arange(len(source)), name=source.name)
+    numbers = np.array([number[name] for name in scoring.output_names])
+    view.scoring = dataclasses.replace(
+        scoring.relabelled(numbers, len(wanted)), output_names=wanted
+    )
     return view
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from jaxbench.data.preparing import Prepare, preparing
-from jaxbench.data.preprocess import FILTERS, decode
+from jaxbench.data.preprocess import FILTERS, decode, preprocess
 from jaxbench.data.source import Example, Source, digest, example_ids
 from jaxbench.errors import UserError, unknown_name
 from model_zoo.input_spec import InputSpec
 
 
-def scaled(prepare: Prepare, factor: float | int) -> Prepare:
+def scaled(factor: float | int) -> Prepare:
     """Resizes to `factor` times the usual size before the centre crop.
 
     With a crop of 224 of 256 pixels the image is resized to int(factor * 256).
@@ -27,31 +27,35 @@ def scaled(prepare: Prepare, factor: float | int) -> Prepare:
 
     def larger(image: bytes | np.ndarray, spec: InputSpec) -> np.ndarray:
         fraction = spec.crop_fraction / factor
-        return prepare(image, dataclasses.replace(spec, crop_fraction=fraction))
+        return preprocess(image, dataclasses.replace(spec, crop_fraction=fraction))
 
     return larger
 
 
-def shifted(prepare: Prepare, pixels: float | int) -> Prepare:
+def shifted(pixels: float | int) -> Prepare:
     """Moves the crop along the longer side by pixels of the original image.
 
-    The crop is a square of `crop_fraction` times the shorter side, centred and then
-    moved right, or down in an upright image; what lies outside is black. It is resized
-    to the input's size.
+    The crop is a square of `crop_fraction` times the shorter side (of both sides, where
+    the model's `crop_mode` is "squash"), centred and then moved right, or down in an
+    upright image; what lies outside is black. It is resized to the input's size.
     """
 
     def moved(image: bytes | np.ndarray, spec: InputSpec) -> np.ndarray:
         picture = decode(image) if isinstance(image, bytes) else Image.fromarray(image)
         width, height = picture.size
-        side = max(1, round(spec.crop_fraction * min(width, height)))
-        left, top = (width - side) / 2, (height - side) / 2
+        sides = [min(width, height)] * 2
+        if spec.crop_mode == "squash":
+            sides = [width, height]
+        wide, high = (max(1, round(spec.crop_fraction * side)) for side in sides)
+        left, top = (width - wide) / 2, (height - high) / 2
         if width >= height:
             left += pixels
         else:
             top += pixels
-        box = (round(left), round(top), round(left) + side, round(top) + side)
+        box = (round(left), round(top), round(left) + wide, round(top) + high)
         crop = picture.crop(box)  # Pillow fills what lies outside with black.
-        return np.asarray(crop.resize(spec.size[::-1], FILTERS[spec.interpolation]))
+        size = (spec.size[1], spec.size[0])
+        return np.asarray(crop.resize(size, FILTERS[spec.interpolation]))
 
     return moved
 
@@ -61,13 +65,13 @@ class Transformation:
     """A row of TRANSFORMATIONS.
 
     Attributes:
-        wrap: Called with (prepare, value).
+        wrap: Called with the value.
         published: The values of arXiv 2311.09215, which wildcards stand for.
         least: The smallest value that makes sense.
         unit: What a value counts.
     """
 
-    wrap: Callable[[Prepare, float | int], Prepare]
+    wrap: Callable[[float | int], Prepare]
     published: tuple[float, ...]
     least: float
     unit: str
@@ -93,7 +97,8 @@ class TransformedSource:
         name: What to call it; the base's name and the transformation if not given.
 
     Raises:
-        UserError: If there is no such transformation, or the value is out of range.
+        UserError: If there is no such transformation, the value is out of range, or the
+            base resizes and crops in its own way: transformations do not add up.
     """
 
     def __init__(
@@ -108,13 +113,18 @@ class TransformedSource:
             raise UserError(
                 unknown_name("transformation", transformation, TRANSFORMATIONS)
             )
+        if preparing(base) is not preprocess:
+            raise UserError(
+                f"{base.name} is resized and cropped in its own way already; transform "
+                "the images as they are"
+            )
         row = TRANSFORMATIONS[transformation]
         if not (math.isfinite(value) and value >= row.least):
             raise UserError(
                 f"{transformation} is {value}, wanted {row.least:g} or more {row.unit}"
             )
         self._base, self._what = base, f"{transformation} {value!r}"
-        self.prepare = row.wrap(preparing(base), value)
+        self.prepare = row.wrap(value)
         self.name = name or f"{base.name}+{transformation}_{value:g}"
         self.class_names, self.labels = base.class_names, base.labels
         self.scoring = getattr(base, "scoring", None)

@@ -102,8 +102,9 @@ def evaluate(
         metrics: Names from `SCORE_METRICS`; "ood" datasets have `OOD_METRICS` instead.
         reference: For "ood", the clean evaluation of the same model.
         calibration: Images on which a temperature is fitted before the pass. Every
-            score is then given at T = 1 and at the fitted T. They must be others than
-            those of `dataset`.
+            score is then given at T = 1 and at the fitted T, but for coarse classes,
+            whose decisions would change with T. They must be others than those of
+            `dataset`.
         temperature: A temperature that was fitted before, instead.
         batch_size: Rows of a step, rounded up to a multiple of the devices. Halved,
             with a warning, when the device runs out of memory.
@@ -136,6 +137,9 @@ def evaluate(
     scoring = scoring_of(dataset)
     if reference is not None:
         scoring = reference.scoring and reference.scoring.without_sets()
+    if scoring is not None and scoring.groups is not None:
+        # A temperature moves probability between groups, and with it the decision.
+        calibration = temperature = None
     mesh = mesh or make_data_mesh()
     if calibration is not None:
         temperature = calibrate(
@@ -263,7 +267,7 @@ def compile_evaluation(
         model,
         mesh,
         rows,
-        tempered=calibrated,
+        tempered=calibrated and not (scoring and scoring.num_groups),
         keep_logits=keep_logits,
         decisions=decision_shape(scoring),
     )

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from jaxbench.config import ExperimentConfig
 from jaxbench.data import (
@@ -17,6 +19,7 @@ from jaxbench.data import (
     take,
 )
 from jaxbench.data.decoded import DecodedSource, decoded_source, geometry
+from jaxbench.data.scoring import scoring_of
 from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
 from model_zoo import InputSpec
@@ -72,17 +75,25 @@ class Datasets:
     def evaluated(self, address: str) -> Source:
         """What is scored under an address: without the images set apart, if any.
 
-        A shifted version of the first clean dataset holds the same images under the
-        same ids: they are left out of it too.
+        A shifted version of the first clean dataset holds the same images, or a part of
+        them, under the same ids: they are left out of it too.
         """
         source = self.open(address)
         if not isinstance(self._config.evaluate.calibration, int):
             return source
-        apart = set(example_ids(self._parts()[0]))
+        calibration = self._parts()[0]
+        label = dict(zip(example_ids(calibration), calibration.labels, strict=True))
         ids = example_ids(source)
-        if not apart <= set(ids):
+        common = [row for row, id in enumerate(ids) if id in label]
+        if not common or _by_chance(source, common, ids, label):
             return source
-        return take(source, [row for row, id in enumerate(ids) if id not in apart])
+        if len(common) == len(ids):
+            raise UserError(
+                f"{address}: all {len(ids)} images are set apart for calibration; "
+                "set fewer apart, or evaluate on others"
+            )
+        gone = set(common)
+        return take(source, [row for row in range(len(ids)) if row not in gone])
 
     def _parts(self) -> tuple[Source, Source]:
         evaluate = self._config.evaluate
@@ -128,8 +139,25 @@ class Datasets:
         if _resident_key(source, spec) in self._resident:
             return True
         height, width = spec.size
-        held = sum(arrays.images.nbytes for arrays in list(self._resident.values()))
+        held = sum(
+            arrays.images.nbytes
+            for arrays in list(self._resident.values())
+            # A mapped file takes no memory that others could not have.
+            if not isinstance(arrays.images, np.memmap)
+        )
         return held + len(source) * height * width * 3 <= _resident_bytes()
+
+
+def _by_chance(
+    source: Source, rows: list[int], ids: Sequence[str], label: Mapping[str, int]
+) -> bool:
+    """Whether ids are common because they count positions, not name images.
+
+    Rows of arrays are called 000042 in every file. Where such a dataset is a version of
+    the other one, the labels of equal ids are equal.
+    """
+    counted = all(ids[row].rpartition("/")[2].isdigit() for row in rows)
+    return counted and any(source.labels[row] != label[ids[row]] for row in rows)
 
 
 def _resident_bytes() -> int:
@@ -142,7 +170,9 @@ def _resident_bytes() -> int:
 
 
 def _resident_key(source: Source, spec: InputSpec) -> tuple:
-    return (source.fingerprint, *geometry(spec))
+    scoring = scoring_of(source)
+    scored = scoring.digest if scoring else ""
+    return (source.fingerprint, scored, *geometry(spec))
 
 
 def read_class_names(path: str) -> tuple[str, ...]:

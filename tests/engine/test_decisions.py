@@ -160,16 +160,14 @@ def coarse_source(digits):
 def test_groups(model, variables, digits, logits):
     source = coarse_source(digits)
     found = run(model, variables, source, temperature=3.0)
-
-    def coarse(p):
-        means = np.stack([p[:, g == GROUPS].mean(axis=1) for g in range(3)], axis=1)
-        return means / means.sum(axis=1, keepdims=True)
-
-    p = coarse(softmax(logits))
+    p = softmax(logits)
+    means = np.stack([p[:, g == GROUPS].mean(axis=1) for g in range(3)], axis=1)
+    p = means / means.sum(axis=1, keepdims=True)
     np.testing.assert_array_equal(found.columns["prediction"], p.argmax(axis=1))
     np.testing.assert_allclose(found.columns["confidence"], p.max(axis=1), rtol=1e-5)
-    tempered = coarse(softmax(logits / 3)).max(axis=1)
-    np.testing.assert_allclose(found.columns["confidence_ts"], tempered, rtol=1e-5)
+    # A temperature would change the decisions, so there is none.
+    assert found.temperature is None
+    assert "confidence_ts" not in found.columns
     assert num_outputs(source) == OUTPUTS
 
 
@@ -220,6 +218,20 @@ def test_relabelled_scoring():
     np.testing.assert_array_equal(view.scoring.label_sets, [[8, 6], [6, -1], [5, 1]])
 
 
+def test_coarse_classes_follow_the_order_of_the_outputs(digits):
+    names = tuple("abcdefgh")
+    scoring = Scoring(OUTPUTS, groups=GROUPS, output_names=names)
+    source = Scored(digits, scoring, class_names=("one", "two", "three"))
+    assert relabel(source, names) is source
+    wanted = tuple(reversed(names))
+    view = relabel(source, wanted)
+    np.testing.assert_array_equal(view.scoring.groups, GROUPS[::-1])
+    assert view.class_names == ("one", "two", "three")
+    assert view.fingerprint != source.fingerprint
+    with pytest.raises(UserError, match="lack h"):
+        relabel(source, names[:-1])
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -227,6 +239,9 @@ def test_relabelled_scoring():
         ({"class_mask": np.zeros(OUTPUTS, bool)}, "allows no class"),
         ({"label_sets": np.array([[1], [-1]])}, "empty set"),
         ({"groups": GROUPS, "class_mask": MASK}, "stand alone"),
+        ({"groups": np.where(GROUPS == 1, -1, GROUPS)}, "without a gap"),
+        ({"groups": np.full(OUTPUTS, -1)}, "without a gap"),
+        ({"label_sets": np.array([[1, OUTPUTS]])}, "has the label 8"),
     ],
 )
 def test_refused(fields, message):

@@ -14,7 +14,7 @@ from PIL import features
 
 from jaxbench.data.corruptions import blur, digital, noise, weather
 from jaxbench.data.corruptions.filters import SIDE, Pixels
-from jaxbench.data.preparing import Prepare, preparing
+from jaxbench.data.preparing import Prepare, preparing, uncropped
 from jaxbench.data.preprocess import decode, preprocess
 from jaxbench.data.source import (
     DecodeError,
@@ -99,6 +99,11 @@ class CorruptedSource:
             problems.append(unknown_name("corruption", corruption, CORRUPTIONS))
         if severity not in SEVERITIES:
             problems.append(f"severity is {severity}, wanted 1 to 5")
+        if preparing(base) not in (preprocess, uncropped, _prepared):
+            problems.append(
+                f"{base.name} is resized and cropped in its own way, after which no "
+                "corruption comes; corrupt the images as they are"
+            )
         if problems:
             raise UserError("; ".join(problems))
         self._base, self._corruption, self._severity = base, corruption, severity
@@ -128,8 +133,11 @@ class CorruptedSource:
 
     @property
     def prepare(self) -> Prepare:
-        """How its images become a classifier's input: as the clean ones do."""
-        return preparing(self._base)
+        """How its images become a classifier's input: as the clean ones do.
+
+        Those that were cropped for the corruption are not cropped again.
+        """
+        return _prepared
 
     def __len__(self) -> int:
         return len(self._base)
@@ -143,6 +151,11 @@ class CorruptedSource:
         rng = keyed_rng(self._seed, self._corruption, self._severity, example.id)
         corrupted = CORRUPTIONS[self._corruption](image, self._severity, rng)
         return example._replace(image=corrupted)
+
+
+def _prepared(image: bytes | np.ndarray, spec: InputSpec) -> np.ndarray:
+    crop = isinstance(image, np.ndarray) and image.shape[:2] == (SIDE, SIDE)
+    return (uncropped if crop else preprocess)(image, spec)
 
 
 def _working(image: bytes | np.ndarray) -> Pixels:

@@ -56,6 +56,8 @@ class KnownDataset:
         scoring: Gives how a classifier's outputs are scored, less the label sets, which
             come with the images; None where labels are the classifier's classes.
         label_sets: Whether the images come with all their right classes.
+        cropped: Whether the images are centre crops already, of which nothing more is
+            to be cut off.
         sources: Data files behind masks and maps, each with where it comes from.
     """
 
@@ -72,6 +74,7 @@ class KnownDataset:
     role: str = "clean"
     scoring: Callable[[], Scoring] | None = None
     label_sets: bool = False
+    cropped: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
 
     @property

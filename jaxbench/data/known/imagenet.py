@@ -123,6 +123,7 @@ _OF_VALIDATION: dict[str, KnownDataset] = {
         read=read_corrupted,
         configs=tuple(f"{c}_{s}" for c in CORRUPTION_ARCHIVES for s in range(1, 6)),
         role="shifted",
+        cropped=True,
         sources=_TRUTH,
     ),
     "stylized-imagenet": KnownDataset(

@@ -69,4 +69,4 @@ def shape_groups() -> Scoring:
     labels = labels_by_wordnet_id()
     for wnid, category in _rows("cue_conflict.txt"):
         groups[labels[wnid]] = number[category]
-    return Scoring(NUM_CLASSES, groups=groups)
+    return Scoring(NUM_CLASSES, groups=groups, output_names=wordnet_ids())

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxbench.data.known.base import KnownDataset
+from jaxbench.data.preparing import uncropped
+from jaxbench.data.preprocess import preprocess
 from jaxbench.data.scoring import Scoring
 from jaxbench.data.source import Example, digest
 from jaxbench.data.sources.tfds import (
@@ -39,6 +41,7 @@ class KnownSource:
     Attributes:
         scoring: How a classifier's outputs become decisions; None where labels are
             the classifier's classes.
+        prepare: How its images become a classifier's input.
         partial: As above; None where the dataset is whole.
     """
 
@@ -56,6 +59,7 @@ class KnownSource:
         self.ids = records.ids
         self.partial = partial
         self.scoring = _scoring(row, records)
+        self.prepare = uncropped if row.cropped else preprocess
 
     @property
     def fingerprint(self) -> str:
