@@ -82,7 +82,9 @@ class Datasets:
         if not isinstance(self._config.evaluate.calibration, int):
             return source
         calibration = self._parts()[0]
-        label = dict(zip(example_ids(calibration), calibration.labels, strict=True))
+        label = dict(
+            zip(example_ids(calibration), calibration.labels.tolist(), strict=True)
+        )
         ids = example_ids(source)
         common = [row for row, id in enumerate(ids) if id in label]
         if not common or _by_chance(source, common, ids, label):
