@@ -1,22 +1,15 @@
 """The command about what accuracy does not say: study beyond."""
 
-import csv
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from jaxbench.cli.display import console
 from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
+from jaxbench.cli.tables import show_table, write_csv
 from jaxbench.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxbench.reports.cells import Table
-    from jaxbench.reports.page import Section
-
-_WIDE = 160
 # Tables of pairs and of kinds of images are long: the page and the files have them all.
 _MOST_ROWS = 20
 
@@ -90,9 +83,13 @@ def beyond(
     }
     page = write_study("beyond", folder, options, output, figures, formats)
     for section in page.sections:
-        _show(section)
-        if csv_folder is not None and section.table is not None:
-            _write(csv_folder / f"{section.name}.csv", section.table)
+        if section.table is None:
+            continue
+        show_table(
+            section.heading, section.caption, section.table, most_rows=_MOST_ROWS
+        )
+        if csv_folder is not None:
+            write_csv(csv_folder / f"{section.name}.csv", section.table)
     for note in page.notes:
         console.print(note, style="dim", markup=False, highlight=False)
     if csv_folder is not None:
@@ -114,42 +111,3 @@ def _groups(pairs: list[str]) -> dict[str, str]:
             "'my_network=ConvNet supervised'"
         )
     return found
-
-
-def _show(section: "Section") -> None:
-    from jaxbench.reports.cells import Table
-
-    if section.table is None:
-        return
-    console.print(f"\n{section.heading}", style="bold", markup=False, highlight=False)
-    console.print(section.caption, style="dim", markup=False, highlight=False)
-    # A file or a pipe has no width that a table must fit in.
-    wide = Console(width=max(console.width, _WIDE))
-    screen = console if console.is_terminal else wide
-    rows = section.table.rows
-    screen.print(Table(section.table.columns, rows[:_MOST_ROWS]).to_rich())
-    if len(rows) > _MOST_ROWS:
-        more = f"{len(rows) - _MOST_ROWS:,} more rows: --csv DIR or the page"
-        console.print(more, style="dim", markup=False, highlight=False)
-
-
-def _write(path: Path, table: "Table") -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(_heading(column.heading) for column in table.columns)
-            for row in table.rows:
-                writer.writerow(
-                    "" if cell.value is None else cell.value for cell in row
-                )
-    except OSError as error:
-        raise UserError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
-            "another folder"
-        ) from error
-
-
-def _heading(text: str) -> str:
-    """A heading as a column name: `Mean accuracy %` is mean_accuracy."""
-    return re.sub(r"[^a-z0-9.]+", "_", text.lower()).strip("_")

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,23 +82,47 @@ def fitting(table: "Table", width: int, details: Collection[str] = ()) -> "Table
 def write_csv(path: Path, table: "Table") -> None:
     """Writes a table's values, fractions as fractions.
 
+    A column with intervals is followed by their ends, NAME_low and NAME_high.
+
     Raises:
         UserError: If the file cannot be written.
     """
+    header, rows = csv_rows(table)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(column_name(column.heading) for column in table.columns)
-            for row in table.rows:
-                writer.writerow(
-                    "" if cell.value is None else cell.value for cell in row
-                )
+            writer.writerow(header)
+            for row in rows:
+                writer.writerow("" if value is None else value for value in row)
     except OSError as error:
         raise UserError(
             f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
             "another folder"
         ) from error
+
+
+def csv_rows(table: "Table") -> tuple[list[str], list[list]]:
+    """Names and values of a table's columns, with the ends of intervals."""
+    header, parts = [], []
+    for place, name in enumerate(column_names([c.heading for c in table.columns])):
+        cells = [row[place] for row in table.rows]
+        header.append(name)
+        parts.append([cell.value for cell in cells])
+        if any(cell.low is not None for cell in cells):
+            header += [f"{name}_low", f"{name}_high"]
+            parts += [[cell.low for cell in cells], [cell.high for cell in cells]]
+    return header, [list(row) for row in zip(*parts, strict=True)]
+
+
+def column_names(headings: Collection[str]) -> list[str]:
+    """Headings as column names, `Kept %` kept_share beside `Kept`."""
+    names = [column_name(heading) for heading in headings]
+    times = Counter(names)
+    return [
+        f"{name}_share" if times[name] > 1 and heading.endswith(" %") else name
+        for name, heading in zip(names, headings, strict=True)
+    ]
 
 
 def column_name(heading: str) -> str:

@@ -25,10 +25,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, and what the column is sorted by."""
+    """What is shown, what the column is sorted by, and the ends of its interval."""
 
     text: str
     value: float | int | str | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,19 @@ def metric_cell(row: Row, name: str) -> Cell:
     """A metric of a row with its interval."""
     value = row.get(name)
     ends = (row.get(f"{name}_low"), row.get(f"{name}_high"))
-    shown = format_interval(value, *ends, percent=metric_text(name).percent)
-    return Cell(shown, value if is_number(value) else None)
+    return interval_cell(value, *ends, percent=metric_text(name).percent)
+
+
+def interval_cell(
+    value: float | None, low: float | None, high: float | None, *, percent: bool = False
+) -> Cell:
+    """A number with its interval, whose ends a file has in columns of their own."""
+    text = format_interval(value, low, high, percent=percent)
+    if not is_number(value):
+        return Cell(text)
+    if not (is_number(low) and is_number(high)):
+        return Cell(text, value)
+    return Cell(text, value, low, high)
 
 
 def text_cell(value: Any) -> Cell:

@@ -39,6 +39,7 @@ SETTINGS = {
     "recipe": Column("string", "recipe that the training started from"),
     "started_from": Column("string", "weights it started from; null from scratch"),
     "teacher": Column("string", "network it learned from, and its weights"),
+    "teacher_trial": Column("string", "run_id of the trial that taught, if one did"),
     "steps_per_epoch": Column("int64", "optimizer steps of one pass over the images"),
     "diverged_step": Column("int64", "first step with a non-finite loss; null if none"),
     "stopped_step": Column("int64", "steps gone by when halving stopped it, if it did"),

@@ -80,6 +80,7 @@ def read_result_tables(
         UserError: If a file cannot be read, has other columns, a model twice or a score
             that is no number, a dataset occurs twice or its number of images is not
             known, or it is not said whether scores are percent; all of it at once.
+            If a file has no model of the reference's.
     """
     if not paths:
         raise UserError("no result table is given; name one CSV file or more")
@@ -238,6 +239,8 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
     ordered = [first, *(file for file in files if file is not first)]
     keys = [key for key, (value, _) in first.scores.items() if not math.isnan(value)]
     known, notes = set(keys), []
+    if known:
+        _refuse([_shared_problem(file, first, known) for file in ordered[1:]])
     for file in ordered[1:]:
         if extra := [" at ".join(key) for key in file.scores if key not in known]:
             notes.append(
@@ -269,6 +272,18 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
     )
 
 
+def _shared_problem(file: _File, first: _File, known: set[Key]) -> str:
+    """What is wrong where a file and the reference's have no model in common."""
+    if any(k in known and not math.isnan(v) for k, (v, _) in file.scores.items()):
+        return ""
+    own, wanted = (_some([" at ".join(key) for key in f.scores]) for f in (file, first))
+    return (
+        f"{file.path} has no model of {first.path}: it has {own}, the reference "
+        f"{wanted}; leave it out, or say what the models are called by "
+        "(--model-column)"
+    )
+
+
 def _impossible(file: _File) -> int:
     """Scores that no whole number of right images gives, to their last digit."""
     count = 0
@@ -292,5 +307,5 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _refuse(problems: Sequence[str]) -> None:
-    if problems:
-        raise UserError("\n".join(problems))
+    if found := [problem for problem in problems if problem]:
+        raise UserError("\n".join(found))

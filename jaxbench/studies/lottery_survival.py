@@ -28,8 +28,8 @@ class Survival(NamedTuple):
             level at hand.
         whole: Share of resamples in which every model that is ahead of another at hand
             is so again.
-        over: "images", or "independent images" where errors had to be drawn as if
-            models failed independently of each other.
+        over: "images", or "independent errors" where no image is known: right answers
+            are drawn as if models failed independently of each other.
     """
 
     variant: str
@@ -103,7 +103,7 @@ def ranking_survival(
         One row for each dataset.
     """
     drawn = resampled_counts(table, key=key, num_resamples=num_resamples)
-    over = "images" if table.paired else "independent images"
+    over = "images" if table.paired else "independent errors"
     found = []
     for variant in table.variants:
         present = np.flatnonzero(table.present(variant))

@@ -7,6 +7,8 @@ Settings = Mapping[str, Any]
 
 _TEACHER = (
     *("teacher", "distillation", "distillation_kind", "distillation_temperature"),
+    # Two tables of teachers may share the name and not the network.
+    "teacher_trial",
 )
 # What follows from the training, or says nothing about it.
 _RESULTS = ("trial_id", "experiment", "strategy", "diverged_step", "stopped_step")
@@ -26,6 +28,7 @@ class Students(NamedTuple):
         temperature: Of the kind "soft".
         taught: Seed to the trial with the teacher.
         alone: Seed to the trial without.
+        teacher_trial: The trial that taught, if one of the folder did.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Students(NamedTuple):
     temperature: float
     taught: dict[int, str]
     alone: dict[int, str]
+    teacher_trial: str | None = None
 
     @property
     def title(self) -> str:
@@ -49,7 +53,7 @@ def find_students(trials: Mapping[str, Settings]) -> tuple[Students, ...]:
     """Pairs up trials with and without a teacher that are the same in all else.
 
     Hyper-parameters, recipe, images and seed must be equal; every teacher (its
-    network, part of the loss, kind and temperature) makes a group of its own.
+    network, trial, part of the loss, kind and temperature) makes a group of its own.
 
     Args:
         trials: Run id to settings, of finished trials; one without a seed is left out.
@@ -89,6 +93,7 @@ def find_students(trials: Mapping[str, Settings]) -> tuple[Students, ...]:
                     named_teacher["distillation_temperature"],
                     {seed: with_it[seed] for seed in sorted(seeds)},
                     {seed: alone[student][seed] for seed in sorted(seeds)},
+                    named_teacher["teacher_trial"],
                 )
             )
     return tuple(found)

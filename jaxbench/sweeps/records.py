@@ -13,7 +13,7 @@ from jaxbench.results import Run, RunError
 from jaxbench.sweeps.plan import Target
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import CURVE_METRICS, Trial, make_recipe
-from jaxbench.training import PopulationResult
+from jaxbench.sweeps.trials import TrialsResult
 from model_zoo import Classifier
 
 
@@ -54,7 +54,7 @@ def trial_run(
     config: ExperimentConfig,
     trial: Trial,
     classifier: Classifier,
-    result: PopulationResult,
+    result: TrialsResult,
     member: int,
     origin: dict[str, str],
 ) -> Run:
@@ -74,6 +74,8 @@ def trial_run(
         settings={
             **recipe_settings(config, train),
             **owner_settings(trial),
+            # "best-trial" says which trials were asked, not which one it was.
+            "teacher_trial": result.teacher_trial,
             "experiment": config.name,
             "dataset": train.dataset,
             "num_classes": classifier.num_classes,

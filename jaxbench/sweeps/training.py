@@ -165,7 +165,7 @@ def expand_populations(
     source, validation = datasets.open(train.dataset), datasets.open(train.validation)
     _check_table(config, train, source)
     num_classes = len(source.class_names)
-    teachers = _teachers(train, earlier)
+    teachers = _teachers(config, train, datasets, earlier)
     teacher = None if teachers else teacher_subject(train, num_classes)
     shared: dict[str, Any] = {
         "version": NUMBERS_VERSION,
@@ -202,11 +202,17 @@ def expand_populations(
                 yield Population(train, model, optimizer, tuple(trials), teachers)
 
 
-def _teachers(train: TrainConfig, earlier: Iterable[Population]) -> tuple[Trial, ...]:
+def _teachers(
+    config: ExperimentConfig,
+    train: TrainConfig,
+    datasets: Datasets,
+    earlier: Iterable[Population],
+) -> tuple[Trial, ...]:
     """The trials that a teacher with the weights "best-trial" is chosen among.
 
     Raises:
-        UserError: If no table before this one trains it.
+        UserError: If no table before this one trains it, or those that do cannot be
+            compared, or are of other classes.
     """
     teacher = train.teacher
     if teacher is None or teacher.weights != BEST_TRIAL:
@@ -225,7 +231,45 @@ def _teachers(train: TrainConfig, earlier: Iterable[Population]) -> tuple[Trial,
             f"teacher {teacher.name!r}: with weights {BEST_TRIAL!r} its image_size is "
             "that of the table that trains it; leave it out here"
         )
+    if problems := list(_teacher_problems(config, train, datasets, found)):
+        raise UserError(f"teacher {teacher.name!r}: {'; '.join(problems)}")
     return found
+
+
+def _teacher_problems(
+    config: ExperimentConfig,
+    train: TrainConfig,
+    datasets: Datasets,
+    teachers: Iterable[Trial],
+) -> Iterator[str]:
+    """What keeps trials of earlier tables from being the teachers of a table."""
+    # Equal tables make the same trials.
+    numbers = sorted({config.train.index(trial.train) for trial in teachers})
+    tables = [config.train[number] for number in numbers]
+    validations = {datasets.open(table.validation).fingerprint for table in tables}
+    if len(validations) > 1:
+        scored = (f"table {n + 1} on {config.train[n].validation!r}" for n in numbers)
+        yield (
+            "its best trial is the one with the best validation accuracy, and the "
+            f"[[train]] tables that train it have other validation images: "
+            f"{', '.join(scored)}; give them the same `validation`"
+        )
+    classes = tuple(datasets.open(train.dataset).class_names)
+    for number, table in zip(numbers, tables, strict=True):
+        found = tuple(datasets.open(table.dataset).class_names)
+        if found != classes:
+            yield (
+                f"[[train]] table {number + 1} trains it on {table.dataset!r} "
+                f"({_classes(found)}), the student in table "
+                f"{config.train.index(train) + 1} learns {train.dataset!r} "
+                f"({_classes(classes)}); teacher and student need the same class "
+                "names in the same order"
+            )
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    few = ", ".join(names[:3])
+    return f"{len(names)} classes: {few}{', ...' if len(names) > 3 else ''}"
 
 
 def streams(train: TrainConfig, source: Source, spec: InputSpec) -> bool:

@@ -1,5 +1,6 @@
 """Trains the trials of a population as their table says."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,18 @@ from jaxbench.training import (
 from model_zoo import Classifier
 
 
+@dataclasses.dataclass(frozen=True)
+class TrialsResult(PopulationResult):
+    """What became of trials, and which trial taught them.
+
+    Attributes:
+        teacher_trial: Of the trials of earlier tables the one that they learned from;
+            None without such a teacher.
+    """
+
+    teacher_trial: str | None
+
+
 def train_trials(
     plan: Plan,
     population: Population,
@@ -37,7 +50,7 @@ def train_trials(
     checkpoints: Path,
     teacher: Teacher | None,
     progress: Callable[[int, int], None],
-) -> PopulationResult:
+) -> TrialsResult:
     """Trains members of a population, or goes on where a killed run left off.
 
     Args:
@@ -56,7 +69,7 @@ def train_trials(
     # The stops of halving come on top; a display may as well forget them.
     steps = recipe.epochs * (len(images.labels) // recipe.batch_size)
     points = steps // train.validate_every if train.validate_every else recipe.epochs
-    return train_population(
+    result = train_population(
         classifier,
         population.optimizer,
         members,
@@ -73,6 +86,15 @@ def train_trials(
         checkpoint_seconds=train.checkpoint_seconds,
         on_point=lambda point, _: progress(point + 1, max(points, point + 1)),
     )
+    return TrialsResult(**vars(result), teacher_trial=taught_by(population, teacher))
+
+
+def taught_by(population: Population, teacher: Teacher | None) -> str | None:
+    """The trial that a teacher is, if it is one: a teacher's name ends with its id."""
+    if teacher is None:
+        return None
+    ids = (trial.trial_id for trial in population.teachers)
+    return next((found for found in ids if teacher.name.endswith(found)), None)
 
 
 def _validation(

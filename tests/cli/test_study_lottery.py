@@ -45,6 +45,14 @@ def test_tables_are_printed_and_written(run, tmp_path):
     assert len(rows) > 50
     assert set(rows[0]) >= {"ahead", "behind", "difference", "p", "p_holm", "p_bh"}
     assert 0 < float(rows[0]["difference"]) < 1
+    with open(tmp_path / "csv" / "datasets.csv", newline="") as file:
+        row = list(csv.DictReader(file))[1]
+    ends = [float(row[f"kendall_tau{end}"]) for end in ("_low", "", "_high")]
+    assert ends == sorted(ends)
+    with open(tmp_path / "csv" / "kept.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    share = float(row["kept"]) / (float(row["number"]) - float(row["missing"]))
+    assert float(row["kept_share"]) == pytest.approx(share)
     with open(tmp_path / "csv" / "models.csv", newline="") as file:
         models = list(csv.DictReader(file))
     assert len(models) == 60

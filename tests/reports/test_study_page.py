@@ -112,6 +112,7 @@ def test_hostile_names(tmp_path):
     text = write_page(page, tmp_path / "page.html").read_text()
     parsed = Parsed(text)
     assert HOSTILE in parsed.text
+    assert "<dt>Paper</dt>" in text
     assert "javascript:alert(1)" not in parsed.loads
     assert "<script>alert" not in text
     # One script and the data of six charts.

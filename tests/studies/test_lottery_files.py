@@ -161,6 +161,22 @@ def test_more_mistakes(write, tmp_path):
         read_result_tables([write("mine.csv")])
 
 
+def test_a_file_without_a_model_of_the_reference(write):
+    paths = [
+        write("imagenet.csv"),
+        write("imagenet-r.csv", HEADER + "x,224,5\n"),
+        write("imagenet-a.csv", HEADER + "a,224,\nb,288,5\n"),
+        write("sketch.csv", HEADER + "c,224,5\n"),
+    ]
+    with pytest.raises(UserError) as caught:
+        read_result_tables(paths)
+    message = str(caught.value)
+    assert "imagenet-r.csv has no model of" in message
+    assert "it has x at 224, the reference a at 224, b at 224, c at 224" in message
+    assert "imagenet-a.csv has no model of" in message
+    assert "sketch.csv" not in message
+
+
 def test_all_mistakes_are_told_at_once(write):
     paths = [
         write("imagenet.csv", HEADER + "a,224,bad\n"),

@@ -8,7 +8,10 @@ from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore, Run
 from jaxbench.sweeps import make_plan, sweep
+from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.models import population_teacher
+from jaxbench.sweeps.training import expand_populations
+from jaxbench.sweeps.trials import taught_by
 from model_zoo import create_model, load_variables, save_variables
 
 BASE = {
@@ -49,6 +52,8 @@ def test_students_learn_from_the_best_trial(tmp_path):
     assert teacher.name == f"mixer_micro {best.run_id}"
     row = trials[student.trials[0].trial_id]
     assert row.settings["teacher"] == "mixer_micro best-trial"
+    assert row.settings["teacher_trial"] == best.run_id
+    assert best.settings["teacher_trial"] is None
     assert np.isfinite(row.metrics["val_accuracy"])
     assert list(sweep(config)) == []
 
@@ -87,6 +92,9 @@ def test_the_best_of_all_finished_trials_teaches(tmp_path):
     best = teachers.trials[1].trial_id
     teacher = population_teacher(store, student, 8)
     assert teacher.name == f"mixer_micro {best}"
+    assert taught_by(student, teacher) == best
+    assert taught_by(student, None) is None
+    assert taught_by(teachers, teacher) is None
     held = load_variables(weights_of(store, best))
     assert held.keys() == teacher.variables.keys()
     for name, values in held.items():
@@ -127,3 +135,30 @@ def test_a_teacher_must_be_trained_before(tmp_path):
     sized = experiment(tmp_path, teacher=TEACHER | {"image_size": 16})
     with pytest.raises(UserError, match="image_size is that of the table"):
         make_plan(sized)
+
+
+def test_teachers_are_compared_on_the_same_images(tmp_path):
+    student = BASE | {"seeds": [3], "teacher": TEACHER}
+    other = BASE | {"seeds": [1], "validation": "digits@test"}
+    with pytest.raises(UserError) as problem:
+        make_plan(experiment(tmp_path, BASE, other, student))
+    assert "table 1 on 'digits@validation', table 2 on 'digits@test'" in str(
+        problem.value
+    )
+    # The student itself may be scored on others.
+    alone = experiment(tmp_path, BASE, student | {"validation": "digits@test"})
+    assert len(make_plan(alone).populations) == 2
+
+
+def test_teachers_and_students_have_the_same_classes(tmp_path):
+    first, student = BASE | {"dataset": "digits-ood"}, BASE | {"teacher": TEACHER}
+    config = experiment(tmp_path, first, student)
+    datasets, (first, student) = Datasets(config), config.train
+    teachers = list(expand_populations(config, first, datasets))
+    with pytest.raises(UserError) as problem:
+        list(expand_populations(config, student, datasets, teachers))
+    for part in (
+        "table 1 trains it on 'digits-ood' (2 classes",
+        "the student in table 2 learns 'digits@train' (8 classes",
+    ):
+        assert part in str(problem.value)

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ class Study:
         title: A few words.
         question: What it asks.
         reference: Address of the paper.
-        module: Where its `build(store, **options) -> Page` is; imported when it is
-            needed, since some draw on much.
+        module: Where its `build(store, **options) -> Page` is, and `check(**options)`
+            where there is something to check; imported when it is needed, since some
+            draw on much.
     """
 
     title: str
@@ -36,6 +37,16 @@ class Study:
             for name, parameter in parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Refuses values that the page cannot be made with, whatever the results.
+
+        Raises:
+            UserError: If there are such.
+        """
+        check = getattr(importlib.import_module(self.module), "check", None)
+        if check is not None:
+            check(**options)
 
     def build(self, store: ResultStore, options: Mapping[str, Any]) -> Page:
         """The page of a results folder.
@@ -83,12 +94,14 @@ STUDIES: dict[str, Study] = {
 }
 
 
-def find_study(kind: str, options: Iterable[str] = ()) -> Study:
-    """The study of a name, once its options are known to exist.
+def find_study(kind: str, options: Mapping[str, Any] | None = None) -> Study:
+    """The study of a name, once its options are known to exist and be in range.
 
     Raises:
-        UserError: If there is no such study, or it has no such option; all are named.
+        UserError: If there is no such study, it has no such option, or a value does
+            not fit; all are named.
     """
+    options = options or {}
     if kind not in STUDIES:
         raise UserError(unknown_name("study", kind, STUDIES))
     study = STUDIES[kind]
@@ -98,4 +111,8 @@ def find_study(kind: str, options: Iterable[str] = ()) -> Study:
     ]
     if problems:
         raise UserError(f"study {kind!r}: {'; '.join(problems)}")
+    try:
+        study.check(options)
+    except UserError as error:
+        raise UserError(f"study {kind!r}: {error}") from error
     return study

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from jaxbench.errors import UserError
 from jaxbench.reports.entries import load_results
@@ -14,8 +16,12 @@ from jaxbench.reports.studies.lottery_charts import (
     scatter_chart,
     tau_chart,
 )
-from jaxbench.reports.studies.lottery_findings import lottery_findings
-from jaxbench.reports.studies.lottery_runs import lottery_reference, lottery_runs
+from jaxbench.reports.studies.lottery_findings import INDEPENDENT, lottery_findings
+from jaxbench.reports.studies.lottery_runs import (
+    diverged_models,
+    lottery_reference,
+    lottery_runs,
+)
 from jaxbench.reports.studies.lottery_tables import (
     SHOWN_PAIRS,
     datasets_table,
@@ -50,6 +56,7 @@ _OURS = (
     "Mean accuracy, mean rank and retention are ours: the paper proposes a unified "
     "metric over variants, whose formula is not public."
 )
+_OF_200_CLASSES = ("imagenet-a", "imagenet-r")
 _FLATTERS = (
     "A bootstrap flatters the ranking at hand: of two models that are truly equal, the "
     "leader stays ahead in 3/4 of the resamples on average."
@@ -118,6 +125,47 @@ def build(
     return lottery_page(lottery)
 
 
+def check(
+    *,
+    alpha: Any = 0.05,
+    power: Any = 0.8,
+    num_resamples: Any = 1000,
+    seed: Any = 0,
+    **others: Any,
+) -> None:
+    """Checks the options of a results folder's page before there are any results.
+
+    They may come from a file: types are checked too.
+
+    Raises:
+        UserError: Naming all that are out of range, or about published tables.
+    """
+    problems = []
+    about_tables = ("tables", "images", "percent", "model_column", "score_column")
+    if names := [name for name in about_tables if name in others]:
+        problems.append(
+            f"{', '.join(names)} say(s) how to read published tables; leave out here, "
+            "and give to `jaxbench study lottery --table`"
+        )
+    for name, value, least in (("alpha", alpha, 0), ("power", power, 0.5)):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # A test of level 0 has no power; numbers of images are known from 1/2 on.
+        if not (number and least <= value < 1 and value > 0):
+            problems.append(
+                f"{name} is {value!r}, wanted a fraction in "
+                f"{'(0, 1)' if least == 0 else '[1/2, 1)'}"
+            )
+    for name, value, least in (("num_resamples", num_resamples, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            problems.append(f"{name} is {value!r}, wanted a whole number from {least}")
+    for name in ("reference", "own"):
+        value = others.get(name)
+        if value is not None and not isinstance(value, str):
+            problems.append(f"{name} is {value!r}, wanted a dataset's address")
+    if problems:
+        raise UserError("; ".join(problems))
+
+
 def table_of_store(store: ResultStore, reference: str | None = None) -> VariantTable:
     """Models and labelled datasets of a results folder, the reference first.
 
@@ -127,7 +175,11 @@ def table_of_store(store: ResultStore, reference: str | None = None) -> VariantT
     results = load_results(store)
     runs = lottery_runs(results)
     address = lottery_reference(runs, results, reference)
-    return table_of_runs(store, runs, reference=address)
+    table = table_of_runs(store, runs, reference=address)
+    if not (lost := diverged_models(results)):
+        return table
+    note = f"{len(lost)} model(s) diverged in training and are left out: "
+    return replace(table, notes=(*table.notes, note + ", ".join(lost)))
 
 
 def lottery_page(lottery: Lottery) -> Page:
@@ -151,7 +203,7 @@ def lottery_page(lottery: Lottery) -> Page:
         facts=facts,
         findings=lottery_findings(lottery),
         sections=tuple(lottery_sections(lottery)),
-        notes=(tested, _FLATTERS, _OURS, *table.notes),
+        notes=(tested, _FLATTERS, _OURS, *_fewer_classes(table), *table.notes),
     )
 
 
@@ -175,7 +227,7 @@ def lottery_sections(lottery: Lottery, most: int | None = SHOWN_PAIRS) -> list[S
         Section(
             "models",
             "Models, their places and drops",
-            f"The place's interval holds 95 % of the places in resamples of "
+            f"The place's interval holds 95 % of the places in {_drawn(table)} "
             f"{table.reference}. The chart follows the places{charts} from dataset to "
             "dataset.",
             models_table(lottery),
@@ -197,7 +249,7 @@ def lottery_sections(lottery: Lottery, most: int | None = SHOWN_PAIRS) -> list[S
         ),
         Section(
             "survival",
-            "Rankings on other images",
+            "Rankings on other images" if table.paired else "Rankings drawn anew",
             _survival(lottery),
             survival_table(lottery),
         ),
@@ -235,9 +287,37 @@ def _survival(lottery: Lottery) -> str:
             "the ranking or its part comes out again. A draw counts one half."
         )
     return (
-        "Right answers are drawn anew as if every model erred independently of the "
-        "others. Correlated errors would leave more of a ranking standing."
+        "Share of draws of the right answers in which the ranking or its part comes "
+        f"out again; a draw counts one half. {INDEPENDENT} Correlated errors would "
+        "leave more of a ranking standing."
     )
+
+
+def _drawn(table: VariantTable) -> str:
+    if table.paired:
+        return "resamples of the images of"
+    return "draws of right answers, of each model independently, on"
+
+
+def _fewer_classes(table: VariantTable) -> list[str]:
+    """What a comparison with a variant of 200 classes is."""
+    few = [name for name in table.variants if _base(name) in _OF_200_CLASSES]
+    if not few or _base(table.reference) in _OF_200_CLASSES:
+        return []
+    found = f"{' and '.join(few)} have images of only 200 of the 1,000 ImageNet classes"
+    if table.paired:
+        return [
+            f"{found}, and models choose among these 200 there. Drops and retention "
+            "compare this with the classes of the reference."
+        ]
+    return [
+        f"{found}. Drops and retention compare these with the classes of the "
+        "reference; among how many classes the models chose, a table does not say."
+    ]
+
+
+def _base(address: str) -> str:
+    return address.partition("@")[0].partition("+")[0]
 
 
 def _known(table: VariantTable) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxbench.metrics import wilson_interval
 from jaxbench.reports.page import HeatMap, Interval, Point, Ranks, Scatter
 from jaxbench.reports.studies.lottery_analysis import Lottery
+from jaxbench.studies.regimes import UNKNOWN, model_family
 
 # More lines than this no eye can follow, whatever is highlighted.
 MOST_LINES = 200
@@ -74,7 +75,13 @@ def tau_chart(lottery: Lottery) -> HeatMap:
 
 
 def family(name: str) -> str:
-    """What a model's name begins with: `vit` of `vit_base_patch16_224`."""
+    """The zoo's family of a model, else what its name begins with.
+
+    A label may say more after the model's name: `resnet50.a1_in1k at 288`.
+    """
+    known = model_family(name.partition(" ")[0])
+    if known != UNKNOWN:
+        return known
     found = re.match(r"[A-Za-z]+", name)
     return found.group().lower() if found else name
 

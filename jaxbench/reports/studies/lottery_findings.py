@@ -8,6 +8,11 @@ from jaxbench.reports.studies.lottery_analysis import Lottery
 from jaxbench.studies.lottery import drops
 from jaxbench.studies.lottery_significance import Kept, kept_signs
 
+# Of tables of accuracies alone.
+INDEPENDENT = (
+    "Draws assume that models err independently of each other: no image was resampled."
+)
+
 
 def lottery_findings(lottery: Lottery) -> tuple[Finding, ...]:
     """The answers, in the order of the question."""
@@ -44,10 +49,14 @@ def _significant(lottery: Lottery) -> Finding:
 
 
 def _kept(lottery: Lottery) -> Finding:
+    title = "Leads that keep their sign"
+    if not len(lottery.adjacent.ahead):
+        text = f"All models are level on {lottery.table.reference}: no lead to follow."
+        return Finding(title, "-", text)
     rows = kept_signs(lottery.table, lottery.adjacent)
     shares = [_share(row) for row in rows]
     return Finding(
-        "Leads that keep their sign",
+        title,
         _range(shares),
         f"of the {len(lottery.adjacent.ahead):,} adjacent improvements on "
         f"{lottery.table.reference}, by variant; a coin would keep half: "
@@ -72,14 +81,14 @@ def _all_pairs(lottery: Lottery) -> Finding:
     found = lottery.everyone
     chosen = found.significant("holm", lottery.alpha)
     total = len(found.ahead) + found.num_level
-    rows = kept_signs(lottery.table, found, chosen)
-    return Finding(
-        "Any two models",
-        f"{chosen.sum() / total:.0%}" if total else "-",
-        f"of all {total:,} pairs are told apart by {lottery.table.reference} (Holm "
-        "over all pairs). Of these keep their sign, by variant: "
-        f"{_listed(rows, percent=True)}.",
-    )
+    text = f"of all {total:,} pairs are told apart by {lottery.table.reference} (Holm "
+    text += "over all pairs)."
+    if chosen.any():
+        rows = kept_signs(lottery.table, found, chosen)
+        listed = _listed(rows, percent=True)
+        text += f" Of these keep their sign, by variant: {listed}."
+    value = f"{chosen.sum() / total:.0%}" if total else "-"
+    return Finding("Any two models", value, text)
 
 
 def _agreement(lottery: Lottery) -> Finding:
@@ -99,8 +108,11 @@ def _agreement(lottery: Lottery) -> Finding:
 
 def _drop(lottery: Lottery) -> Finding:
     table = lottery.table
-    lost = np.array([column[~np.isnan(column)].mean() for column in drops(table).T[1:]])
-    worst = int(np.argmin(lost))
+    columns = (column[~np.isnan(column)] for column in drops(table).T[1:])
+    lost = np.array([c.mean() if len(c) else np.nan for c in columns])
+    if np.isnan(lost).all():
+        return Finding("Largest mean drop", "-", "No model is on any variant.")
+    worst = int(np.nanargmin(lost))
     values = drops(table)[:, worst + 1]
     model = int(np.nanargmin(values))
     return Finding(
@@ -130,17 +142,25 @@ def _unified(lottery: Lottery) -> Finding:
 
 
 def _survival(lottery: Lottery) -> Finding:
-    row = lottery.survival[0]
+    row, paired = lottery.survival[0], lottery.table.paired
+    title = f"The whole ranking {'on other images' if paired else 'drawn anew'}"
     known = row.adjacent[~np.isnan(row.adjacent)]
+    if not len(known):
+        return Finding(title, "-", f"All models are level on {row.variant}.")
+    drawn = f"resamples of the images of {row.variant}"
+    if not paired:
+        drawn = f"draws of the right answers on {row.variant}"
     first = row.top.get(1, float("nan"))
-    lead = "is shared" if first != first else f"is found again in {first:.0%}"
-    share = f"{(known > 0.95).mean():.0%}" if len(known) else "none"
-    return Finding(
-        "The whole ranking on other images",
-        "-" if row.whole != row.whole else f"{row.whole:.1%}",
-        f"of resamples of {row.variant} repeat it. The first place {lead} of them; "
-        f"{share} of the adjacent leads hold in more than 95 %.",
+    lead = "The first place is shared"
+    if first == first:
+        lead = f"The first place is the same in {first:.0%} of them"
+    text = (
+        f"of the {drawn} repeat it. {lead}; {(known > 0.95).mean():.0%} of the "
+        "adjacent leads hold in more than 95%."
     )
+    if not paired:
+        text += f" {INDEPENDENT}"
+    return Finding(title, f"{row.whole:.1%}", text)
 
 
 def _own(lottery: Lottery) -> Finding:
@@ -175,7 +195,12 @@ def _range(shares: list[float]) -> str:
 
 def _listed(rows: tuple[Kept, ...], *, percent: bool = False) -> str:
     if percent:
-        return ", ".join(f"{row.variant} {_share(row):.1%}" for row in rows)
+        return ", ".join(
+            f"{row.variant} {_share(row):.1%}"
+            if row.chosen > row.missing
+            else f"{row.variant} -"
+            for row in rows
+        )
     return ", ".join(
         f"{row.variant} {row.kept:,} of {row.chosen - row.missing:,}" for row in rows
     )

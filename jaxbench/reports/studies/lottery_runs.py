@@ -4,22 +4,25 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from jaxbench.errors import UserError
-from jaxbench.reports.entries import Entry, Results, Row, identity
+from jaxbench.reports.entries import Entry, Results, Row, diverged, identity
 
 
 def lottery_runs(results: Results) -> dict[str, dict[str, str]]:
     """Model to dataset address to run id, of everything that has labels.
 
     One model is one entry of the results: of trained ones the best trial by validation
-    accuracy. Where the features of a frozen backbone were classified by something else
-    than its own head (the setting `protocol`), that is a model of its own, such as
-    "resnet50 (linear probe)".
+    accuracy, and none where that diverged. Where the features of a frozen backbone
+    were classified by something else than its own head (the setting `protocol`), that
+    is a model of its own, such as "resnet50 (linear probe)".
 
     Raises:
         UserError: If a model has two results on one dataset that nothing tells apart.
     """
     owners = {
-        identity(row): entry.label for entry in results.entries for row in _rows(entry)
+        identity(row): entry.label
+        for entry in results.entries
+        if not diverged(entry.trial)
+        for row in _rows(entry)
     }
     found: dict[str, dict[str, str]] = defaultdict(dict)
     twice = []
@@ -37,6 +40,11 @@ def lottery_runs(results: Results) -> dict[str, dict[str, str]]:
             "settings or data share the folder; give each experiment its own"
         )
     return dict(found)
+
+
+def diverged_models(results: Results) -> list[str]:
+    """Models that are left out because their training diverged."""
+    return [entry.label for entry in results.entries if diverged(entry.trial)]
 
 
 def lottery_reference(

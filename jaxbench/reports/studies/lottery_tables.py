@@ -12,7 +12,7 @@ from jaxbench.reports.cells import (
     Column,
     Table,
     decimal_cell,
-    format_interval,
+    interval_cell,
     text_cell,
 )
 from jaxbench.reports.studies.lottery_analysis import Lottery
@@ -47,21 +47,25 @@ def datasets_table(lottery: Lottery) -> Table:
     agreement = {row.variant: row for row in lottery.agreement}
     for place, variant in enumerate(table.variants):
         values, digits = table.column(variant), _digits(table.images_of(variant))
-        best = int(np.argmax(np.where(np.isnan(values), -1.0, values)))
+        known = ~np.isnan(values)
+        best = int(np.argmax(np.where(known, values, -1.0)))
         change = lost[:, place]
         found = agreement.get(variant)
         if found is None:
             change = np.array([math.nan])
             tail = (text_cell("reference"), text_cell(None))
         else:
-            text = format_interval(found.tau, found.low, found.high)
-            tail = (Cell(text, _finite(found.tau)), text_cell(found.over))
+            tau = interval_cell(found.tau, found.low, found.high)
+            tail = (
+                tau if tau.value is not None else Cell(MISSING),
+                text_cell(found.over),
+            )
         rows.append(
             (
                 text_cell(variant),
                 Cell(f"{table.images_of(variant):,}", table.images_of(variant)),
-                text_cell(int((~np.isnan(values)).sum())),
-                text_cell(table.models[best]),
+                text_cell(int(known.sum())),
+                text_cell(table.models[best] if known.any() else None),
                 percent(values[best], digits),
                 percent(_known(np.mean, values), 1),
                 points(_known(np.mean, change), 1),
@@ -79,7 +83,11 @@ def models_table(lottery: Lottery) -> Table:
     columns = [
         Column("Model"),
         Column("Place", True, f"on {table.reference}"),
-        Column("95 % interval", help="of the place, over resamples"),
+        Column(
+            "95 % interval",
+            help="of the place, over "
+            + ("resamples" if table.paired else "draws with independent errors"),
+        ),
         Column(f"{table.reference} %", True),
     ]
     for variant in variants:
@@ -95,7 +103,7 @@ def models_table(lottery: Lottery) -> Table:
         row = [
             text_cell(table.models[model]),
             number(lottery.places[model, 0]),
-            Cell(f"{round(low, 1):g} to {round(high, 1):g}", float(low)),
+            _places_cell(float(low), float(high)),
             percent(table.accuracy[model, 0], digits[0]),
         ]
         for place in range(1, len(table.variants)):
@@ -214,7 +222,7 @@ def survival_table(lottery: Lottery) -> Table:
         Column("Adjacent above 95 %", True, "pairs whose order is this sure"),
         Column("Pairs", True, "adjacent, with a difference"),
         Column("Whole ranking %", True),
-        Column("Resampled"),
+        Column("Resampled" if lottery.table.paired else "Drawn"),
     )
     rows = []
     for row in lottery.survival:
@@ -341,6 +349,10 @@ def number(value: SupportsFloat) -> Cell:
     """A place, halves included."""
     value = float(value)
     return Cell(MISSING) if math.isnan(value) else Cell(f"{value:g}", value)
+
+
+def _places_cell(low: float, high: float) -> Cell:
+    return Cell(f"{round(low, 1):g} to {round(high, 1):g}", low, low=low, high=high)
 
 
 def _sign(value: SupportsFloat) -> Cell:

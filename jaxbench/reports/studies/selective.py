@@ -6,12 +6,18 @@ The questions are those of arXiv 2302.11874; the numbers are in `jaxbench.studie
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.entries import Results, Row, is_number, load_results
-from jaxbench.reports.metric_texts import CALIBRATION, SELECTIVE, metric_text
+from jaxbench.reports.metric_texts import (
+    CALIBRATION,
+    METRIC_TEXTS,
+    SELECTIVE,
+    metric_text,
+)
 from jaxbench.reports.page import Interval, Page, Point, Scatter, Section
 from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_curves import (
@@ -90,13 +96,23 @@ def build(
         UserError: If no model was evaluated on the clean dataset, or an option names
             something that is not there.
     """
-    _check(rank_by, shown, severity_group_size, severity_levels, num_resamples, seed)
+    check(
+        reference=reference,
+        regimes=regimes,
+        rank_by=rank_by,
+        shown=shown,
+        severity_group_size=severity_group_size,
+        severity_levels=severity_levels,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
     results = load_results(store)
     dataset = _dataset(results, reference)
     own = _own_regimes(regimes)
     models, notes = find_models(results, dataset, own)
     if not models:
-        raise UserError(f"no model has an accuracy on {dataset}; evaluate some on it")
+        none = f"no model has an accuracy on {dataset}; evaluate some on it"
+        raise UserError(" ".join([none, *(f"({note})" for note in notes)]))
     names = metric_names(models, HEADLINES)
     ranks = _ranks(models, rank_by)
     key = jax.random.key(seed)
@@ -135,20 +151,43 @@ def build(
     )
 
 
-def _check(rank_by, shown, group_size, levels, num_resamples, seed) -> None:
-    """Options may come from a file: their types are not known yet.
+def check(
+    *,
+    reference: Any = None,
+    regimes: Any = None,
+    rank_by: Any = "auroc",
+    shown: Any = (),
+    severity_group_size: Any = None,
+    severity_levels: Any = 11,
+    num_resamples: Any = 1000,
+    seed: Any = 0,
+) -> None:
+    """Checks the options of `build` that need no results, types included.
+
+    They may come from a file, long before there are any results.
 
     Raises:
         UserError: Naming all that do not fit.
     """
     problems = []
+    if reference is not None and not isinstance(reference, str):
+        problems.append(f"reference is {reference!r}, wanted a dataset's address")
+    try:
+        _own_regimes(regimes)
+    except UserError as error:
+        problems.append(str(error))
+    ranked = [name for name, text in METRIC_TEXTS.items() if text.direction]
     if not isinstance(rank_by, str):
         problems.append(f"rank_by is {rank_by!r}, wanted the name of a metric")
-    if isinstance(shown, str) or not all(isinstance(name, str) for name in shown):
+    elif rank_by.removesuffix("_ts") not in ranked:
+        problems.append(unknown_name("metric to rank by", rank_by, ranked))
+    names = shown if isinstance(shown, list | tuple) else [None]
+    if not all(isinstance(name, str) for name in names):
         problems.append(f"shown is {shown!r}, wanted a list of names")
+    size = 1 if severity_group_size is None else severity_group_size
     for name, value, least in (
-        ("severity_group_size", 1 if group_size is None else group_size, 1),
-        ("severity_levels", levels, 2),
+        ("severity_group_size", size, 1),
+        ("severity_levels", severity_levels, 2),
         ("num_resamples", num_resamples, 0),
         ("seed", seed, 0),
     ):
@@ -172,11 +211,13 @@ def _dataset(results: Results, reference: str | None) -> str:
     return reference
 
 
-def _own_regimes(regimes: Mapping[str, str] | str | Path | None) -> dict[str, str]:
+def _own_regimes(regimes: Any) -> dict[str, str]:
     if regimes is None:
         return {}
     if isinstance(regimes, str | Path):
         return read_regimes(regimes)
+    if not isinstance(regimes, Mapping):
+        raise UserError(f"regimes is {regimes!r}, wanted names with regimes, or a file")
     wrong = {n: r for n, r in regimes.items() if not isinstance(r, str) or not r}
     if wrong:
         raise UserError(f"regimes: got {wrong}, wanted a word for each model")
@@ -288,7 +329,9 @@ def _facts(models: Sequence[Model], dataset: str) -> tuple[tuple[str, str], ...]
 def _notes(results: Results, models: Sequence[Model]) -> list[str]:
     notes = [
         "The regime of a model is read off its tag by a table of the package; what no "
-        "row fits is unknown, and nothing is guessed. Trials of this folder are "
+        "row fits is unknown, and nothing is guessed; so is the regime of weights that "
+        "are not the tag's (a file, random ones) and of probes. Trials of this folder "
+        "are "
         "distilled with a teacher and plain without; of the trials of one network, "
         "optimizer and teacher, the best by validation accuracy is shown.",
         "Rankings are by -log(1 - p) of the largest probability p, which does not "

@@ -10,6 +10,7 @@ from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_groups import Correlations, Scaling
 from jaxbench.reports.studies.selective_models import Model
 from jaxbench.reports.studies.selective_pairs import StudentResult, TwinResult
+from jaxbench.studies import Effect
 
 # Groups of students that the findings tell of; the table has all.
 _MAX_STUDENTS = 3
@@ -72,9 +73,13 @@ def _coverage(models: Sequence[Model]) -> Iterator[Finding]:
 
 
 def _correlated(correlations: Correlations) -> Iterator[Finding]:
-    for pair, title in (
-        (("accuracy", "auroc"), "Does accuracy say who knows?"),
-        (("auroc", "ece"), "Do AUROC and calibration agree?"),
+    for pair, title, sign in (
+        (("accuracy", "auroc"), "Does accuracy say who knows?", ""),
+        (
+            ("auroc", "ece"),
+            "Do AUROC and calibration agree?",
+            " ECE is better when lower, so -1 is agreement.",
+        ),
     ):
         found = correlations.overall.get(pair)
         if found is None or not is_number(found.value):
@@ -84,7 +89,7 @@ def _correlated(correlations: Correlations) -> Iterator[Finding]:
             title,
             f"Spearman {tables.correlation_text(found)}",
             f"Rank correlation of {x} and {y} over {found.num_models} models, with its "
-            "bootstrap interval over models.",
+            f"bootstrap interval over models.{sign}",
         )
 
 
@@ -133,13 +138,28 @@ def _students(students: StudentResult, dataset: str) -> Iterator[Finding]:
             if name in by_metric and is_number(by_metric[name].difference)
         ]
         first = effects[0]
+        single = first.num_pairs == 1
         yield Finding(
-            f"What a teacher changes on {dataset}",
+            f"What a teacher changed on {dataset}, one seed"
+            if single
+            else f"What a teacher changes on {dataset}",
             "; ".join(shown),
             f"{title}: with the teacher less without, in points, over "
-            f"{_count(first.num_pairs, 'seed')} and {first.num_images} images. An "
-            "interval that holds 0 leaves the question open.",
+            f"{_count(first.num_pairs, 'seed')} and {first.num_images} images. "
+            + _decided(effects),
         )
+
+
+def _decided(effects: Sequence[Effect]) -> str:
+    """How far the intervals of students go."""
+    if effects[0].num_pairs == 1:
+        return (
+            "This decides nothing about the teacher: one seed tells nothing of others, "
+            "whatever an interval over images says."
+        )
+    if not any(is_number(effect.low) for effect in effects):
+        return "Without resamples there is no interval, and nothing is decided."
+    return "An interval that holds 0 leaves the question open."
 
 
 def _count(number: int, word: str) -> str:

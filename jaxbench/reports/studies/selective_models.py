@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from jaxbench.config import PRETRAINED
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.entries import Results, Row, identity, is_number
+from jaxbench.reports.entries import Results, Row, diverged, identity, is_number
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
 
@@ -26,6 +27,8 @@ class Model:
         trial: The trial that trained it here, if one did.
         clean: Its row on the clean dataset.
         ood: Its rows on out-of-distribution images, by address.
+        tagged: Whether it is what its name says: the weights are the tag's, and its
+            own head decides.
     """
 
     label: str
@@ -35,6 +38,7 @@ class Model:
     trial: Row | None = None
     clean: Row = field(default_factory=dict)
     ood: dict[str, Row] = field(default_factory=dict)
+    tagged: bool = False
 
     @property
     def architecture(self) -> str:
@@ -49,7 +53,7 @@ def find_models(
     """The models that were evaluated on a clean dataset.
 
     Of the trials of one network, optimizer and teacher, the one with the best
-    validation accuracy is the model.
+    validation accuracy is the model; one that diverged is none.
 
     Args:
         results: Everything in the folder.
@@ -67,7 +71,10 @@ def find_models(
             f"{len(found) - len(measured)} of {len(found)} models have no numbers on "
             f"{dataset} and are left out."
         )
-    models = _chosen(measured)
+    if lost := [m for m in measured if diverged(m.trial)]:
+        names = ", ".join(results.labels[identity(m.clean)] for m in lost)
+        notes.append(f"Trials that diverged are no models and are left out: {names}.")
+    models = _chosen([m for m in measured if not diverged(m.trial)])
     for twice, count in Counter(model.label for model in models).items():
         if count > 1:
             for model in (m for m in models if m.label == twice):
@@ -147,8 +154,10 @@ def _gathered(results: Results, dataset: str, own: Mapping[str, str]) -> list[Mo
             trial = trials.get(row["trial_id"] or "")
             label = _label(row, trial, results)
             name = row["model"] or "(unnamed)"
-            regime = _regime(name, label, trial, own)
-            found[place] = Model(label, name, regime, model_family(name), trial)
+            regime = _regime(name, label, row, trial, own)
+            model = Model(label, name, regime, model_family(name), trial)
+            model.tagged = _is_tagged(row)
+            found[place] = model
         model, address = found[place], row["dataset"] or "(unnamed)"
         if row["role"] == "ood":
             model.ood[address] = row
@@ -183,11 +192,23 @@ def _label(row: Row, trial: Row | None, results: Results) -> str:
     return f"{trial['model']} {trial['optimizer']}{teacher}"
 
 
-def _regime(name: str, label: str, trial: Row | None, own: Mapping[str, str]) -> str:
-    if label in own:
-        return own[label]
-    if trial is None or name in own:
-        return training_regime(name, own)
+def _is_tagged(row: Row) -> bool:
+    """Whether a name tells of the weights, and of what decided."""
+    others = (row.get("protocol"), row.get("trial_id"))
+    return row.get("weights") == PRETRAINED and others == (None, None)
+
+
+def _regime(
+    name: str, label: str, row: Row, trial: Row | None, own: Mapping[str, str]
+) -> str:
+    for known in (label, name):
+        if known in own:
+            return own[known]
+    if _is_tagged(row):
+        return training_regime(name)
+    # A probe's head was trained apart from its backbone.
+    if trial is None or row.get("protocol"):
+        return UNKNOWN
     if trial["teacher"]:
         return DISTILLED
     return UNKNOWN if trial["started_from"] else PLAIN

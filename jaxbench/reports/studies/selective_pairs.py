@@ -73,7 +73,7 @@ def compare_twins(
     """Distilled models of the zoo against the same architecture without a teacher."""
     named: dict[str, Model] = {}
     for model in models:
-        if model.trial is None:
+        if model.tagged:
             named.setdefault(model.name, model)
     pairs = [(named[a], named[b]) for a, b in distillation_twins(named)]
     if not pairs:
@@ -140,13 +140,29 @@ def compare_students(
         "students",
         "The same student with and without a teacher",
         "Means over the seeds; the students of a seed are the same in weights, order "
-        "of images and settings at the start. Intervals cover other seeds and other "
-        "images.",
+        "of images and settings at the start. "
+        + _intervals([effect for _, effect in rows]),
         table=tables.effect_table(
             rows, ("Student", "Dataset"), ("With teacher", "Without")
         ),
     )
     return StudentResult([section], effects, notes)
+
+
+def _intervals(effects: Sequence[Effect]) -> str:
+    """What the intervals of students are about."""
+    if not any(is_number(effect.low) for effect in effects):
+        return "Without resamples there are no intervals."
+    single = {effect.num_pairs == 1 for effect in effects}
+    if single == {False}:
+        return "Intervals cover other seeds and other images."
+    one = "about other images alone: other seeds may well give another sign."
+    if single == {True}:
+        return f"There is one seed, so intervals are {one}"
+    return (
+        "Intervals cover other seeds and other images; where there is one seed (1 of 1 "
+        f"or 0 of 1 better), they are {one}"
+    )
 
 
 def _twin_effects(
@@ -205,7 +221,8 @@ def _titles(groups: Sequence[Students]) -> list[str]:
     titles = [group.title for group in groups]
     details = [
         f"{title} (lr {group.learning_rate:g}, wd {group.weight_decay:g}; "
-        f"{group.kind}, weight {group.weight:g}, T {group.temperature:g})"
+        f"{group.kind}, weight {group.weight:g}, T {group.temperature:g}"
+        f"{f', trial {group.teacher_trial[:6]}' if group.teacher_trial else ''})"
         for title, group in zip(titles, groups, strict=True)
     ]
     numbered = [f"{text} {number}" for number, text in enumerate(details, 1)]

@@ -10,6 +10,7 @@ from jaxbench.reports.cells import (
     Table,
     decimal_cell,
     format_interval,
+    interval_cell,
     metric_cell,
     metric_column,
     text_cell,
@@ -103,14 +104,9 @@ def change_table(changes: Mapping[tuple[str, str], Change], heading: str) -> Tab
                 *([text_cell(group)] if heading else []),
                 text_cell(_unit(metric)),
                 text_cell(found.num_pairs),
-                Cell(change_text(found, metric), _finite(found.median)),
+                _ends_cell(change_text(found, metric), found.median, found),
                 Cell(f"{found.num_better} of {moved}", found.num_better),
-                Cell(
-                    format_interval(
-                        share, found.share_low, found.share_high, percent=True
-                    ),
-                    share,
-                ),
+                interval_cell(share, found.share_low, found.share_high, percent=True),
                 Cell(p_text(found.p_value), _finite(found.p_value)),
             )
         )
@@ -134,7 +130,7 @@ def correlation_table(found: Sequence[tuple[str, Correlation]]) -> Table:
             text_cell(kind),
             text_cell(row.group),
             text_cell(row.num_models),
-            Cell(correlation_text(row), _finite(row.value)),
+            interval_cell(row.value, row.low, row.high),
         )
         for kind, row in found
     )
@@ -179,7 +175,7 @@ def effect_table(
                 text_cell(_unit(effect.metric)),
                 value_cell(effect.with_it, effect.metric),
                 value_cell(effect.without, effect.metric),
-                Cell(effect_text(effect), _finite(effect.difference)),
+                _ends_cell(effect_text(effect), effect.difference, effect),
                 Cell(f"{effect.num_better} of {effect.num_pairs}", effect.num_better),
                 text_cell(effect.num_images),
             )
@@ -191,6 +187,10 @@ def effect_text(effect: Effect) -> str:
     """`+2.1 [+0.5, +3.7]`, in points where the metric is in percent."""
     ends = (effect.difference, effect.low, effect.high)
     return _signed(ends, effect.metric)
+
+
+def _ends_cell(text: str, value: float, found: Effect | Change) -> Cell:
+    return Cell(text, _finite(value), _finite(found.low), _finite(found.high))
 
 
 def change_text(found: Change, metric: str) -> str:

@@ -3,6 +3,8 @@ function ranks({ name, controls, plot, legend }, data) {
   const count = data.labels.length, places = data.datasets.length;
   const grouped = data.groups.length > 0;
   const groups = new Set();
+  // What Enter or a click changed, and how it was before: Escape undoes it.
+  const before = new Map();
   const few = count <= 12 && !data.shown.length;
   const pick = chooser(data.labels, few ? data.labels.map((_, i) => i) : data.shown, "highlight", () => render());
   controls.append(pick.element);
@@ -10,6 +12,10 @@ function ranks({ name, controls, plot, legend }, data) {
   const isLit = (i) => pick.slots.has(i) || (grouped && groups.has(data.of[i]));
   const lit = () => data.labels.map((_, i) => i).filter(isLit);
   const colourOf = (i) => colour(grouped ? data.of[i] : pick.slots.get(i) ?? -1);
+  function flip(i) {
+    if (!before.has(i)) before.set(i, pick.slots.has(i));
+    pick.set([i], !pick.slots.has(i));
+  }
   const worst = Math.max(1, ...data.ranks.flat().filter((rank) => rank !== null));
   // Best first on the reference, for the arrow keys.
   const order = data.labels.map((_, i) => i).sort((a, b) => (data.ranks[a][0] ?? Infinity) - (data.ranks[b][0] ?? Infinity));
@@ -76,7 +82,7 @@ function ranks({ name, controls, plot, legend }, data) {
       class: isLit(i) ? "rank lit" : "rank",
       d: text,
       style: isLit(i) ? `stroke:${colourOf(i)}` : null,
-      "stroke-dasharray": isLit(i) && !grouped ? dash(pick.slots.get(i) ?? 0) : null,
+      "stroke-dasharray": isLit(i) ? dash(Math.max(0, grouped ? data.of[i] : pick.slots.get(i) ?? 0)) : null,
       tabindex: "-1",
       role: "button",
       "aria-pressed": String(isLit(i)),
@@ -117,7 +123,7 @@ function ranks({ name, controls, plot, legend }, data) {
       key: k,
       text,
       count: data.of.filter((group) => group === k).length,
-      mark: lineMark(k % COLOURS),
+      mark: lineMark(k),
     }));
     legendButtons(legend, items, groups, (k) => {
       if (!groups.delete(k)) groups.add(k);
@@ -177,14 +183,14 @@ function ranks({ name, controls, plot, legend }, data) {
     const i = nearest(event);
     if (i === null) return;
     cursor = i;
-    pick.set([i], !pick.slots.has(i));
+    flip(i);
     describe(i, start(i, lines[i]));
   });
   plot.addEventListener("keydown", (event) => {
     if (!("i" in event.target.dataset)) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      return pick.set([cursor], !pick.slots.has(cursor));
+      return flip(cursor);
     }
     const next = step(event, order, cursor);
     if (next === undefined) return;
@@ -197,9 +203,13 @@ function ranks({ name, controls, plot, legend }, data) {
   return {
     draw: (wanted) => ((width = wanted), render()),
     clear() {
-      if (!groups.size) return;
+      if (!groups.size && !before.size) return;
+      const lit = [...before.keys()].filter((i) => before.get(i));
+      const unlit = [...before.keys()].filter((i) => !before.get(i));
       groups.clear();
-      render();
+      before.clear();
+      pick.set(unlit, false);
+      pick.set(lit, true);
     },
   };
 }

@@ -248,6 +248,13 @@ def test_ranks(visit, sample_file):
         assert flow.locator(".rank.lit").count() == 5
         flow.locator(".legend button").first.click()
         assert flow.locator(".rank.lit").count() == 4
+        # Escape undoes what Enter did, and nothing else.
+        flow.locator(".rank[tabindex='0']").focus()
+        page.keyboard.press("End")
+        page.keyboard.press("Enter")
+        assert flow.locator(".rank.lit").count() == 5
+        page.keyboard.press("Escape")
+        assert flow.locator(".rank.lit").count() == 4
         grouped = figure(page, "ranks_grouped")
         lit = set(
             grouped.locator(".rank.lit").evaluate_all("l => l.map(e => e.dataset.i)")

@@ -72,4 +72,30 @@ def test_unknown_study_and_option():
     with pytest.raises(UserError, match="did you mean 'coupling'"):
         find_study("couplin")
     with pytest.raises(UserError, match="unknown option 'rules'"):
-        find_study("coupling", ["rules"])
+        find_study("coupling", {"rules": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("selective", {"severity_levels": 1}, "'selective': severity_levels is 1"),
+        ("selective", {"rank_by": "accurancy"}, "did you mean 'accuracy'"),
+        ("selective", {"regimes": "absent.csv"}, "cannot read"),
+        ("selective", {"regimes": [1], "shown": 3}, "regimes is .*; shown is 3"),
+        ("lottery", {"alpha": 0, "power": 1}, "alpha is 0, .*; power is 1"),
+        ("lottery", {"power": 0.4}, r"power is 0.4, wanted a fraction in \[1/2, 1\)"),
+        ("lottery", {"num_resamples": 0}, "num_resamples is 0"),
+        ("lottery", {"alpha": "0.05"}, "alpha is '0.05'"),
+        ("lottery", {"tables": [], "percent": True}, "tables, percent say.*--table"),
+    ],
+)
+def test_values_are_checked_without_results(kind, options, words):
+    with pytest.raises(UserError, match=words):
+        find_study(kind, options)
+
+
+def test_values_in_range_are_taken():
+    for kind in STUDIES:
+        assert find_study(kind) is STUDIES[kind]
+    assert find_study("lottery", {"alpha": 0.01, "power": 0.5, "own": "digits@test"})
+    assert find_study("selective", {"rank_by": "aurc_ts", "shown": ["a*"]})

@@ -10,10 +10,12 @@ from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
 from jaxbench.reports.entries import load_results
 from jaxbench.reports.page import HeatMap, Ranks, Scatter
-from jaxbench.reports.studies.lottery import build
+from jaxbench.reports.studies.lottery import build, lottery_page
+from jaxbench.reports.studies.lottery_analysis import analyse
+from jaxbench.reports.studies.lottery_charts import family
 from jaxbench.reports.studies.lottery_runs import lottery_runs
 from jaxbench.results import ResultStore
-from jaxbench.studies import mcnemar_exact_power
+from jaxbench.studies import VariantTable, mcnemar_exact_power
 from tests.results.sample_runs import evaluation, trial
 
 TABLES = Path(__file__).parents[2] / "studies" / "lottery_tables"
@@ -64,6 +66,10 @@ def test_the_page_of_a_folder_can_be_drawn(page):
     charts = [type(chart) for one in page.sections for chart in one.charts]
     assert charts == [HeatMap, Ranks, Scatter]
     assert "McNemar" in page.notes[0]
+    assert not [note for note in page.notes if "1,000" in note]
+    assert "resamples of the images of" in section(page, "models").caption
+    texts = " ".join(finding.text for finding in page.findings)
+    assert "no image was resampled" not in texts
 
 
 def test_probed_features_are_models_of_their_own(page):
@@ -102,6 +108,14 @@ def test_the_page_of_tables():
     check_page(page)
     assert "own-images" not in [one.name for one in page.sections]
     assert "conservative" in page.notes[0]
+    # ImageNet-A and -R have 200 classes.
+    (note,) = [note for note in page.notes if "200 of the 1,000" in note]
+    assert note.startswith("imagenet-a and imagenet-r have")
+    # No image is known, so none was resampled.
+    assert "no image was resampled" in page.findings[-1].text
+    assert "no image was resampled" in section(page, "survival").caption
+    assert "resamples" not in section(page, "models").caption
+    assert {c.text for c in column(page, "survival", "Drawn")} == {"independent errors"}
     # Counted with plain loops in tests/studies/test_lottery.py.
     first = page.findings[0]
     rows = section(page, "improvements").table.rows
@@ -124,7 +138,63 @@ def test_nothing_to_compare_with(tmp_path):
     page = build(tables=[path], num_resamples=50)
     check_page(page)
     assert page.findings[0].value == "0 of 0"
+    assert page.findings[-1].value == "-"
+    assert page.findings[-1].text == "All models are level on imagenet."
     assert [row[1].text for row in section(page, "models").table.rows] == ["30.5"] * 60
+
+
+def page_of(accuracy):
+    models = tuple(f"m{i}" for i in range(len(accuracy)))
+    variants = ("imagenet", "x", "y")[: len(accuracy[0])]
+    table = VariantTable(models, variants, np.array(accuracy), (1000,) * len(variants))
+    return lottery_page(analyse(table, num_resamples=20))
+
+
+def test_a_variant_without_a_model():
+    page = page_of([[0.9, np.nan, 0.7], [0.5, np.nan, 0.4], [0.4, np.nan, 0.2]])
+    check_page(page)
+    row = section(page, "datasets").table.rows[1]
+    assert [cell.text for cell in row[2:9]] == ["0", "-", "-", "-", "-", "-", "-"]
+    found = {finding.title: finding for finding in page.findings}
+    # 0.7 - 0.9, 0.4 - 0.5, 0.2 - 0.4
+    assert found["Largest mean drop"].value == "-16.7 points"
+    assert found["Any two models"].text.endswith("by variant: x -, y 100.0%.")
+    page = page_of([[0.9, np.nan], [0.5, np.nan]])
+    drop = next(f for f in page.findings if f.title == "Largest mean drop")
+    assert (drop.value, drop.text) == ("-", "No model is on any variant.")
+
+
+def test_sentences_about_level_models():
+    page = page_of([[0.5, 0.4], [0.5, 0.3]])
+    found = {finding.title: finding for finding in page.findings}
+    kept = found["Leads that keep their sign"]
+    assert kept.text == "All models are level on imagenet: no lead to follow."
+    assert not any("nan" in f.text.lower().split() for f in page.findings)
+    page = page_of([[0.5, 0.4], [0.5, 0.3], [0.1, 0.1]])
+    text = page.findings[-1].text
+    assert "The first place is shared; 100% of the adjacent leads hold" in text
+
+
+def test_families_are_those_of_the_zoo():
+    assert family("resnet50.a1_in1k at 288") == family("resnet101 adamw") == "resnet"
+    assert family("wide_resnet50_2") == "resnet"
+    assert family("Mine_b16") == "mine"
+
+
+def test_a_diverged_model_is_none_of_the_ranking(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for optimizer, step in (("sgd", None), ("adamw", None), ("lamb", 3)):
+        one = trial(
+            {"model": "net", "optimizer": optimizer}, skill=3, diverged_step=step
+        )
+        store.write(one)
+        tied = {"model": "net", "optimizer": optimizer, "trial_id": one.run_id}
+        store.write(evaluation(tied, "digits@test", "clean", skill=3.0, n=60))
+    page = build(store, num_resamples=20)
+    names = {cell.text for cell in column(page, "models", "Model")}
+    assert names == {"net sgd", "net adamw"}
+    note = "1 model(s) diverged in training and are left out: net lamb"
+    assert note in page.notes
 
 
 def test_trained_models_count_once(tmp_path):
