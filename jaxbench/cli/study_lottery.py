@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxbench.cli.display import console
+from jaxbench.cli.study import Figures, Formats
 from jaxbench.cli.tables import show_table, write_csv
 from jaxbench.errors import UserError
 
@@ -59,8 +60,15 @@ def lottery(
     num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="Also write the page: an HTML file.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The page: FOLDER/study-lottery.html if not given; none of tables.",
+        ),
     ] = None,
+    figures: Figures = None,
+    formats: Formats = None,
     csv_folder: Annotated[
         Path | None,
         typer.Option(
@@ -79,7 +87,10 @@ def lottery(
     from jaxbench.reports.studies.lottery_analysis import analyse
 
     _check_source(folder, table, images, model_column, score_column, percent, own)
+    if figures is not None and folder is None and output is None:
+        raise UserError("--figures are those of the page; give --output FILE.html too")
     if folder is not None:
+        output = output or folder / "study-lottery.html"
         read = _folder(folder, reference)
     else:
         read = _tables(
@@ -104,7 +115,15 @@ def lottery(
     if output is not None:
         from jaxbench.reports.study_page import write_page
 
-        console.print(f"Page: {write_page(page, output)}", markup=False)
+        path = write_page(
+            page,
+            output,
+            figures_dir=figures,
+            formats=tuple(formats or ("svg", "png")),
+        )
+        console.print(f"Study: [bold]{path.resolve()}[/]")
+        if figures:
+            console.print(f"Figures: {figures}", markup=False)
 
 
 def _folder(folder: Path, reference: str | None) -> "VariantTable":

@@ -66,10 +66,12 @@ def test_a_folder_and_its_page(run, tmp_path):
             store.write(evaluation({"model": model}, dataset, role, skill=skill, n=60))
     page = tmp_path / "page.html"
     options = ("--own", "digits-c/blur_3", "--num-resamples", 10, "--output", page)
+    options += ("--figures", tmp_path / "figures", "--format", "png")
     result = run(tmp_path / "results", *options)
     assert result.exit_code == 0, result.output
     assert "What 60 images of digits-c/blur_3 can tell apart" in result.output
     assert "The benchmark lottery" in page.read_text("utf-8")
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png"}
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_a_folder_and_its_page(run, tmp_path):
         (["folder", "--percent"], "--percent/--fraction: only for --table"),
         (["folder", "--images", "a=1"], "--images: only for --table"),
         ([*tables(), "--own", "imagenet"], "--own needs a folder"),
+        ([*tables(), "--figures", "figures"], "give --output FILE.html too"),
         ([*tables(), "--images", "imagenet"], "--images 'imagenet': wanted NAME=N"),
         ([*tables(), "--images", "imagenet=0"], "wanted NAME=N"),
         (["no-such-folder"], "does not exist"),
