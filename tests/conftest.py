@@ -1,8 +1,10 @@
 """Settings that every test shares: strict dtypes and ranks, eight CPU devices."""
 
+import gc
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 # Before jax is imported anywhere: the sharding tests need several devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -22,6 +24,30 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _OWN_CACHE
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+# Every compiled program maps some memory, and a process may hold 65,530 maps: XLA ends
+# without a word at the next one. Tests compile tens of thousands in one process.
+_MANY_MAPS = 20_000
+
+
+def _num_maps() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forgets what is compiled between two files, once it is much."""
+    yield
+    if _num_maps() > _MANY_MAPS:
+        from jaxbench.engine import programs
+
+        programs.forget()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -78,3 +78,14 @@ def _signature(arguments: Any) -> Hashable:
         for leaf in leaves
     )
     return structure, avals
+
+
+def forget() -> None:
+    """Lets go of every program that is compiled; what is asked for again is compiled.
+
+    For processes that compile very many: each program holds some of the 65,530 memory
+    maps that Linux gives a process.
+    """
+    with _lock:
+        for name in [key for key, program in _programs.items() if program.done()]:
+            del _programs[name]
