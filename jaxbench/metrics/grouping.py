@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxbench.metrics.checks import check_count, is_known, refuse
 from jaxbench.metrics.types import AnyArray, Logits
 
 
@@ -26,8 +28,18 @@ def group_logits(
         num_groups: Number of groups.
 
     Returns:
-        float32 logits, each at most 0. A row with a NaN is NaN.
+        float32 logits, each at most 0. A row with a NaN is NaN; under jit, so is a group
+        without a class.
+
+    Raises:
+        ValueError: If `logits` is not a matrix of floats, `groups` not one integer for
+            each of its classes, or `num_groups` below one; and, outside jit, if a group
+            is out of range or has no class.
     """
+    check_count("num_groups", num_groups)
+    refuse(_misfits(logits, groups))
+    if is_known(groups):
+        refuse(_bad_groups(np.asarray(groups), num_groups))
     log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=1)
     # One segment more collects the classes of no group, and is dropped.
     classes = jnp.asarray(groups)
@@ -40,3 +52,35 @@ def group_logits(
     sizes = jax.ops.segment_sum(jnp.ones_like(segment), segment, num_groups + 1)
     grouped = top + jnp.log(summed) - jnp.log(sizes.astype(jnp.float32))[:, None]
     return grouped[:num_groups].T
+
+
+def _misfits(logits: AnyArray, groups: AnyArray) -> list[str]:
+    problems = []
+    if logits.ndim != 2 or not jnp.issubdtype(logits.dtype, jnp.floating):
+        problems.append(
+            f"logits of shape {logits.shape} and dtype {logits.dtype}; wanted floating "
+            "point numbers [n, k]"
+        )
+    elif groups.shape != logits.shape[1:]:
+        problems.append(
+            f"groups of shape {groups.shape}; wanted {logits.shape[1:]}, one for each "
+            "class of the logits"
+        )
+    if not jnp.issubdtype(groups.dtype, jnp.integer):
+        problems.append(f"groups of dtype {groups.dtype}; wanted integers")
+    return problems
+
+
+def _bad_groups(groups: np.ndarray, num_groups: int) -> list[str]:
+    if groups.size and not -1 <= groups.min() <= groups.max() < num_groups:
+        return [
+            f"groups lie in [{groups.min()}, {groups.max()}]; wanted [0, {num_groups}), "
+            "or -1 for none"
+        ]
+    empty = sorted(set(range(num_groups)) - set(groups.tolist()))
+    if empty:
+        return [
+            f"groups: no class belongs to {len(empty)} of them, the first {empty[0]}; "
+            f"wanted a class in each of the {num_groups}"
+        ]
+    return []

@@ -67,7 +67,8 @@ def test_images_and_labels_are_the_digits():
     digits = load_digits()
     for address, first_class in {"digits@test": 0, "digits-ood": 8}.items():
         source = open_dataset(address)
-        images, labels, ids, _ = load_images(source, AS_THEY_ARE)
+        arrays = load_images(source, AS_THEY_ARE)
+        images, labels, ids = arrays.images, arrays.labels, arrays.ids
         rows = [int(id.removeprefix("digits/")) for id in ids]
         gray = np.floor(digits.images[rows] * 255 / 16 + 0.5)
         np.testing.assert_array_equal(images, np.stack([gray] * 3, axis=-1))

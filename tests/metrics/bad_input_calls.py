@@ -122,6 +122,15 @@ def of_the_rest():
     yield "mean", "confidence", m.mean_confidence, (2 * C,), {}
     yield "frechet", "features", m.frechet_distance, (F, F[:, :2]), {}
     yield "frechet, one row", "features", m.frechet_distance, (F[:1], F), {}
+    two, group = {"num_groups": 2}, m.group_logits
+    yield "groups, flat logits", "logits", group, (Z[0], K[:3] % 2), two
+    yield "groups, integer logits", "logits", group, (Z.astype(int), K[:3] % 2), two
+    yield "groups, one more", "groups", group, (Z, K % 2), two
+    yield "groups, floats", "groups", group, (Z, C[:3]), two
+    yield "groups, 2 of 2", "groups", group, (Z, K[:3]), two
+    yield "groups, -2", "groups", group, (Z, K[:3] - 2), two
+    yield "groups, one empty", "groups", group, (Z, K[:3] * 0), two
+    yield "groups, none", "num_groups", group, (Z, K[:3] * 0), {"num_groups": 0}
     yield "temperature fit", "labels", m.fit_temperature, (Z, C), {}
     scores = m.score_examples(Z, K)
     yield "summary", "metric", m.summarize, (scores, ("acuracy",)), {}
