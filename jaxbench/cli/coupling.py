@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxbench.cli.display import console
-from jaxbench.cli.tables import show_table, write_csv
+from jaxbench.cli.tables import CsvFolder, show_table, write_tables
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,14 +40,7 @@ def coupling(
             help="Which pairs failed: the fitted rule, or Eq. (1) as printed."
         ),
     ] = FailureRule.FITTED,
-    csv_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            help="Also write every table into this folder; shares and accuracies "
-            "as fractions.",
-        ),
-    ] = None,
+    csv_folder: CsvFolder = None,
     weights: Annotated[
         bool,
         typer.Option(
@@ -75,6 +68,7 @@ def coupling(
             f"{str(folder)!r} has no finished trials, so there is no optimizer to "
             "compare; train some with jaxbench run or jaxbench sweep"
         )
+    tables = []
     for number, sweep in enumerate(sweeps):
         sections = coupling_sections(sweep, read_costs(store, sweep), rule.value)
         if weights:
@@ -82,13 +76,11 @@ def coupling(
         console.print(f"\nTrained on {sweep.dataset}", style="bold", markup=False)
         for section in sections:
             _show(section)
-        if csv_folder is not None:
-            # The largest dataset's tables have the plain names.
-            suffix = "-" + re.sub(r"\W+", "-", sweep.dataset) if number else ""
-            for section in sections:
-                write_csv(csv_folder / f"{section.name}{suffix}.csv", section.table)
+        # The largest dataset's tables have the plain names.
+        suffix = "-" + re.sub(r"\W+", "-", sweep.dataset) if number else ""
+        tables += [(f"{s.name}{suffix}", s.table) for s in sections]
     if csv_folder is not None:
-        console.print(f"Tables: {csv_folder}", markup=False)
+        write_tables(csv_folder, tables)
 
 
 def _show(section: "Section") -> None:

@@ -1,6 +1,5 @@
 """The command `probe`: what frozen features know."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +18,8 @@ from jaxbench.cli.work import (
     Resamples,
     Results,
     Shifted,
+    Weights,
+    WeightsDir,
     execute,
 )
 from jaxbench.config import PRETRAINED, parse_config
@@ -36,22 +37,8 @@ def probe(
         str | None,
         typer.Option(help="Dataset to choose by; a tenth of --train if not given."),
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="'pretrained' (from the hub), a file, or random:SEED for an untrained "
-            "net."
-        ),
-    ] = PRETRAINED,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of weights, searched by name: NAME/model.safetensors or "
-            "NAME.safetensors.",
-            file_okay=False,
-            exists=True,
-        ),
-    ] = None,
+    weights: Weights = PRETRAINED,
+    weights_dir: WeightsDir = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(

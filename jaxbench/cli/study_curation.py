@@ -1,13 +1,11 @@
 """The command about curated contrastive training: study curation."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxbench.cli.display import console
 from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
-from jaxbench.cli.tables import show_table, write_csv
+from jaxbench.cli.tables import CsvFolder, show_page
 
 
 def curation(
@@ -15,14 +13,7 @@ def curation(
     level: Annotated[
         float, typer.Option(help="Coverage of the intervals over seeds.")
     ] = 0.95,
-    csv_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            help="Also write every table into this folder; shares and accuracies "
-            "as fractions.",
-        ),
-    ] = None,
+    csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,
     formats: Formats = None,
@@ -35,11 +26,4 @@ def curation(
     Example: [bold]jaxbench study curation results/studies/curation-digits[/]
     """
     page = write_study("curation", folder, {"level": level}, output, figures, formats)
-    for section in page.sections:
-        if section.table is None:
-            continue
-        show_table(section.heading, section.caption, section.table)
-        if csv_folder is not None:
-            write_csv(csv_folder / f"{section.name}.csv", section.table)
-    if csv_folder is not None:
-        console.print(f"Tables: {csv_folder}", markup=False)
+    show_page(page, csv_folder)

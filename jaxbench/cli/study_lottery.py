@@ -7,7 +7,7 @@ import typer
 
 from jaxbench.cli.display import console
 from jaxbench.cli.study import Figures, Formats
-from jaxbench.cli.tables import show_table, write_csv
+from jaxbench.cli.tables import CsvFolder, show_page, write_tables
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ def lottery(
     ] = None,
     figures: Figures = None,
     formats: Formats = None,
-    csv_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", help="Also write every table into this folder, all pairs listed."
-        ),
-    ] = None,
+    csv_folder: CsvFolder = None,
 ) -> None:
     """Show which leads of a ranking are chance, and which carry over to variants.
 
@@ -108,10 +103,11 @@ def lottery(
     page = lottery_page(found)
     _show(page)
     if csv_folder is not None:
-        for section in lottery_sections(found, most=None):
-            if section.table is not None:
-                write_csv(csv_folder / f"{section.name}.csv", section.table)
-        console.print(f"Tables: {csv_folder}", markup=False)
+        # Of the page's tables, those of pairs are cut short.
+        whole = lottery_sections(found, most=None)
+        write_tables(
+            csv_folder, ((s.name, s.table) for s in whole if s.table is not None)
+        )
     if output is not None:
         from jaxbench.reports.study_page import write_page
 
@@ -214,14 +210,4 @@ def _show(page: "Page") -> None:
             highlight=False,
         )
         console.print(f"    {finding.text}", markup=False, highlight=False)
-    for section in page.sections:
-        if section.table is not None:
-            show_table(
-                section.heading,
-                section.caption,
-                section.table,
-                details=_DETAILS,
-                most_rows=_MOST_ROWS,
-            )
-    for note in page.notes:
-        console.print(note, style="dim", markup=False, highlight=False)
+    show_page(page, None, details=_DETAILS, most_rows=_MOST_ROWS)

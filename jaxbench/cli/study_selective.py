@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxbench.cli.display import console
 from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
-from jaxbench.cli.tables import show_table, write_csv
+from jaxbench.cli.tables import CsvFolder, show_page
 
 # Tables of the terminal; the page and the files have all.
 _SHOWN = ("models", "scaling", "twins", "students")
@@ -39,14 +38,7 @@ def selective(
     levels: Annotated[int, typer.Option(help="Levels of severity.")] = 11,
     num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
     seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
-    csv_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            help="Also write every table into this folder; shares and accuracies "
-            "as fractions.",
-        ),
-    ] = None,
+    csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,
     formats: Formats = None,
@@ -69,16 +61,4 @@ def selective(
         "seed": seed,
     }
     page = write_study("selective", folder, options, output, figures, formats)
-    for section in page.sections:
-        if section.table is None:
-            continue
-        if section.name in _SHOWN:
-            show_table(
-                section.heading, section.caption, section.table, details=_DETAILS
-            )
-        if csv_folder is not None:
-            write_csv(csv_folder / f"{section.name}.csv", section.table)
-    for note in page.notes:
-        console.print(note, style="dim", markup=False, highlight=False)
-    if csv_folder is not None:
-        console.print(f"Tables: {csv_folder}", markup=False)
+    show_page(page, csv_folder, shown=_SHOWN, details=_DETAILS)

@@ -3,10 +3,11 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from jaxbench.cli.display import console
@@ -14,8 +15,64 @@ from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbench.reports.cells import Table
+    from jaxbench.reports.page import Page
 
+CsvFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        help="Also write every table into this folder, whole; shares and accuracies "
+        "as fractions.",
+    ),
+]
 _WIDE = 160
+
+
+def show_page(
+    page: "Page",
+    csv_folder: Path | None,
+    *,
+    shown: Collection[str] | None = None,
+    details: Collection[str] = (),
+    most_rows: int | None = None,
+) -> None:
+    """Prints a page's tables and notes, and writes the tables where that is asked.
+
+    Args:
+        page: The page of a study.
+        csv_folder: Folder of a file a table; none are written when None.
+        shown: Names of the sections to print; all when None.
+        details: See `show_table`.
+        most_rows: See `show_table`.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    named = [(s, s.table) for s in page.sections if s.table is not None]
+    for section, table in named:
+        if shown is None or section.name in shown:
+            show_table(
+                section.heading,
+                section.caption,
+                table,
+                details=details,
+                most_rows=most_rows,
+            )
+    for note in page.notes:
+        console.print(note, style="dim", markup=False, highlight=False)
+    if csv_folder is not None:
+        write_tables(csv_folder, ((section.name, table) for section, table in named))
+
+
+def write_tables(folder: Path, tables: "Iterable[tuple[str, Table]]") -> None:
+    """Writes tables as NAME.csv and says where.
+
+    Raises:
+        UserError: If a file cannot be written.
+    """
+    for name, table in tables:
+        write_csv(folder / f"{name}.csv", table)
+    console.print(f"Tables: {folder}", markup=False)
 
 
 def show_table(

@@ -51,6 +51,21 @@ Calibration = Annotated[
 Resamples = Annotated[
     int, typer.Option(min=0, help="Bootstrap resamples behind the intervals.")
 ]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="'pretrained' (from the hub), a file, or random:SEED for an untrained net."
+    ),
+]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of weights, searched by name: NAME/model.safetensors or "
+        "NAME.safetensors.",
+        file_okay=False,
+        exists=True,
+    ),
+]
 Imports = Annotated[
     list[str] | None,
     typer.Option("--import", help="Module to import first: it registers own models."),
@@ -88,22 +103,8 @@ def evaluate(
     models: Annotated[
         str | None, typer.Option(help="More of them, with commas between.")
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="'pretrained' (from the hub), a file, or random:SEED for an untrained "
-            "net."
-        ),
-    ] = PRETRAINED,
-    weights_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of weights, searched by name: NAME/model.safetensors or "
-            "NAME.safetensors.",
-            file_okay=False,
-            exists=True,
-        ),
-    ] = None,
+    weights: Weights = PRETRAINED,
+    weights_dir: WeightsDir = None,
     shifted: Shifted = None,
     ood: Ood = None,
     calibration: Calibration = None,

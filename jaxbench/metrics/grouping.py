@@ -28,8 +28,8 @@ def group_logits(
         num_groups: Number of groups.
 
     Returns:
-        float32 logits, each at most 0. A row with a NaN is NaN; under jit, so is a group
-        without a class.
+        float32 logits, each at most 0. A row with a NaN is NaN, and so is, under jit,
+        a group without a class.
 
     Raises:
         ValueError: If `logits` is not a matrix of floats, `groups` not one integer for
@@ -74,13 +74,13 @@ def _misfits(logits: AnyArray, groups: AnyArray) -> list[str]:
 def _bad_groups(groups: np.ndarray, num_groups: int) -> list[str]:
     if groups.size and not -1 <= groups.min() <= groups.max() < num_groups:
         return [
-            f"groups lie in [{groups.min()}, {groups.max()}]; wanted [0, {num_groups}), "
+            f"groups lie in [{groups.min()}, {groups.max()}]; wanted [0, {num_groups}) "
             "or -1 for none"
         ]
     empty = sorted(set(range(num_groups)) - set(groups.tolist()))
     if empty:
         return [
-            f"groups: no class belongs to {len(empty)} of them, the first {empty[0]}; "
+            f"groups: no class belongs to {len(empty)} of them, first {empty[0]}; "
             f"wanted a class in each of the {num_groups}"
         ]
     return []
