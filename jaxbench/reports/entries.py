@@ -23,7 +23,9 @@ _SHORT = {
     "weights": "weights",
     "dtype": "dtype",
     "zero_shot": "prompts",
+    "image_size": "size",
 }
+_GRID_POINT = ("learning_rate", "weight_decay", "seed")
 # A published dataset of corrupted images, or any dataset under a corruption.
 _CORRUPTED = re.compile(
     r"(?P<base>.+?)-c/(?P<name>.+)_(?P<severity>[1-5])(@.*)?"
@@ -95,7 +97,7 @@ def load_results(store: ResultStore) -> Results:
     finished = [row for row in rows if row["status"] == "ok"]
     evaluations = [row for row in finished if row["kind"] == "evaluation"]
     trials = [row for row in finished if row["kind"] == "trial"]
-    labels = _labels(finished)
+    labels = labels_of(finished)
     counts = Counter(r["dataset"] for r in evaluations if r["role"] == "clean")
     dataset = min(counts, key=lambda name: (-counts[name], name)) if counts else None
     return Results(
@@ -126,13 +128,48 @@ def model_title(row: Row) -> str | None:
     return f"{row['model'] or '(unnamed)'} ({words})"
 
 
-def identity(row: Row) -> tuple:
-    """What tells a model, as trained or as probed, from all others."""
+def identity(row: Row, *, sized: bool = True) -> tuple:
+    """What tells a model, as trained or as probed, from all others.
+
+    Args:
+        row: A trial or an evaluation.
+        sized: Whether one model at two sizes of images is two.
+    """
     trial = row["run_id"] if row["kind"] == "trial" else row["trial_id"]
     # A trial says all about its weights; the type they are evaluated in does not.
-    names = list(_SHORT)[:3] if trial else _SHORT
+    names = _GRID_POINT if trial else _SHORT
+    if not sized:
+        names = [name for name in names if name != "image_size"]
     details = (row[name] if name in names else None for name in _SHORT)
     return (model_title(row), row["optimizer"], *details, trial or row.get("probe_id"))
+
+
+def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
+    """Model and optimizer, and what else it takes to tell two identities apart.
+
+    Args:
+        rows: Trials and evaluations.
+        sized: See `identity`.
+    """
+    pairs: dict[tuple, set[tuple]] = defaultdict(set)
+    for row in rows:
+        pairs[(model_title(row), row["optimizer"])].add(identity(row, sized=sized))
+    labels = {}
+    for (model, optimizer), members in pairs.items():
+        varying = [
+            (i, short)
+            for i, short in enumerate(_SHORT.values(), start=2)
+            if len({member[i] for member in members}) > 1
+        ]
+        for member in members:
+            words = [model or "(unnamed)", *([optimizer] if optimizer else [])]
+            words += [f"{short}={_shown(member[i])}" for i, short in varying]
+            labels[member] = " ".join(words)
+    twice = Counter(labels.values())
+    return {
+        member: label if twice[label] == 1 else f"{label} {(member[-1] or '')[:6]}"
+        for member, label in labels.items()
+    }
 
 
 def diverged(trial: Row | None) -> bool:
@@ -176,29 +213,6 @@ def _order(row: Row) -> tuple:
     names = ("model", "optimizer", *_SHORT, "dataset", "run_id")
     # None sorts first and never meets a number or a string.
     return tuple((row[name] is not None, row[name] or 0) for name in names)
-
-
-def _labels(rows: Sequence[Row]) -> dict[tuple, str]:
-    """Model and optimizer, and what else it takes to tell two identities apart."""
-    pairs: dict[tuple, set[tuple]] = defaultdict(set)
-    for row in rows:
-        pairs[(model_title(row), row["optimizer"])].add(identity(row))
-    labels = {}
-    for (model, optimizer), members in pairs.items():
-        varying = [
-            (i, short)
-            for i, short in enumerate(_SHORT.values(), start=2)
-            if len({member[i] for member in members}) > 1
-        ]
-        for member in members:
-            words = [model or "(unnamed)", *([optimizer] if optimizer else [])]
-            words += [f"{short}={_shown(member[i])}" for i, short in varying]
-            labels[member] = " ".join(words)
-    twice = Counter(labels.values())
-    return {
-        member: label if twice[label] == 1 else f"{label} {(member[-1] or '')[:6]}"
-        for member, label in labels.items()
-    }
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,12 @@ from jaxbench.reports.cells import (
     format_value,
     metric_column,
 )
-from jaxbench.reports.entries import corruption_of, load_results
+from jaxbench.reports.entries import (
+    corruption_of,
+    identity,
+    labels_of,
+    load_results,
+)
 from jaxbench.reports.findings import find
 from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
 from jaxbench.reports.tables import (
@@ -152,6 +157,19 @@ def test_labels_tell_models_apart(tmp_path):
         "t sgd seed=1",
     ]
     assert sorted(e.label for e in results.entries)[-1] == "t sgd"
+
+
+def test_one_model_at_two_sizes_is_two_entries(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for size, dataset in ((160, "d@test"), (224, "d@test"), (224, "d-v2@test")):
+        settings = {"model": "m", "image_size": size}
+        store.write(evaluation(settings, dataset, "clean", skill=3.0, n=30))
+    results = load_results(store)
+    found = {entry.label: sorted(entry.clean) for entry in results.entries}
+    assert found == {"m size=160": ["d@test"], "m size=224": ["d-v2@test", "d@test"]}
+    assert labels_of(results.evaluations, sized=False) == {
+        identity(results.evaluations[0], sized=False): "m"
+    }
 
 
 def test_findings_are_the_extremes(results):

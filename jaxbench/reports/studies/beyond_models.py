@@ -14,7 +14,7 @@ from jaxtyping import Array, Key
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.cells import Cell, format_interval
-from jaxbench.reports.entries import Results, Row, identity
+from jaxbench.reports.entries import Results, Row, identity, labels_of
 from jaxbench.reports.page import Finding, Interval, Section
 from jaxbench.results import ResultStore
 from jaxbench.studies import UNKNOWN, model_family, training_regime
@@ -231,18 +231,21 @@ def _gathered(results: Results, groups: Mapping[str, str]) -> dict[str, Model]:
             *entry.shifted.values(),
         )
     }
+    # Sizes of images are a view of one model here, not models of their own.
+    labels = labels_of(results.evaluations, sized=False)
     models: dict[str, Model] = {}
     twice = []
     for row in results.evaluations:
         entry = entries.get(identity(row))
         if entry is None or row["role"] == "ood" or row.get("protocol") is not None:
             continue
-        group = _group(entry.model, entry.label, entry.trial, groups)
-        model = models.setdefault(entry.label, Model(entry.label, entry.model, group))
+        label = entry.label if entry.optimizer else labels[identity(row, sized=False)]
+        group = _group(entry.model, label, entry.trial, groups)
+        model = models.setdefault(label, Model(label, entry.model, group))
         address = row["dataset"] or "(unnamed)"
         sizes = model.sizes.setdefault(address, {})
         if row.get("image_size") in sizes:
-            twice.append(f"{entry.label} on {address}")
+            twice.append(f"{label} on {address}")
         sizes[row.get("image_size")] = row
     if twice:
         raise UserError(
