@@ -192,16 +192,15 @@ def _ranks(chart: Ranks) -> Figure:
         if name not in chosen
     ]
     axis.add_collection(LineCollection(others, colors=GRID, linewidths=0.7, zorder=1))
-    colours = _rank_colours(chart, chosen)
+    looks = _rank_looks(chart, chosen)
     ends = {}
     for name in chosen:
-        line, colour = lines[name], colours[name]
+        line = lines[name]
         group = label_text(chart.groups.get(name, ""))
-        look = {"color": colour, "marker": "o", "markersize": 4}
-        axis.plot(places, line, label=group or None, **look)
+        axis.plot(places, line, label=group or None, markersize=4, **looks[name])
         known = np.flatnonzero(np.isfinite(line))
         if known.size:
-            ends[name] = (float(line[known[-1]]), colour)
+            ends[name] = (float(line[known[-1]]), looks[name]["color"])
     axis.set_xticks(places, [label_text(name) for name in chart.datasets])
     axis.tick_params(axis="x", labelrotation=40)
     for tick in axis.get_xticklabels():
@@ -216,7 +215,7 @@ def _ranks(chart: Ranks) -> Figure:
     return figure
 
 
-def _rank_colours(chart: Ranks, chosen: Sequence[str]) -> dict[str, str]:
+def _rank_looks(chart: Ranks, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By group where there are groups, as in the browser; else in turn."""
     groups = by_size(chart.groups.values())
     numbers = {
@@ -226,7 +225,7 @@ def _rank_colours(chart: Ranks, chosen: Sequence[str]) -> dict[str, str]:
     if not groups:
         numbers = {name: index for index, name in enumerate(chosen)}
     return {
-        name: MUTED if number < 0 else PALETTE[number % len(PALETTE)]
+        name: {"color": MUTED, "marker": "o"} if number < 0 else _look(number)
         for name, number in numbers.items()
     }
 

@@ -108,6 +108,10 @@ def _legacy(tensors: Tensors, _: NetworkClassifier) -> Tensors:
 def _from_clip(tensors: Tensors) -> Tensors:
     """The image tower of OpenAI's CLIP, also as OpenCLIP stores it."""
     tensors = _renamed(tensors, _CLIP)
+    # Stored without the axis of the batch, which resizing counts on.
+    tensors["pos_embed"] = tensors["pos_embed"].reshape(
+        1, -1, tensors["pos_embed"].shape[-1]
+    )
     projection = tensors.pop("proj", None)
     return tensors if projection is None else tensors | _head(projection.T)
 

@@ -184,6 +184,13 @@ def test_clip_is_read(wrapper):
         f"{wrapper}token_embedding.weight": np.zeros((3, 2), np.float32),
     }
     assert_read(classifier, variables, clip)
+    # At another size its positions are resized like those of any other file.
+    larger = twins.tiny(classifier.architecture, (8, 8))
+    whole = tensors | {"cls_token": cls_token, "pos_embed": positions}
+    whole |= {"head.weight": head, "head.bias": np.zeros(len(head), head.dtype)}
+    resized = convert(whole, larger, RULES)
+    assert resized["pos_embed"].shape[1] > positions.shape[1]
+    assert_read(larger, resized, clip)
 
 
 def test_a_tower_of_openclip_is_read():
