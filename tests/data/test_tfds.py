@@ -73,6 +73,8 @@ def test_splits_become_splits(with_splits):
     assert held_out.labels.tolist() == [2] * 4
     assert len(open_dataset("tfds:mine@train[:50%]")) == 15
     assert len(open_dataset("tfds:mine@train+validation")) == 34
+    with pytest.raises(UserError, match=r"'train\[:999\]': .*999"):
+        open_dataset("tfds:mine@train[:999]")
     with pytest.raises(UserError, match="unknown split 'tran'; did you mean 'train'"):
         open_dataset("tfds:mine@tran")
     relabelled = open_dataset("tfds:mine", class_names=["eel", "dog", "cat"])

@@ -123,8 +123,14 @@ def read_split(
             split=split, decoders={image: tfds.decode.SkipDecoding()}
         )
     except (ValueError, KeyError, AssertionError) as error:
-        known = unknown_name("split", re.split(r"[\[+]", split)[0], splits)
-        raise UserError(f"{name}: cannot read the split {split!r}: {known}") from error
+        strangers = [
+            unknown_name("split", part, splits)
+            for part in re.findall(r"(?:^|\+)\s*([^\[+\s]*)", split)
+            if part not in splits
+        ]
+        # Of a split that exists, the slice is wrong: past the end, or no number.
+        wrong = "; ".join(strangers) or str(error) or type(error).__name__
+        raise UserError(f"{name}: cannot read the split {split!r}: {wrong}") from error
     stamps = [file_stamp(file) for file in sorted(folder.iterdir()) if file.is_file()]
     index = remembered(
         "tfds-rows",
