@@ -7,10 +7,10 @@ import numpy as np
 from jaxbench.data.known.imagenet_x import read_imagenet_x
 from jaxbench.errors import UserError
 from jaxbench.reports.cells import (
-    Cell,
     Column,
     Table,
     format_interval,
+    interval_cell,
     percent_cell,
     text_cell,
 )
@@ -88,7 +88,7 @@ def _section(found: dict[str, ErrorRatios], means: dict[str, float]) -> Section:
                 (
                     text_cell(factor.replace("_", " ")),
                     text_cell(label),
-                    Cell(format_interval(*map(float, values)), float(values[0])),
+                    interval_cell(*map(float, values)),
                     percent_cell(float(one.accuracy[i])),
                     text_cell(int(one.num_images[i])),
                     percent_cell(one.average),

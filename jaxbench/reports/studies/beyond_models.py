@@ -13,7 +13,7 @@ from jaxtyping import Array, Key
 
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.cells import Cell, format_interval
+from jaxbench.reports.cells import Cell, format_interval, interval_cell
 from jaxbench.reports.entries import Results, Row, identity, labels_of
 from jaxbench.reports.page import Finding, Interval, Section
 from jaxbench.results import ResultStore
@@ -203,20 +203,31 @@ def share_cell(value: Share | Interval | None) -> Cell:
     """The same as a cell; a dash where there is none."""
     if value is None or not np.isfinite(value[0]):
         return Cell("-", None)
-    return Cell(share_text(value), float(value[0]))
+    return interval_cell(*_floats(value), percent=True)
 
 
 def signed_cell(value: Share | Interval | None) -> Cell:
     """A difference of fractions in points, with its sign."""
     if value is None or not np.isfinite(value[0]):
         return Cell("-", None)
-    return Cell(signed_text(value), float(value[0]))
+    mean, low, high = _floats(value)
+    return Cell(signed_text(value), mean, low, high)
+
+
+def _floats(
+    value: Share | Interval,
+) -> tuple[float, float | None, float | None]:
+    """Mean and ends; no ends where they are not finite."""
+    mean, low, high = value
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return float(mean), None, None
+    return float(mean), float(low), float(high)
 
 
 def signed_text(value: Share | Interval) -> str:
     """A difference of fractions in points, with its sign and interval."""
-    mean, low, high = value
-    if low is None or high is None or not np.isfinite([low, high]).all():
+    mean, low, high = _floats(value)
+    if low is None or high is None:
         return f"{100 * mean:+.1f}"
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 
 from jaxbench.data.known.imagenet_classes import shape_categories
 from jaxbench.errors import UserError
-from jaxbench.reports.cells import Cell, Column, Table, format_interval, text_cell
+from jaxbench.reports.cells import (
+    Column,
+    Table,
+    format_interval,
+    interval_cell,
+    text_cell,
+)
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import (
     Part,
@@ -179,7 +185,7 @@ def _consistency_section(
         (
             text_cell(a),
             text_cell(b),
-            Cell(format_interval(one.kappa, one.low, one.high), one.kappa),
+            interval_cell(one.kappa, one.low, one.high),
             share_cell((one.observed, None, None)),
             share_cell((one.expected, None, None)),
             text_cell(one.num_images),

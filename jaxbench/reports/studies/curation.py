@@ -16,6 +16,7 @@ from jaxbench.reports.cells import (
     Column,
     Table,
     format_interval,
+    interval_cell,
     megabytes_cell,
     number_cell,
     percent_cell,
@@ -147,7 +148,7 @@ def _arm_row(arm: Arm, level: float, several: bool) -> tuple[Cell, ...]:
     return (
         text_cell(arm_title(arm, several)),
         number_cell(float(len(arm.rows))),
-        Cell(format_interval(*outcome[:3], percent=True), outcome.mean),
+        interval_cell(*outcome[:3], percent=True),
         significant_cell(loss),
         percent_cell(float("nan") if share is None else share),
         *(significant_cell(mean(n)) for n in ("draws", "updates", "images_seen")),
@@ -206,7 +207,7 @@ def _comparison_table(found: Sequence[ArmComparison], several: bool) -> Table:
 def _interval_cell(interval: MeanInterval | None) -> Cell:
     if interval is None:
         return Cell(MISSING, None)
-    return Cell(format_interval(*interval[:3], percent=True), interval.mean)
+    return interval_cell(*interval[:3], percent=True)
 
 
 def _findings(comparisons: Sequence[ArmComparison], several: bool):
