@@ -50,7 +50,7 @@ class DecodedSource:
     """
 
     def __init__(self, base: Source, spec: InputSpec, folder: Path) -> None:
-        self._base, self._spec = base, spec
+        self.base, self._spec = base, spec
         self._prepare = preparing(base)
         self.decoded_for = geometry(spec)
         self.name, self.class_names = base.name, base.class_names
@@ -62,27 +62,27 @@ class DecodedSource:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id of every row."""
-        return example_ids(self._base)
+        return example_ids(self.base)
 
     @property
     def fingerprint(self) -> str:
         """That of the images before they were decoded."""
-        return self._base.fingerprint
+        return self.base.fingerprint
 
     def fingerprint_of(self, indices: np.ndarray) -> str:
         """Digest of some rows' content; see `View.fingerprint_of`."""
-        if fingerprint_of := getattr(self._base, "fingerprint_of", None):
+        if fingerprint_of := getattr(self.base, "fingerprint_of", None):
             return fingerprint_of(indices)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
 
     def __len__(self) -> int:
-        return len(self._base)
+        return len(self.base)
 
     def __getitem__(self, index: int) -> Example:
         image = self._rows.get(index)
         if image is not None:
             return Example(image, int(self.labels[index]), self.ids[index])
-        example = self._base[index]
+        example = self.base[index]
         try:
             image = self._prepare(example.image, self._spec)
         except ValueError as error:

@@ -123,7 +123,7 @@ class TransformedSource:
             raise UserError(
                 f"{transformation} is {value}, wanted {row.least:g} or more {row.unit}"
             )
-        self._base, self._what = base, f"{transformation} {value!r}"
+        self.base, self._what = base, f"{transformation} {value!r}"
         self.prepare = row.wrap(value)
         self.name = name or f"{base.name}+{transformation}_{value:g}"
         self.class_names, self.labels = base.class_names, base.labels
@@ -133,21 +133,21 @@ class TransformedSource:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id of every row: those of the images as they are."""
-        return example_ids(self._base)
+        return example_ids(self.base)
 
     @property
     def fingerprint(self) -> str:
         """Digest of the images' fingerprint and what is done to them."""
-        return digest(self._base.fingerprint, self._what)
+        return digest(self.base.fingerprint, self._what)
 
     def fingerprint_of(self, indices: np.ndarray) -> str:
         """Digest of some rows' content; see `View.fingerprint_of`."""
-        if fingerprint_of := getattr(self._base, "fingerprint_of", None):
+        if fingerprint_of := getattr(self.base, "fingerprint_of", None):
             return digest(fingerprint_of(indices), self._what)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
 
     def __len__(self) -> int:
-        return len(self._base)
+        return len(self.base)
 
     def __getitem__(self, index: int) -> Example:
-        return self._base[index]
+        return self.base[index]

@@ -281,11 +281,12 @@ def _normalized(x, state: _State, hyper: _Hyper, norm: str):
 
 def _update(state: _State, x, labels, number, hyper: _Hyper, optimizer: str) -> _State:
     """One step of every member."""
-    logits = jnp.einsum("bw,mwc->mbc", x, state.kernel) + state.bias[:, None]
+    logits = jnp.einsum("bw,mwc->mbc", x, state.kernel, precision="highest")
+    logits += state.bias[:, None]
     target = jax.nn.one_hot(labels, state.bias.shape[1])
     # The gradient of the mean cross-entropy with respect to the logits.
     error = (jax.nn.softmax(logits) - target[None]) / x.shape[0]
-    gradient = jnp.einsum("bw,mbc->mwc", x, error)
+    gradient = jnp.einsum("bw,mbc->mwc", x, error, precision="highest")
     gradient += hyper.weight_decay[:, None, None] * state.kernel
     if optimizer == "lars":
         gradient *= _trust(state.kernel, gradient)

@@ -184,13 +184,14 @@ class NeighborClassifier:
             "temperature": temperature,
             "prior_votes": prior_votes,
         }
-        self._last: tuple[Features, Neighbors] | None = None
+        self._last: tuple[np.ndarray, Neighbors] | None = None
 
     def logits(self, features: Features, k: int) -> Float[np.ndarray, "n c"]:
         """Logits of every example, float32 [n, classes]: their softmax is the vote."""
-        if self._last is None or self._last[0] is not features:
+        # By the array: a cache may hand it out in another `Features` each time.
+        if self._last is None or self._last[0] is not features.values:
             found = find_neighbors(features.values, self.bank.values, self.most)
-            self._last = (features, found)
+            self._last = (features.values, found)
         shares = vote(
             self._last[1], self.bank.labels, self.num_classes, k, **self._options
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxbench.config import ExperimentConfig
 from jaxbench.data import Source, expand_addresses
+from jaxbench.data.overlap import common_images
 from jaxbench.data.scoring import num_outputs, scoring_of
 from jaxbench.engine import Role
 from jaxbench.errors import UserError, unknown_name
@@ -181,10 +182,11 @@ def _check_classes(
                 f"{address}; give `classes`, a file with the class names in order"
             )
     problems += [
-        f"{target.address} is evaluated and is the calibration set too; choose others"
+        f"{target.address} is evaluated and {count} of its images are in the "
+        "calibration set; choose others"
         for target in targets
         if calibration is not None
-        and target.source.fingerprint == calibration.fingerprint
+        and (count := common_images(target.source, calibration))
     ]
     if problems:
         raise UserError("\n".join(problems))

@@ -2,18 +2,22 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from jaxbench.config import PRETRAINED, ExperimentConfig, ProbeConfig, SubjectConfig
+from jaxbench.config import ExperimentConfig, ProbeConfig, SubjectConfig
 from jaxbench.data import Source
+from jaxbench.data.overlap import common_images
 from jaxbench.data.scoring import scoring_of
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.own import is_own
-from jaxbench.sweeps.subjects import Subject, expand_subject, file_digest
-from model_zoo import find_pretrained
+from jaxbench.sweeps.subjects import (
+    Subject,
+    check_own,
+    expand_subject,
+    find_weights,
+)
 
 # Part of every digest of a probe: a change that moves its numbers raises it.
 _VERSION = 1
@@ -126,27 +130,7 @@ def _check_table(
     targets: Sequence[Any],
 ) -> None:
     """Refuses what would be measured on the images it was fitted on."""
-    calibration = datasets.calibration()
-    problems = []
-    if validation is not None and validation.fingerprint == train.fingerprint:
-        problems.append(
-            f"validation {probe.validation} has the images of {probe.train}; leave "
-            "validation out to set a part of them aside"
-        )
-    used = {train.fingerprint: probe.train}
-    if validation is not None and probe.validation is not None:
-        used[validation.fingerprint] = probe.validation
-    problems += [
-        f"{target.address} is evaluated and the probe has seen its images as "
-        f"{used[target.source.fingerprint]}; choose others"
-        for target in targets
-        if target.source.fingerprint in used
-    ]
-    if calibration is not None and calibration.fingerprint == train.fingerprint:
-        problems.append(
-            "the calibration set is what probes are fitted on; a temperature needs "
-            "images that they have not seen"
-        )
+    problems = list(_seen(probe, train, validation, datasets.calibration(), targets))
     for source in (train, validation):
         if source is not None and scoring_of(source) is not None:
             problems.append(
@@ -172,6 +156,36 @@ def _check_table(
         raise UserError(listed)
 
 
+def _seen(
+    probe: ProbeConfig,
+    train: Source,
+    validation: Source | None,
+    calibration: Source | None,
+    targets: Sequence[Any],
+) -> Iterator[str]:
+    """Which images would be measured on, or chosen by, after they were fitted on."""
+    used = {probe.train: train}
+    if validation is not None and probe.validation is not None:
+        if count := common_images(validation, train):
+            yield (
+                f"validation {probe.validation} has {count} images of {probe.train}; "
+                "leave validation out to set a part of them aside"
+            )
+        used[probe.validation] = validation
+    for target in targets:
+        for address, source in used.items():
+            if count := common_images(target.source, source):
+                yield (
+                    f"{target.address} is evaluated and the probe has seen {count} of "
+                    f"its images as {address}; choose others"
+                )
+    if calibration is not None and (count := common_images(calibration, train)):
+        yield (
+            f"probes are fitted on {count} images of the calibration set; a "
+            "temperature needs images that they have not seen"
+        )
+
+
 def _subjects(entries: Iterable[SubjectConfig]) -> Iterator[Subject]:
     """Backbones without a head, whatever head their weights have."""
     for entry in entries:
@@ -180,27 +194,12 @@ def _subjects(entries: Iterable[SubjectConfig]) -> Iterator[Subject]:
                 f"[[probe]] {entry.name}: zero_shot makes a head of texts, and a probe "
                 "looks at no head; leave it out, or evaluate the model as it is"
             )
+        if is_own(entry.name):
+            check_own(entry, None)
         names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
         for name in names:
-            weights, identity = entry.weights, entry.weights
-            if not weights.startswith("random:"):
-                path = Path(weights) if is_own(name) else _path(entry, name)
-                weights = str(path) if path else PRETRAINED
-                identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
-            subject = Subject(name, weights, 0, entry.image_size, entry.dtype, "")
-            payload = dataclasses.asdict(subject) | {
-                "kind": "backbone",
-                "weights": identity,
-            }
-            yield dataclasses.replace(subject, digest=run_digest(payload))
-
-
-def _path(entry: SubjectConfig, name: str) -> Path | None:
-    source = None if entry.weights == PRETRAINED else entry.weights
-    try:
-        return find_pretrained(name, source=source, num_classes=0).path
-    except (ValueError, FileNotFoundError) as error:
-        raise UserError(str(error)) from error
+            found = find_weights(entry, name, num_classes=0)
+            yield found.subject(entry, name, 0, "backbone")
 
 
 def _heads(

@@ -4,6 +4,7 @@ import dataclasses
 
 from jaxbench.config import PRETRAINED, SubjectConfig, TeacherConfig, TrainConfig
 from jaxbench.errors import UserError
+from jaxbench.results import run_digest
 from jaxbench.sweeps.subjects import Subject, file_digest, make_subjects
 from jaxbench.training import Start, Teacher
 from model_zoo import Pretrained, find_pretrained
@@ -15,7 +16,8 @@ class FoundStart:
 
     Attributes:
         pretrained: The network that they fit: its head has its own classes.
-        digest: Of the file, or the name on the hub.
+        digest: Of the file, or the name on the hub, and of the images that the network
+            wants.
     """
 
     pretrained: Pretrained
@@ -47,8 +49,9 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"weights of {model}: {error}") from error
     path = found.path
-    digest = file_digest(path) if path else f"{PRETRAINED}:{found.classifier.name}"
-    return FoundStart(found, digest)
+    weights = file_digest(path) if path else f"{PRETRAINED}:{found.classifier.name}"
+    spec = dataclasses.asdict(found.classifier.input_spec)
+    return FoundStart(found, run_digest({"weights": weights, "input": spec}))
 
 
 def make_start(train: TrainConfig, model: str, num_classes: int) -> Start | None:

@@ -5,7 +5,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from jaxbench.sweeps.zero_shot import (
 )
 from model_zoo import (
     Classifier,
+    InputSpec,
     Pretrained,
     Variables,
     create_model,
@@ -143,19 +144,70 @@ def make_subjects(
     if entry.num_classes not in (None, known):
         raise refuse(entry.name, entry.num_classes, "num_classes=")
     if is_own(entry.name):
-        _check_own(entry, known)
+        check_own(entry, known)
     names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
     for name in names:
-        weights, identity = entry.weights, entry.weights
-        if not _is_random(weights):
-            found = _found(entry, name) if not is_own(name) else None
-            if found and found.declared_classes not in (None, known):
-                raise refuse(name, found.declared_classes, "num_classes=")
-            path = found.path if found else Path(weights)
-            weights = str(path) if path else PRETRAINED
-            identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
-        subject = Subject(name, weights, known, entry.image_size, entry.dtype, "")
-        yield _digested(subject, identity)
+        found = find_weights(entry, name)
+        if found.declared_classes not in (None, known):
+            raise refuse(name, found.declared_classes, "num_classes=")
+        yield found.subject(entry, name, known)
+
+
+class FoundWeights(NamedTuple):
+    """The weights that a table means for one model.
+
+    Attributes:
+        weights: As `Subject` has them.
+        identity: What they are, wherever they lie.
+        spec: How they want images: a file beside them may say.
+        declared_classes: Of the head, if they say.
+    """
+
+    weights: str
+    identity: str
+    spec: InputSpec
+    declared_classes: int | None = None
+
+    def subject(
+        self, entry: SubjectConfig, name: str, num_classes: int, kind: str = "model"
+    ) -> Subject:
+        """A model of the table with these weights, of which `kind` is computed."""
+        found = Subject(
+            name, self.weights, num_classes, entry.image_size, entry.dtype, ""
+        )
+        return _digested(found, self.identity, self.spec, kind)
+
+
+def find_weights(
+    entry: SubjectConfig, name: str, num_classes: int | None = None
+) -> FoundWeights:
+    """Finds the weights of one of a table's models.
+
+    Args:
+        entry: The table.
+        name: Of the model.
+        num_classes: Of the head that is wanted; the weights' own when None.
+
+    Raises:
+        UserError: If there are none.
+    """
+    given = entry.weights
+    if is_own(name):
+        path, spec = Path(given), own_classifier(name).input_spec
+        return FoundWeights(given, file_digest(path), spec)
+    if _is_random(given):
+        return FoundWeights(given, given, create_model(name).input_spec)
+    try:
+        found = find_pretrained(name, source=_source(given), num_classes=num_classes)
+    except (ValueError, FileNotFoundError) as error:
+        raise UserError(str(error)) from error
+    path = found.path
+    return FoundWeights(
+        str(path) if path else PRETRAINED,
+        file_digest(path) if path else f"{PRETRAINED}:{name}",
+        found.classifier.input_spec,
+        found.declared_classes,
+    )
 
 
 def _zero_shot_subjects(
@@ -171,22 +223,21 @@ def _zero_shot_subjects(
         files = [p for p in (found.path, beside_weights(found)) if p is not None]
         parts = [file_digest(path) for path in files] or [f"{PRETRAINED}:{name}"]
         parts += [str(found.num_heads), found.activation, prompts.digest]
-        yield _digested(
-            Subject(
-                found.name,
-                weights,
-                known,
-                entry.image_size,
-                entry.dtype,
-                "",
-                entry.zero_shot,
-            ),
-            " ".join(parts),
+        subject = Subject(
+            found.name,
+            weights,
+            known,
+            entry.image_size,
+            entry.dtype,
+            "",
+            entry.zero_shot,
         )
+        yield _digested(subject, " ".join(parts), found.input_spec, "model")
 
 
-def _digested(subject: Subject, identity: str) -> Subject:
-    payload = dataclasses.asdict(subject) | {"kind": "model", "weights": identity}
+def _digested(subject: Subject, identity: str, spec: InputSpec, kind: str) -> Subject:
+    payload = dataclasses.asdict(subject) | {"kind": kind, "weights": identity}
+    payload["input"] = dataclasses.asdict(spec)
     # What a file is called decides nothing, what is in it does.
     if payload.pop("zero_shot") is not None:
         payload["kind"] = "zero-shot model"
@@ -241,13 +292,6 @@ def _names_in_folder(weights: str, pattern: str) -> tuple[str, ...]:
     return names
 
 
-def _found(entry: SubjectConfig, name: str) -> Pretrained:
-    try:
-        return find_pretrained(name, source=_source(entry.weights))
-    except (ValueError, FileNotFoundError) as error:
-        raise UserError(str(error)) from error
-
-
 def _source(weights: str) -> str | None:
     return None if weights == PRETRAINED else weights
 
@@ -262,11 +306,19 @@ def _check_seed(weights: str) -> None:
         raise UserError(f"weights {weights!r}: wanted random:SEED, such as random:0")
 
 
-def _check_own(entry: SubjectConfig, num_classes: int) -> None:
-    """What can be told of a user's own classifier before anything is computed."""
+def check_own(entry: SubjectConfig, num_classes: int | None) -> None:
+    """What can be told of a user's own classifier before anything is computed.
+
+    Args:
+        entry: Its table.
+        num_classes: What its head must have; None if no head is looked at.
+
+    Raises:
+        UserError: If anything does not fit; all of it is told.
+    """
     classes = own_classifier(entry.name).num_classes
     problems = []
-    if classes != num_classes:
+    if num_classes not in (None, classes):
         problems.append(f"it has {classes} classes, the clean dataset {num_classes}")
     if not Path(entry.weights).is_file():
         problems.append(

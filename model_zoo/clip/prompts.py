@@ -79,7 +79,7 @@ def load_prompts(source: str | os.PathLike[str]) -> Prompts:
             "a line"
         )
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         return _from_toml(text) if path.suffix == ".toml" else _from_lines(text)
     except ValueError as error:  # also undecodable text and wrong TOML
         raise ValueError(f"{path}: {error}") from error

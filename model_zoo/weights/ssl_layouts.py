@@ -183,7 +183,9 @@ LAYOUTS: tuple[Layout, ...] = (
 def find_layout(names: Iterable[str]) -> Layout | None:
     """The layout that tensors of these names are in; None where they are in none.
 
-    Of several that may be meant, the one that leaves the fewest names unexplained.
+    Of several that may be meant, the one that leaves the fewest names unexplained, and
+    of these the one whose backbone has the longest prefix: without its prefix, a
+    backbone's names are no network's.
     """
     bare = unwrapped(names)
     meant = [
@@ -192,7 +194,11 @@ def find_layout(names: Iterable[str]) -> Layout | None:
         if any(name.startswith(layout.prefix) for name in bare)
         and any(re.fullmatch(layout.marker, name) for name in bare)
     ]
-    return min(meant, key=lambda one: len(_unexplained(one, bare)), default=None)
+    return min(
+        meant,
+        key=lambda one: (len(_unexplained(one, bare)), -len(one.prefix)),
+        default=None,
+    )
 
 
 def take_backbone(tensors: Mapping[str, Value]) -> dict[str, Value] | None:

@@ -98,6 +98,9 @@ def test_prompts_from_files(tmp_path):
     named = load_prompts(path)
     assert named.class_names == ("cat", "dog")
     assert named.templates == load_prompts("imagenet").templates
+    # As some editors save it.
+    path.write_text("cat\n\n dog \n", encoding="utf-8-sig")
+    assert load_prompts(path) == named
     other = tmp_path / "pets.toml"
     other.write_text('class_names = ["cat", "dog"]\ntemplates = ["{}: one"]')
     found = load_prompts(other)

@@ -151,6 +151,12 @@ def vissl(t):
     return {"classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
 
 
+def vissl_swav(t):
+    """The trunk and heads of one file, side by side."""
+    heads = beside("projection_head.0.weight", "prototypes.weight")
+    return inside("_feature_blocks.", t) | heads
+
+
 def mae(t):
     rest = beside("mask_token", "decoder_pos_embed", "decoder_embed.weight")
     return {
@@ -176,6 +182,7 @@ CASES = {
     "deepcluster": (deepcluster, "resnet_micro"),
     "obow": (obow_network, "resnet_micro"),
     "vissl": (vissl, "resnet_micro"),
+    "vissl_swav": (vissl_swav, "resnet_micro"),
     "mae": (mae, "vit_micro"),
 }
 

@@ -1,5 +1,7 @@
 """Nearest neighbours against float64, scikit-learn, and themselves in other blocks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
@@ -112,6 +114,9 @@ def test_a_classifier_searches_once_for_all_k(found, monkeypatch):
         logits = classifier.logits(QUERIES, k)
         wanted = vote(found, BANK.labels, 3, k, prior_votes=1.0)
         np.testing.assert_allclose(twins.softmax(logits), wanted, atol=1e-6)
+    assert len(searches) == 1
+    # A cache gives the same array in another wrapping.
+    classifier.logits(dataclasses.replace(QUERIES, seconds=0.0), 5)
     assert len(searches) == 1
     classifier.logits(BANK, 1)
     assert len(searches) == 2

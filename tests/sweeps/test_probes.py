@@ -1,5 +1,7 @@
 """Probes in an experiment: rows as of any model, nothing twice, failures are rows."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -254,16 +256,73 @@ def test_mistakes_are_told_before_anything_runs(tmp_path):
         return str(error.value)
 
     both = refusal({"train": "digits@test", "neighbors": [500]})
-    assert "digits@test is evaluated and the probe has seen its images" in both
+    assert "evaluated and the probe has seen 96 of its images as digits@test" in both
     assert "neighbors asks for 500, digits@test has 96" in both
     assert "leave validation out" in refusal({"validation": "digits@train"})
     seen = refusal({"validation": "digits@test"})
-    assert "has seen its images as digits@test" in seen
+    assert "has seen 96 of its images as digits@test" in seen
     said = refusal({}, evaluate={"calibration": "digits@train"})
-    assert "the calibration set is what probes are fitted on" in said
+    assert "fitted on 96 images of the calibration set" in said
+    # Neither a part of the images nor other pixels hide them.
+    part = refusal({"train": "digits@test"}, evaluate={"calibration": 30})
+    assert "seen 66 of its images as digits@test" in part
+    assert "fitted on 30 images of the calibration set" in part
+    noisy = {"clean": ["digits@validation"], "shifted": ["digits@test+fog_1"]}
+    other = refusal({"train": "digits@test"}, evaluate=noisy | {"calibration": None})
+    assert "digits@test+fog_1 is evaluated and the probe has seen 96" in other
     assert "unknown model" in refusal({"models": [{"name": "resnet_mikro"}]})
     assert "warmup_epochs is 9 of 5" in refusal({"warmup_epochs": 9.0})
     assert "validation_share 0.001 of 96" in refusal({"validation_share": 0.001})
+
+
+def test_own_models_are_checked_before_anything_runs(tmp_path, monkeypatch):
+    (tmp_path / "own_net.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    own = {"name": "own_net:net", "weights": "nowhere.safetensors"}
+    own |= {"image_size": 32, "dtype": "bfloat16"}
+    with pytest.raises(UserError) as error:
+        make_plan(experiment(tmp_path / "r", {"models": [own]}))
+    assert "its weights cannot be 'nowhere.safetensors'" in str(error.value)
+    assert "image size and dtype are set in its own module" in str(error.value)
+
+
+OWN = """
+from model_zoo import InputSpec, classifier_from_function
+
+net = classifier_from_function(
+    lambda variables, images: images.reshape(len(images), -1) @ variables["w"],
+    name="net",
+    num_classes=8,
+    input_spec=InputSpec(size=(8, 8)),
+)
+"""
+
+
+def test_the_input_that_weights_ask_for_is_part_of_what_they_are(tmp_path):
+    home = tmp_path / "w" / "vit_micro"
+    home.mkdir(parents=True)
+    drawn = create_model("vit_micro", num_classes=8).init(jax.random.key(0))
+    save_variables(home / "model.safetensors", drawn)
+    model = {"name": "vit_micro", "weights": str(tmp_path / "w")}
+    train = {"models": ["vit_micro"], "dataset": "digits@train", "epochs": 1}
+    train |= {"validation": "digits@validation", "weights": model["weights"]}
+    train |= {"grid": {"sgd": {"learning_rate": [0.1]}}}
+
+    def identities(**changes):
+        config = {"architecture": "vit_micro", "num_classes": 8} | changes
+        (home / "config.json").write_text(json.dumps(config))
+        probe, evaluate = {"models": [model]}, {"models": [model]}
+        plan = make_plan(experiment(tmp_path, probe, evaluate, train=train))
+        return (
+            plan.subjects[0].digest,
+            plan.probes[0].heads[0].probe_id,
+            plan.populations[0].trials[0].trial_id,
+        )
+
+    first = identities(mean=[0.1, 0.1, 0.1])
+    assert identities(mean=[0.1, 0.1, 0.1]) == first
+    for changes in ({"mean": [0.9, 0.9, 0.9]}, {"crop_pct": 0.5}):
+        assert all(a != b for a, b in zip(identities(**changes), first, strict=True))
 
 
 def test_a_probe_table_is_checked_like_the_others(tmp_path):

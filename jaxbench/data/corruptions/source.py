@@ -106,7 +106,7 @@ class CorruptedSource:
             )
         if problems:
             raise UserError("; ".join(problems))
-        self._base, self._corruption, self._severity = base, corruption, severity
+        self.base, self._corruption, self._severity = base, corruption, severity
         self._seed = seed
         self.name = name or f"{base.name}[{corruption}_{severity}]"
         self.class_names = base.class_names
@@ -117,7 +117,7 @@ class CorruptedSource:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id of every row: those of the clean images."""
-        return example_ids(self._base)
+        return example_ids(self.base)
 
     @property
     def fingerprint(self) -> str:
@@ -129,7 +129,7 @@ class CorruptedSource:
         what = (self._corruption, str(self._severity), str(self._seed), _VERSION)
         if self._corruption == "jpeg_compression":
             what += (f"libjpeg {features.version('jpg')}",)
-        return digest(self._base.fingerprint, what)
+        return digest(self.base.fingerprint, what)
 
     @property
     def prepare(self) -> Prepare:
@@ -140,10 +140,10 @@ class CorruptedSource:
         return _prepared
 
     def __len__(self) -> int:
-        return len(self._base)
+        return len(self.base)
 
     def __getitem__(self, index: int) -> Example:
-        example = self._base[index]
+        example = self.base[index]
         try:
             image = _working(example.image)
         except ValueError as error:
