@@ -1,5 +1,6 @@
 """What a person sees in the terminal."""
 
+import dataclasses
 import time
 
 from rich.console import Console
@@ -126,19 +127,35 @@ def results_table(store) -> None:
     from jaxbench.reports.summary import short_table
 
     results = load_results(store)
-    chosen = ", best trial by validation accuracy" if results.trials else ""
-    title = f"{results.dataset or store.path}{chosen}"
-    console.print(short_table(results).to_rich(title))
-    console.print(
-        "Brackets: 95 % bootstrap intervals. Shift: mean accuracy under corruption. "
-        "OOD: AUROC of telling foreign images apart.",
-        style="dim",
-    )
+    # Contrastive runs have no classifier that could be ranked.
+    contrastive = [r for r in results.trials if _is_contrastive(r)]
+    entries = [e for e in results.entries if not (e.trial and _is_contrastive(e.trial))]
+    if entries or not contrastive:
+        trained = len(results.trials) > len(contrastive)
+        chosen = ", best trial by validation accuracy" if trained else ""
+        title = f"{results.dataset or store.path}{chosen}"
+        shown = dataclasses.replace(results, entries=entries)
+        console.print(short_table(shown).to_rich(title))
+        console.print(
+            "Brackets: 95 % bootstrap intervals. Shift: mean accuracy over the shifted "
+            "datasets, a corruption counting once. OOD: AUROC of telling foreign "
+            "images apart.",
+            style="dim",
+        )
+    if contrastive:
+        console.print(
+            f"{len(contrastive)} contrastive run(s), compared by: jaxbench study "
+            f"curation {store.path}"
+        )
     if results.failures:
         console.print(
             f"{len(results.failures)} failed run(s), listed by: jaxbench results "
             f"{store.path} --failed"
         )
+
+
+def _is_contrastive(trial: dict) -> bool:
+    return trial.get("objective") is not None
 
 
 def print_table(table) -> None:

@@ -55,7 +55,8 @@ _TABLE_TEXTS = {
     ),
     "shift": (
         "Under shift",
-        "Accuracy on corrupted images, mean over severities; the drop is in points.",
+        "Accuracy on shifted images, of a corruption the mean over its severities; the "
+        "drop is in points.",
     ),
     "ood": (
         "Out-of-distribution detection",

@@ -79,7 +79,10 @@ def _clean_table(results: Results, names: Sequence[str]) -> Table:
 
 
 def shift_table(results: Results) -> Table:
-    """Accuracy under each corruption, averaged over severities, and the mean drop."""
+    """Accuracy on each shifted dataset, and the mean drop.
+
+    The severities of a corruption are one dataset: their mean.
+    """
     names = list(
         dict.fromkeys(shift_name(d) for e in results.entries for d in e.shifted)
     )
@@ -87,7 +90,7 @@ def shift_table(results: Results) -> Table:
         Column("Model"),
         Column("Clean %", numeric=True, help="accuracy on the clean dataset"),
         Column("Mean drop", numeric=True, help="clean minus shifted, points"),
-        *(Column(f"{name} %", True, "mean over severities") for name in names),
+        *(Column(f"{name} %", True, "mean over severities, if any") for name in names),
     )
     rows = []
     for entry in results.entries:
@@ -221,7 +224,7 @@ def shift_name(dataset: str) -> str:
 
 
 def shifted_accuracy(entry: Entry) -> dict[str, float | None]:
-    """Accuracy under each corruption, averaged over its severities."""
+    """Accuracy on each shifted dataset, of a corruption averaged over severities."""
     groups: dict[str, list[float | None]] = {}
     for dataset, row in entry.shifted.items():
         groups.setdefault(shift_name(dataset), []).append(row.get("accuracy"))
@@ -229,7 +232,7 @@ def shifted_accuracy(entry: Entry) -> dict[str, float | None]:
 
 
 def drops(entry: Entry, default: str | None) -> dict[str, float | None]:
-    """Clean minus shifted accuracy under each corruption, averaged over severities."""
+    """Clean minus shifted accuracy, of a corruption averaged over severities."""
     groups: dict[str, list[float | None]] = {}
     for dataset, row in entry.shifted.items():
         clean = (clean_counterpart(entry, dataset, default) or {}).get("accuracy")

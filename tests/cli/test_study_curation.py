@@ -5,6 +5,7 @@ import csv
 import typer
 from typer.testing import CliRunner
 
+from jaxbench.cli.display import console, results_table
 from jaxbench.cli.study_curation import curation
 from jaxbench.results import ResultStore
 from tests.reports.studies.test_curation_page import write
@@ -18,6 +19,11 @@ def test_tables_are_printed_and_written(tmp_path):
         write(store, "plain", seed, 0.5, **plain)
         skip = rule | {"curation": "quantile"}
         write(store, "skip", seed, 0.5 + gain, rejected=3, **skip)
+    # Nothing to rank in the table of classifiers.
+    with console.capture() as shown:
+        results_table(store)
+    assert "4 contrastive run(s), compared by: jaxbench study curation" in shown.get()
+    assert "Accuracy" not in shown.get()
     app = typer.Typer()
     app.command()(curation)
     words = [str(tmp_path / "results"), "--csv", str(tmp_path / "csv")]

@@ -322,7 +322,7 @@ def test_the_same_work_twice_is_done_once(tmp_path):
 
 
 def test_calibration_on_the_evaluated_images(tmp_path):
-    with pytest.raises(UserError, match="calibration set too"):
+    with pytest.raises(UserError, match="its images are in the calibration set"):
         make_plan(
             subject_on(tmp_path, clean=["digits@test"], calibration="digits@test")
         )
