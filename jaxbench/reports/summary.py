@@ -16,9 +16,9 @@ def short_table(results: Results) -> Table:
     """One row an entry, the most accurate first: clean, shifted and foreign images.
 
     Where there are trials, an entry is the trial of a backbone and an optimizer with
-    the best validation accuracy. Shifted accuracy is the mean over the shifted datasets,
-    where the severities of a corruption are one; AUROC of foreign images is by maximum
-    softmax.
+    the best validation accuracy. Shifted accuracy is the mean over the shifted
+    datasets, where the severities of a corruption are one; AUROC of foreign images is
+    by maximum softmax.
     """
     columns = (
         Column("Model"),

@@ -239,6 +239,11 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
     ordered = [first, *(file for file in files if file is not first)]
     keys = [key for key, (value, _) in first.scores.items() if not math.isnan(value)]
     known, notes = set(keys), []
+    if blank := [" at ".join(key) for key in first.scores if key not in known]:
+        notes.append(
+            f"{reference}: {len(blank)} model(s) with an empty cell are left out: "
+            f"{_some(blank)}"
+        )
     if known:
         _refuse([_shared_problem(file, first, known) for file in ordered[1:]])
     for file in ordered[1:]:

@@ -125,8 +125,10 @@ def _drop(lottery: Lottery) -> Finding:
 
 def _unified(lottery: Lottery) -> Finding:
     scores, models = lottery.unified, lottery.table.models
-    if np.isnan(scores.mean_accuracy).all():
-        return Finding("Best overall (ours)", "-", "No model is on all datasets.")
+    if np.isfinite(scores.mean_accuracy).sum() < 2:
+        # The best of one is no finding.
+        text = "Fewer than two models are on all datasets."
+        return Finding("Best overall (ours)", "-", text)
     accuracy = models[int(np.nanargmax(scores.mean_accuracy))]
     rank = models[int(np.nanargmin(scores.mean_rank))]
     text = f"has the best mean accuracy over all datasets, {rank} the best mean rank"

@@ -164,6 +164,15 @@ def test_a_variant_without_a_model():
     assert (drop.value, drop.text) == ("-", "No model is on any variant.")
 
 
+def test_the_best_of_one_is_no_finding():
+    page = page_of([[0.9, 0.8], [0.5, np.nan]])
+    (best,) = [f for f in page.findings if f.title == "Best overall (ours)"]
+    assert (best.value, best.text[:10]) == ("-", "Fewer than")
+    page = page_of([[0.9, 0.8], [0.5, 0.6]])
+    (best,) = [f for f in page.findings if f.title == "Best overall (ours)"]
+    assert best.value == "m0"
+
+
 def test_sentences_about_level_models():
     page = page_of([[0.5, 0.4], [0.5, 0.3]])
     found = {finding.title: finding for finding in page.findings}
