@@ -44,6 +44,16 @@ def test_scores_are_the_printed_ones(dataset, optimizer, backbone, value):
     assert scores.value(optimizer, backbone) == pytest.approx(value, abs=1e-12)
 
 
+def test_the_better_of_two_optimizers_depends_on_the_backbone():
+    """The bias itself: SGD wins on ResNet-50, AdamW on ConvNeXt-T, by 3 and 23 points."""
+    scores = load_published_scores("cifar100")
+    sgd, adamw = (scores.optimizers.index(name) for name in ("SGD-M", "AdamW"))
+    leads = scores.values[sgd] - scores.values[adamw]
+    resnet, convnext = (scores.backbones.index(name) for name in ("R-50", "CNX-T"))
+    assert leads[resnet] == pytest.approx(0.0320)
+    assert leads[convnext] == pytest.approx(-0.2343)
+
+
 def test_every_title_is_spelt_one_way():
     names = load_published_optimizers()
     cifar = load_published_scores("cifar100")
