@@ -14,6 +14,7 @@ from jaxbench.reports.entries import Results, Row, load_results
 from jaxbench.reports.findings import find
 from jaxbench.reports.gallery import build_exhibits
 from jaxbench.reports.metric_texts import METRIC_TEXTS
+from jaxbench.reports.partial import partial_datasets
 from jaxbench.reports.tables import (
     Table,
     calibration_table,
@@ -181,6 +182,7 @@ def _facts(results: Results, rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Dates", period),
         ("Devices", ", ".join(_distinct(rows, "device"))),
         ("Versions", ", ".join(versions)),
+        ("Not whole", " ".join(partial_datasets(results.evaluations))),
     ]
     return [(name, text) for name, text in facts if text]
 

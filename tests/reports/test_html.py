@@ -8,6 +8,7 @@ import pytest
 
 from jaxbench.errors import UserError
 from jaxbench.reports import write_report
+from jaxbench.reports.studies import STUDIES
 from jaxbench.results import ResultStore
 from tests.results.sample_runs import evaluation, failed, trial
 
@@ -141,6 +142,19 @@ def test_evaluations_without_trials(tmp_path):
     assert "trials" not in page.ids
     assert "T*)" not in page.text
     assert {"reliability", "risk_coverage", "models"} <= set(page.ids)
+
+
+def test_a_dataset_in_part_is_told_on_every_page(tmp_path):
+    runs = [
+        evaluation(
+            {"model": model, "num_published": 7500}, "a", "clean", skill=2.0, n=60
+        )
+        for model in ("m", "n")
+    ]
+    store = store_of(tmp_path, *runs)
+    said = "a was prepared in part: 60 of its 7,500 published images were scored."
+    assert said in page_of(store, tmp_path).text
+    assert STUDIES["lottery"].build(store, {"num_resamples": 20}).notes[-1] == said
 
 
 def test_one_trial_without_evaluation(tmp_path):

@@ -3,11 +3,12 @@
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.page import Page
+from jaxbench.reports.partial import partial_datasets
 from jaxbench.results import ResultStore
 
 
@@ -51,10 +52,14 @@ class Study:
     def build(self, store: ResultStore, options: Mapping[str, Any]) -> Page:
         """The page of a results folder.
 
+        Whatever the study, a note names the datasets that are not whole.
+
         Raises:
             UserError: If the folder does not hold what the study needs.
         """
-        return self._build()(store, **options)
+        page = self._build()(store, **options)
+        notes = partial_datasets(store.summary("evaluation").to_pylist())
+        return replace(page, notes=(*page.notes, *notes))
 
     def _build(self) -> Any:
         return importlib.import_module(self.module).build
