@@ -61,12 +61,16 @@ class CurationConfig(Table):
 
 
 class PretrainProbeConfig(Table):
-    """The linear layer that judges a backbone; it is tested on `evaluate.clean[0]`.
+    """The linear layer that judges a backbone.
+
+    It is tested on the first address of `evaluate.clean`, of which no image may be in
+    any other of the table's datasets.
 
     Attributes:
         dataset: Address of the labelled images that it is fitted on.
-        validation: Address of those that choose among rates and decays; or how many of
-            `dataset` to set apart for it, the same number of every class.
+        validation: Address of those that choose among rates and decays, others than
+            `dataset`'s; or how many of `dataset` to set apart for it, the same number
+            of every class.
         learning_rates: Of SGD with momentum.
         weight_decays: L2 penalties; with each rate.
         epochs: Passes over the features.

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,87 +11,47 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxbench.config import (
-    CurationConfig,
-    ExperimentConfig,
-    PretrainConfig,
-    config_digest,
-)
-from jaxbench.data import ImageArrays, Source, split_calibration
-from jaxbench.engine import provenance, weights_digest
+from jaxbench.config import CurationConfig, ExperimentConfig, PretrainConfig
+from jaxbench.data import Source, expand_addresses, split_calibration
+from jaxbench.data.overlap import common_images
+from jaxbench.data.scoring import scoring_of
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import wilson_interval
 from jaxbench.probing import (
+    Features,
     ProbeSettings,
     extract_features,
     fit_linear_probe,
+    score_columns,
 )
-from jaxbench.results import Run, RunError, run_digest
+from jaxbench.results import Run, run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.pretrain_jobs import OBJECTIVE, Pretraining, PretrainTrial
+from jaxbench.sweeps.pretrain_rows import (
+    Probed,
+    failed_pretraining,
+    finished_pretraining,
+)
 from jaxbench.sweeps.training import expand_models
 from jaxbench.training import OPTIMIZERS, HyperParameters, get_optimizer
 from jaxbench.training.contrastive import (
     ContrastiveRecipe,
     ContrastiveResult,
     Curation,
-    Encoder,
     Views,
     contrastive_problems,
     train_contrastive,
 )
-from model_zoo import Classifier, create_model, list_models, save_variables
+from model_zoo import Classifier, list_models, save_variables
 
 # Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 1
-OBJECTIVE = "nt_xent"
+NUMBERS_VERSION = 2
 # Images of a step when features are taken.
 _PROBE_BATCH = 256
 _PROBE_METRICS: tuple[str, ...] = (
     *("probe_accuracy", "probe_accuracy_low", "probe_accuracy_high"),
     "val_accuracy",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainTrial:
-    """One contrastive run."""
-
-    member: HyperParameters
-    trial_id: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretraining:
-    """Contrastive runs of one backbone under one curation, which differ in seed."""
-
-    table: PretrainConfig
-    model: str
-    recipe: ContrastiveRecipe
-    tested_on: str
-    trials: tuple[PretrainTrial, ...]
-
-    @property
-    def title(self) -> str:
-        """How it is called on the screen."""
-        return f"{self.model} + {self.recipe.curation.method} curation"
-
-    @property
-    def digest(self) -> str:
-        """Of all of its runs."""
-        return run_digest({"pretraining": [trial.trial_id for trial in self.trials]})
-
-    def classifier(self) -> Classifier:
-        """The backbone."""
-        return create_model(
-            self.model,
-            num_classes=0,
-            image_size=self.table.image_size,
-            dtype=np.dtype(self.table.dtype),
-        )
-
-    def encoder(self) -> Encoder:
-        """The backbone with its projection head."""
-        return Encoder(self.classifier(), self.recipe.hidden, self.recipe.width)
 
 
 def make_contrastive(
@@ -143,35 +102,54 @@ def expand_pretrainings(
     """Every model with every curation of a table.
 
     Raises:
-        UserError: If a value does not fit the others; all such are named.
+        UserError: If a value does not fit the others, datasets that must be apart have
+            images in common, or a table before this one asks for a part of the same
+            runs; all such are named.
     """
-    source = datasets.open(table.dataset, foreign=True)
-    tested_on = config.evaluate.clean[0]
-    probe, validation = probe_sources(table, datasets)
-    labelled = {
-        "probe": probe,
-        "validation": validation,
-        "test": datasets.open(tested_on),
-    }
-    members = _members(table)
-    recipes = [make_contrastive(table, c, config.limit) for c in table.curation]
-    problems = contrastive_problems(
-        get_optimizer(table.optimizer), members[0], recipes[0], len(source)
-    )
+    jobs = _jobs(config, table, datasets)
+    problems = [
+        *contrastive_problems(
+            get_optimizer(table.optimizer),
+            jobs[0].trials[0].member,
+            jobs[0].recipe,
+            len(datasets.open(table.dataset, foreign=True)),
+        ),
+        *_source_problems(table, datasets, jobs[0].tested_on),
+        *_asked_before(config, table, datasets, jobs),
+    ]
     if problems:
         raise UserError("\n".join(f"pretrain: {problem}" for problem in problems))
-    shared = {
+    for job in jobs:
+        # A backbone that gives no features is told of before anything is trained.
+        job.encoder()
+        yield job
+
+
+def _jobs(
+    config: ExperimentConfig, table: PretrainConfig, datasets: Datasets
+) -> list[Pretraining]:
+    """What a table asks for, whether it can be done or not."""
+    (tested_on, *_) = expand_addresses(config.evaluate.clean[:1])
+    probe, validation = probe_sources(table, datasets)
+    test = datasets.open(tested_on)
+    scoring = scoring_of(test)
+    shared: dict[str, Any] = {
         "version": NUMBERS_VERSION,
         "kind": "pretraining",
         "objective": OBJECTIVE,
-        "dataset": source.fingerprint,
-        **{name: found.fingerprint for name, found in labelled.items()},
+        "dataset": datasets.open(table.dataset, foreign=True).fingerprint,
+        "probe": probe.fingerprint,
+        "validation": validation.fingerprint,
+        "test": test.fingerprint,
+        "scoring": scoring.digest if scoring else None,
         "probe_settings": table.probe.model_dump(mode="json"),
         "optimizer": table.optimizer,
         "image_size": table.image_size,
         "dtype": table.dtype,
         "on_error": config.on_error,
     }
+    members, jobs = _members(table), []
+    recipes = [make_contrastive(table, c, config.limit) for c in table.curation]
     for model in expand_models(table.models):
         for recipe in recipes:
             payload = shared | {"model": model, "recipe": dataclasses.asdict(recipe)}
@@ -179,10 +157,69 @@ def expand_pretrainings(
                 PretrainTrial(m, run_digest({**payload, "member": m.settings()}))
                 for m in members
             )
-            found = Pretraining(table, model, recipe, tested_on, tuple(trials))
-            # A backbone that gives no features is told of before anything is trained.
-            found.encoder()
-            yield found
+            jobs.append(Pretraining(table, model, recipe, tested_on, tuple(trials)))
+    return jobs
+
+
+def _source_problems(
+    table: PretrainConfig, datasets: Datasets, tested_on: str
+) -> Iterator[str]:
+    """What would be tested, or chosen, on images that were fitted to."""
+    probe = table.probe
+    labelled = {"probe.dataset": probe.dataset}
+    if isinstance(probe.validation, str):
+        labelled["probe.validation"] = probe.validation
+    sources = {name: datasets.open(address) for name, address in labelled.items()}
+    test, train = datasets.open(tested_on), sources["probe.dataset"]
+    validation = sources.get("probe.validation")
+    if validation is not None and (count := common_images(validation, train)):
+        yield (
+            f"probe.validation {probe.validation} has {count} images of "
+            f"{probe.dataset}, which the probe is fitted on; choose others, or give "
+            "the number of images to set apart"
+        )
+    # A backbone sees no labels, but a test is of images that nothing has seen.
+    sources["dataset"] = datasets.open(table.dataset, foreign=True)
+    for name, source in sources.items():
+        if count := common_images(source, test):
+            yield (
+                f"{name} {labelled.get(name, table.dataset)} has {count} images of "
+                f"{tested_on}, which backbones are tested on; choose others, here or "
+                "in evaluate.clean"
+            )
+    for name, address in labelled.items():
+        if scoring_of(sources[name]) is not None:
+            yield (
+                f"{name} {address} is scored in its own way; a probe is fitted on "
+                "images with one label each"
+            )
+
+
+def _asked_before(
+    config: ExperimentConfig,
+    table: PretrainConfig,
+    datasets: Datasets,
+    jobs: Collection[Pretraining],
+) -> Iterator[str]:
+    """Runs of a table that an earlier one asks for among others.
+
+    Two pieces of work would train into one folder. The same piece of work twice is done
+    once.
+    """
+    earlier = config.pretrain[: config.pretrain.index(table)]
+    seen = {
+        trial.trial_id: job.digest
+        for other in earlier
+        for job in _jobs(config, other, datasets)
+        for trial in job.trials
+    }
+    for job in jobs:
+        for trial in job.trials:
+            if seen.get(trial.trial_id, job.digest) != job.digest:
+                yield (
+                    f"{job.title} with {trial.member.settings()} stands in two "
+                    "[[pretrain]] tables; take it out of one"
+                )
 
 
 def probe_sources(table: PretrainConfig, datasets: Datasets) -> tuple[Source, Source]:
@@ -225,47 +262,67 @@ def work_pretraining(
         progress: Called with steps, done and in all.
 
     Yields:
-        The row of each run, failed ones with their error.
+        The row of each run, failed ones with their error. Checkpoints of a finished run
+        stay until the next row is asked for: its own is to be on disk by then.
     """
     for trial in job.trials:
         if trial.trial_id in done:
             continue
-        checkpoints = folder / "checkpoints" / trial.trial_id
         try:
-            encoder = job.encoder()
-            source = datasets.open(job.table.dataset, foreign=True)
-            result = train_contrastive(
-                encoder,
-                job.table.optimizer,
-                trial.member,
-                datasets.images(source, encoder.input_spec),
-                job.recipe,
-                checkpoint_dir=checkpoints,
-                checkpoint_seconds=job.table.checkpoint_seconds,
-                on_chunk=progress,
-            )
-            weights = folder / "weights"
-            weights.mkdir(parents=True, exist_ok=True)
-            save_variables(
-                weights / f"{trial.trial_id}.safetensors",
-                result.variables,
-                {"model": job.model, "trial_id": trial.trial_id},
-            )
-            metrics, seconds = _probe(job, result, encoder.classifier, datasets, mesh)
-            run = _finished(config, job, trial, encoder, result, metrics)
-            origin = {
-                "dataset_fingerprint": source.fingerprint,
-                "weights_digest": weights_digest(result.variables),
-            }
-            run = dataclasses.replace(
-                run,
-                timing=run.timing | {"probe_seconds": seconds},
-                provenance=run.provenance | origin,
-            )
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            run = _finish(config, datasets, job, trial, folder, mesh, progress)
         except Exception as error:
-            run = _failed(config, job, trial, error)
+            run = failed_pretraining(config, job, trial, error)
         yield run
+        if run.status == "ok":
+            shutil.rmtree(_checkpoints(folder, trial), ignore_errors=True)
+
+
+def _checkpoints(folder: Path, trial: PretrainTrial) -> Path:
+    """Where a run's checkpoints are, in a folder for each backend."""
+    return folder / "checkpoints" / trial.trial_id
+
+
+def _finish(
+    config: ExperimentConfig,
+    datasets: Datasets,
+    job: Pretraining,
+    trial: PretrainTrial,
+    folder: Path,
+    mesh: Mesh,
+    progress: Callable[[int, int], None],
+) -> Run:
+    """Trains and probes one run, or goes on where a killed one left off."""
+    encoder = job.encoder()
+    source = datasets.open(job.table.dataset, foreign=True)
+    images = datasets.images(source, encoder.input_spec)
+    result = train_contrastive(
+        encoder,
+        job.table.optimizer,
+        trial.member,
+        images,
+        job.recipe,
+        # Backends run other programs, so none goes on with another's state.
+        checkpoint_dir=_checkpoints(folder, trial) / jax.default_backend(),
+        checkpoint_seconds=job.table.checkpoint_seconds,
+        on_chunk=progress,
+    )
+    weights = folder / "weights"
+    weights.mkdir(parents=True, exist_ok=True)
+    save_variables(
+        weights / f"{trial.trial_id}.safetensors",
+        result.variables,
+        {"model": job.model, "trial_id": trial.trial_id},
+    )
+    return finished_pretraining(
+        config,
+        job,
+        trial,
+        encoder,
+        result,
+        _probe(job, result, encoder.classifier, datasets, mesh),
+        num_skipped=len(images.skipped),
+        dataset=source.fingerprint,
+    )
 
 
 def _probe(
@@ -274,16 +331,17 @@ def _probe(
     classifier: Classifier,
     datasets: Datasets,
     mesh: Mesh,
-) -> tuple[dict[str, float], float]:
-    """What a linear layer makes of the frozen features, and the seconds it took."""
+) -> Probed:
+    """What a linear layer makes of the frozen features."""
     begun = time.perf_counter()
     if result.diverged_step is not None:
-        return dict.fromkeys(_PROBE_METRICS, float("nan")), 0.0
+        return Probed(dict.fromkeys(_PROBE_METRICS, float("nan")))
     table = job.table.probe
     placed = jax.device_put(result.variables)
+    spec = classifier.input_spec
 
-    def features(source: Source):
-        images: ImageArrays = datasets.images(source, classifier.input_spec)
+    def features(source: Source) -> Features:
+        images = datasets.images(source, spec)
         return extract_features(
             classifier, placed, images, batch_size=_PROBE_BATCH, mesh=mesh
         )
@@ -291,95 +349,21 @@ def _probe(
     settings = ProbeSettings(
         **table.model_dump(exclude={"dataset", "validation"}),
     )
-    train, validation = probe_sources(job.table, datasets)
-    num_classes = len(train.class_names)
-    fit = fit_linear_probe(features(train), features(validation), num_classes, settings)
-    test = features(datasets.open(job.tested_on))
-    right = int((fit.head.logits(test).argmax(axis=1) == test.labels).sum())
+    sources = (*probe_sources(job.table, datasets), datasets.open(job.tested_on))
+    train, validation, test = map(features, sources)
+    fit = fit_linear_probe(train, validation, len(sources[0].class_names), settings)
+    columns = score_columns(
+        fit.head.logits(test),
+        test,
+        # Of the images that could be read, in their order.
+        scoring=datasets.images(sources[2], spec).scoring,
+        positions=np.arange(len(test)),
+    )
+    right = int(columns["correct"].sum())
     low, high = wilson_interval(right, len(test))
     values = (right / len(test), float(low), float(high), fit.chosen.accuracy)
-    found = dict(zip(_PROBE_METRICS, values, strict=True))
-    return found, time.perf_counter() - begun
-
-
-def owner_settings(
-    config: ExperimentConfig, job: Pretraining, trial: PretrainTrial
-) -> dict[str, Any]:
-    """What identifies a run in a row."""
-    recipe, table = job.recipe, job.table
-    views = dataclasses.asdict(recipe.views)
-    views["crop_scale"] = " ".join(map(str, views["crop_scale"]))
-    views["crop_ratio"] = " ".join(f"{end:g}" for end in views["crop_ratio"])
-    return {
-        "model": job.model,
-        "optimizer": table.optimizer,
-        **trial.member.settings(),
-        "objective": OBJECTIVE,
-        "experiment": config.name,
-        "dataset": table.dataset,
-        "epochs": recipe.epochs,
-        "train_batch_size": recipe.batch_size,
-        "warmup_epochs": float(recipe.warmup_epochs),
-        "clip_norm": recipe.clip_norm,
-        "image_size": table.image_size,
-        "dtype": table.dtype,
-        "contrastive_temperature": float(recipe.temperature),
-        "projection_hidden": recipe.hidden,
-        "projection_width": recipe.width,
-        "huber_weight": float(recipe.huber_weight),
-        "huber_delta": float(recipe.huber_delta),
-        "normalized_projections": recipe.normalized,
-        **{f"view_{name}": value for name, value in views.items()},
-        **recipe.curation.settings(),
-        "budget": recipe.budget,
-        "probe_dataset": table.probe.dataset,
-        "probe_feature_norm": table.probe.feature_norm,
-        "tested_on": job.tested_on,
-    }
-
-
-def _finished(
-    config: ExperimentConfig,
-    job: Pretraining,
-    trial: PretrainTrial,
-    encoder: Encoder,
-    result: ContrastiveResult,
-    metrics: dict[str, float],
-) -> Run:
-    counts = result.counts
-    return Run(
-        run_id=trial.trial_id,
-        kind="trial",
-        status="ok",
-        settings=owner_settings(config, job, trial)
-        | {
-            "num_parameters": encoder.classifier.num_parameters,
-            "diverged_step": result.diverged_step,
-            **counts,
-        },
-        metrics=metrics
-        | {
-            "final_loss": result.final_loss(),
-            "rejected_share": counts["rejected"] / max(counts["draws"], 1),
-        },
-        timing=result.timing,
-        provenance=provenance() | {"config_digest": config_digest(config)},
-        curves=result.curves,
-    )
-
-
-def _failed(
-    config: ExperimentConfig, job: Pretraining, trial: PretrainTrial, error: Exception
-) -> Run:
-    return Run(
-        run_id=trial.trial_id,
-        kind="trial",
-        status="failed",
-        settings=owner_settings(config, job, trial),
-        provenance=provenance() | {"config_digest": config_digest(config)},
-        error=RunError(
-            type(error).__name__,
-            str(error),
-            "".join(traceback.format_exception(error)),
-        ),
+    return Probed(
+        dict(zip(_PROBE_METRICS, values, strict=True)),
+        sum(found.num_skipped for found in (train, validation, test)),
+        time.perf_counter() - begun,
     )

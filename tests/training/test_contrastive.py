@@ -17,6 +17,7 @@ from jaxbench.training.contrastive import (
     losses,
     unit_length,
 )
+from jaxbench.training.contrastive.curation import running_quantile
 
 # Compiled as in a step: operation by operation each would be a program.
 nt_xent, huber_term = jax.jit(losses.nt_xent), jax.jit(losses.huber_term)
@@ -100,12 +101,14 @@ class SlowCuration:
         self.c, self.seen, self.attempt, self.batch = curation, [], 0, 0
 
     def __call__(self, distance):
-        c, window = self.c, self.seen[-self.c.window :]
+        c = self.c
+        window = [d for d in self.seen[-c.window :] if not np.isnan(d)]
         threshold = np.inf
         if c.method != "none" and len(self.seen) >= c.warmup:
             threshold = c.max_distance
             if c.method == "quantile":
-                threshold = np.quantile(window, np.float32(c.quantile))
+                share = np.float32(c.quantile)
+                threshold = np.quantile(window, share) if window else np.inf
         place = (self.batch, self.attempt)
         used = not distance > threshold
         redraws = c.max_redraws if c.on_reject == "redraw" else 0
@@ -131,6 +134,8 @@ def test_the_rule_is_that_of_a_list_on_the_host(curation):
     distances = RNG.uniform(size=60).astype(np.float32)
     # Values that come again: ties are not above the threshold.
     distances[20:40] = distances[:20].round(1)
+    # Some are none: they pass, and the threshold goes on without them.
+    distances[[0, 14, 15, 45]] = np.nan
     limits, slow = curation.limits(), SlowCuration(curation)
     state = jax.tree.map(jnp.asarray, CurationState.empty(curation.window))
     judge = jax.jit(partial(decide, curation.method))
@@ -163,6 +168,19 @@ def test_a_distance_that_is_not_a_number_passes():
     state = jax.tree.map(jnp.asarray, CurationState.empty(5))
     limits = RULES[2].limits()
     assert bool(decide("value", limits, state, jnp.float32(np.nan))[0])
+
+
+def test_infinite_distances_are_above_every_other():
+    found = [
+        float(running_quantile(jnp.array(ring, jnp.float32), jnp.float32(0.5)))
+        for ring in (
+            [np.inf, 1.0, np.nan],
+            [np.inf, np.inf, np.nan],
+            [np.inf, 2.0, 1.0],
+            [np.nan, np.nan, np.nan],
+        )
+    ]
+    assert found == [np.inf, np.inf, 2.0, np.inf]
 
 
 def test_what_does_not_fit_is_told_together():

@@ -33,7 +33,7 @@ from jaxbench.training.recipes import Recipe
 from jaxbench.training.specs import Horizon
 from jaxbench.training.steps import start
 from model_zoo import Classifier
-from model_zoo.architecture import Outputs
+from model_zoo.architecture import Outputs, Settings
 from model_zoo.input_spec import InputSpec
 from tests.reference.frechet import frechet_distance
 
@@ -80,7 +80,13 @@ ENCODER = Encoder(Tiny(), hidden=7, width=5)
 # Mirrored and gray or not: cheap to compile.
 VIEWS = Views((1.0, 1.0), jitter=0.0, grayscale=0.5, blur=0.0)
 BASE = ContrastiveRecipe(
-    epochs=3, batch_size=8, warmup_epochs=1.0, width=5, views=VIEWS, huber_weight=0.2
+    epochs=3,
+    batch_size=8,
+    warmup_epochs=1.0,
+    hidden=7,
+    width=5,
+    views=VIEWS,
+    huber_weight=0.2,
 )
 MEMBER = HyperParameters(0.01, 1e-4, 3)
 SLOW = HyperParameters(1e-3, 1e-4, 3)
@@ -288,9 +294,39 @@ def test_a_run_that_diverges_says_when_and_one_may_not_measure():
     assert np.isnan(result.final_loss())
 
 
+@dataclasses.dataclass(frozen=True)
+class Typed(Tiny):
+    """One that is made with settings, as those of the zoo are."""
+
+    settings: Settings | None = None
+
+
+def test_a_run_is_continued_with_the_same_network_alone(tmp_path):
+    def start_over(dtype):
+        settings = Settings(0, (4, 4), np.dtype(dtype))
+        encoder = Encoder(Typed(settings=settings), hidden=7, width=5)
+        arguments = (encoder, "adamw", MEMBER, DATA, BASE)
+        train_contrastive(*arguments, checkpoint_dir=tmp_path)
+
+    start_over("float32")
+    with pytest.raises(UserError, match=r"another population: network is .*float3"):
+        start_over("float16")
+
+
+def test_a_budget_of_draws_is_met_however_few_pass():
+    result = train(Curation("value", max_distance=1e-9, warmup=1))
+    assert (result.counts["draws"], result.counts["updates"]) == (15, 1)
+
+
 def test_refusals():
-    with pytest.raises(UserError, match=r"used 0 of \d+ draws.*raise max_distance"):
-        train(Curation("value", max_distance=1e-9, warmup=0), budget="updates")
+    strict = Curation("value", max_distance=1e-9, warmup=0)
+    for budget in ("draws", "updates"):
+        with pytest.raises(UserError, match=r"used 0 of \d+ draws.*raise max_dist"):
+            train(strict, budget=budget)
+    with pytest.raises(UserError, match=r"used 1 of 15 draws, fewer than one in 10"):
+        train(dataclasses.replace(strict, warmup=1), budget="updates")
+    with pytest.raises(UserError, match=r"head has \(hidden.*\(7, 5\).*\(6, 9\)"):
+        train(hidden=None, width=9)
     sophia = partial(train_contrastive, ENCODER, "sophia", MEMBER, DATA)
     with pytest.raises(UserError, match=r"sophia needs the.*batch_size is 64"):
         sophia(dataclasses.replace(BASE, batch_size=64))
@@ -298,6 +334,6 @@ def test_refusals():
         train_contrastive(ENCODER, "schedule_free_adamw", MEMBER, DATA, BASE)
     large = dataclasses.replace(Tiny(), input_spec=InputSpec((8, 8)))
     with pytest.raises(UserError, match=r"images are \(4, 4\).*wants \(8, 8\)"):
-        train_contrastive(Encoder(large, width=5), "adamw", MEMBER, DATA, BASE)
+        train_contrastive(Encoder(large, 7, 5), "adamw", MEMBER, DATA, BASE)
     with pytest.raises(UserError, match="a head of 3 classes"):
         Encoder(dataclasses.replace(Tiny(), num_classes=3))

@@ -133,7 +133,8 @@ class CurationState(NamedTuple):
     """What is remembered from draw to draw.
 
     Attributes:
-        distances: Of the latest draws, in a ring; infinity where there was none yet.
+        distances: Of the latest draws, in a ring; NaN where there was no draw yet, or
+            its distance is none.
         draws: Draws so far.
         updates: Of which were used.
         batch: Batches of images that are done with: the number of the present one.
@@ -151,7 +152,7 @@ class CurationState(NamedTuple):
         """Before the first draw."""
         # One array each: a state that is donated must not hold a buffer twice.
         counts = (np.zeros((), np.int32) for _ in range(4))
-        return cls(np.full(window, np.inf, np.float32), *counts)  # pyright: ignore[reportArgumentType]
+        return cls(np.full(window, np.nan, np.float32), *counts)  # pyright: ignore[reportArgumentType]
 
 
 def decide(
@@ -166,8 +167,8 @@ def decide(
         method: See `Curation`.
         limits: Its numbers.
         state: Before the draw.
-        distance: Of its two views. NaN passes: a network that has diverged is not the
-            batch's fault.
+        distance: Of its two views. NaN passes, and no quantile sees it: a network that
+            has diverged is not the batch's fault.
 
     Returns:
         Whether the draw is used; the threshold, infinity where there was none; and the
@@ -175,7 +176,7 @@ def decide(
     """
     threshold = limits.value
     if method == "quantile":
-        threshold = running_quantile(state.distances, state.draws, limits.value)
+        threshold = running_quantile(state.distances, limits.value)
     threshold = jnp.where(state.draws < limits.warmup, jnp.inf, threshold)
     used = ~(distance > threshold)
     again = ~used & (state.attempt < limits.max_redraws)
@@ -194,19 +195,20 @@ def decide(
 
 
 def running_quantile(
-    distances: Float[Array, " window"],
-    draws: Int[Array, ""],
-    quantile: Float[Array, ""],
+    distances: Float[Array, " window"], quantile: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """The quantile of what a ring holds, interpolated linearly; NaN of an empty one.
+    """The quantile of what a ring holds, interpolated linearly.
 
     Args:
-        distances: In any order, infinity in places that were never filled.
-        draws: How often one was filled.
+        distances: In any order, NaN in places that hold none.
         quantile: In [0, 1].
+
+    Returns:
+        Infinity of an empty ring: nothing is above it.
     """
     window = len(distances)
-    count = jnp.minimum(draws, window)
+    count = (~jnp.isnan(distances)).sum()
+    # NaN comes last.
     ordered = jnp.sort(distances)
     place = quantile * (count - 1).astype(jnp.float32)
     low = jnp.floor(place)
@@ -214,7 +216,8 @@ def running_quantile(
     first = jnp.clip(low.astype(jnp.int32), 0, window - 1)
     second = jnp.minimum(first + 1, jnp.maximum(count - 1, 0))
     share = place - low
-    found = ordered[first] + share * (ordered[second] - ordered[first])
-    # One distance leaves nothing to interpolate, and inf - inf would be NaN.
-    found = jnp.where(share > 0, found, ordered[first])
-    return jnp.where(count > 0, found, jnp.nan)
+    below, above = ordered[first], ordered[second]
+    # Where nothing lies between them inf - inf, or 0 * inf, would be NaN.
+    between = (share > 0) & (above > below)
+    found = jnp.where(between, below + share * (above - below), below)
+    return jnp.where(count > 0, found, jnp.inf)

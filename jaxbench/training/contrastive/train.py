@@ -14,6 +14,10 @@ from jaxbench.data import ImageArrays
 from jaxbench.engine.programs import compiled
 from jaxbench.errors import UserError
 from jaxbench.training.checkpoints import PopulationCheckpoints, Progress
+from jaxbench.training.contrastive.checks import (
+    contrastive_problems,
+    encoder_problems,
+)
 from jaxbench.training.contrastive.curation import CurationState
 from jaxbench.training.contrastive.encoder import Encoder
 from jaxbench.training.contrastive.recipes import ContrastiveRecipe
@@ -30,7 +34,6 @@ from jaxbench.training.members import (
     HyperParameters,
     epoch_order,
     initial_variables,
-    member_problems,
     member_scalars,
 )
 from jaxbench.training.optimizers import Optimizer, get_optimizer
@@ -84,41 +87,6 @@ class ContrastiveResult:
         return float(losses[-max(1, round(share * len(losses))) :].mean())
 
 
-def contrastive_problems(
-    optimizer: Optimizer,
-    member: HyperParameters,
-    recipe: ContrastiveRecipe,
-    num_images: int | None = None,
-) -> list[str]:
-    """What can be told to be amiss before an image is read.
-
-    Args:
-        optimizer: As for `train_contrastive`, and so are the others.
-        member: See there.
-        recipe: See there.
-        num_images: Of the training set, if known.
-    """
-    problems = list(member_problems((member,), optimizer, Recipe()))
-    if member.label_smoothing is not None:
-        problems.append("label_smoothing has no use: there are no labels")
-    if optimizer.curvature_every is not None:
-        problems.append(
-            f"{optimizer.name} needs the curvature of a classifier's loss, and there "
-            "are no classes; choose another optimizer"
-        )
-    if optimizer.evaluated is not None:
-        problems.append(
-            f"{optimizer.name} is evaluated at other weights than it trains at, for "
-            "which running statistics would have to be taken anew; choose another"
-        )
-    if num_images is not None and recipe.batch_size > num_images:
-        problems.append(
-            f"batch_size is {recipe.batch_size} and there are {num_images} images, so "
-            "no batch can be filled; choose a smaller batch_size"
-        )
-    return problems
-
-
 def train_contrastive(
     encoder: Encoder,
     optimizer: str | Optimizer,
@@ -142,7 +110,7 @@ def train_contrastive(
     views.
 
     Args:
-        encoder: Backbone and head.
+        encoder: Backbone and head; the head is the recipe's.
         optimizer: A name in `OPTIMIZERS`, or a row.
         member: Rate, decay, seed and the optimizer's own options.
         data: Images in memory, which are put on the device whole; labels are not used.
@@ -153,17 +121,12 @@ def train_contrastive(
         on_chunk: Called with the budget spent and in all.
 
     Raises:
-        UserError: If an argument does not fit the others; if no draw passes, or so few
-            that a budget of updates cannot be met.
+        UserError: If an argument does not fit the others; if no draw passes, or, with a
+            budget of updates, fewer than one in `MOST_DRAWS`.
     """
     row = optimizer if isinstance(optimizer, Optimizer) else get_optimizer(optimizer)
     problems = contrastive_problems(row, member, recipe, len(data.images))
-    size = tuple(encoder.input_spec.size)
-    if tuple(data.images.shape[1:3]) != size:
-        problems.append(
-            f"images are {tuple(data.images.shape[1:3])} (height, width), "
-            f"{encoder.name} wants {size}; load them with its input_spec"
-        )
+    problems += encoder_problems(encoder, recipe, tuple(data.images.shape[1:3]))
     if problems:
         raise UserError(f"contrastive training: {'; '.join(problems)}")
     images = TrainingImages(data.images, np.zeros(len(data.images), np.int32))
@@ -272,6 +235,8 @@ class _Run:
         """What decides the numbers, for the folder of the checkpoints."""
         return {
             "classifier": self.encoder.name,
+            # Of the zoo's networks: what they compute in, and what they drop.
+            "network": repr(getattr(self.encoder.classifier, "settings", None)),
             "input_spec": asdict(self.encoder.input_spec),
             "optimizer": self.spec.step.update.optimizer.name,
             "member": self.member.settings(),
@@ -319,13 +284,20 @@ class _Run:
         return int(self.state.member.diverged_step) == SOUND
 
     def _check_draws(self) -> None:
-        if self.updates * MOST_DRAWS >= self.draws or self.draws < self.steps_per_epoch:
-            return
-        raise UserError(
-            f"curation used {self.updates} of {self.draws} draws, fewer than one in "
-            f"{MOST_DRAWS}; raise max_distance or quantile (a run with method 'none' "
-            "records the distances that occur)"
-        )
+        """Gives up where nothing is learned, or updates would take for ever."""
+        if self.recipe.budget == "draws":
+            hopeless = not self.updates and self.spent >= self.total
+            least = "and one at least is wanted"
+        else:
+            few = self.updates * MOST_DRAWS < self.draws
+            hopeless = few and self.draws >= self.steps_per_epoch
+            least = f"fewer than one in {MOST_DRAWS}"
+        if hopeless:
+            raise UserError(
+                f"curation used {self.updates} of {self.draws} draws, {least}; raise "
+                "max_distance or quantile (a run with method 'none' records the "
+                "distances that occur)"
+            )
 
     def _curves(self) -> dict[str, np.ndarray]:
         return {
