@@ -83,6 +83,23 @@ class ExperimentConfig(Table):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _evaluates_what_is_asked(self) -> "ExperimentConfig":
+        """Contrastive runs are scored on one dataset, by a probe of their table."""
+        evaluate = self.evaluate
+        if not self.pretrain or self.train or self.probe or evaluate.models:
+            return self
+        idle = sorted(evaluate.model_fields_set - {"clean", "models"})
+        if len(evaluate.clean) > 1:
+            idle.append(f"clean after {evaluate.clean[0]!r}")
+        if idle:
+            raise ValueError(
+                f"evaluate: {', '.join(idle)} would do nothing: [[pretrain]] runs are "
+                "scored by their linear probe, on the first clean dataset; leave it "
+                "out, or evaluate their weights in a [[probe]] table"
+            )
+        return self
+
 
 def load_config(path: str | Path) -> ExperimentConfig:
     """Reads an experiment file.

@@ -96,6 +96,7 @@ SETTINGS = {
     "views_seen": Column("int64", "views that went through the network forwards"),
     "backward_passes": Column("int64", "draws that were differentiated"),
     "tested_on": Column("string", "address that a linear probe was tested on"),
+    "probe_num_skipped": Column("int64", "images of its data that could not be read"),
 }
 
 PROVENANCE = {

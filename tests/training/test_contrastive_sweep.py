@@ -40,8 +40,7 @@ TABLE = {
 
 def config_of(folder, *, clean="digits@test", on_error="raise", **changes):
     table = {"name": "s", "results": str(folder), "limit": 64, "on_error": on_error}
-    evaluate = {"clean": [clean], "num_resamples": 0}
-    table |= {"pretrain": TABLE | changes, "evaluate": evaluate}
+    table |= {"pretrain": TABLE | changes, "evaluate": {"clean": [clean]}}
     return parse_config(table, origin="test")
 
 
@@ -53,6 +52,17 @@ def refusal(config):
     with pytest.raises(UserError) as error:
         make_plan(config)
     return str(error.value)
+
+
+def test_what_would_not_be_evaluated_is_refused():
+    evaluate = {"clean": ["digits@test", "digits@validation"], "ood": ["digits-ood"]}
+    table = {"name": "s", "results": "r", "pretrain": TABLE, "evaluate": evaluate}
+    with pytest.raises(UserError, match="ood, clean after 'digits@test' would do noth"):
+        parse_config(table, origin="test")
+    # A probe is measured on all of it.
+    probe = {"models": [{"name": "mixer_micro", "weights": "random:0"}]}
+    probe |= {"train": "digits@train"}
+    assert parse_config(table | {"probe": probe}, origin="test").evaluate.ood
 
 
 def test_runs_are_made_once_and_stay_out_of_the_grids(tmp_path):
