@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -11,6 +11,9 @@ from rich.table import Table
 
 from jaxbench.cli.display import console, errors, print_table, results_table
 from jaxbench.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxbench.data import KnownDataset
 
 Folder = Annotated[Path, typer.Argument(help="Folder of results.")]
 
@@ -154,8 +157,8 @@ def compare(
 def data_list() -> None:
     """List the datasets and the ways to address one's own.
 
-    Published datasets are prepared once from their official files; the last column
-    says whether they are, under TFDS_DATA_DIR.
+    Published datasets are prepared once from their official files, VTAB's by TFDS; the
+    last column says whether they are, under TFDS_DATA_DIR.
 
     Example: [bold]jaxbench data list[/]
     """
@@ -182,6 +185,7 @@ def _prepared(name: str) -> str:
     """Whether a dataset of the table can be opened now."""
     from jaxbench.data import DATASETS
     from jaxbench.data.known.open import (
+        configs_by_tfds,
         prepared_counts,
         prepared_folder,
         prepared_version,
@@ -190,6 +194,10 @@ def _prepared(name: str) -> str:
     dataset = DATASETS[name]
     if dataset.known is None:
         return "in the package"
+    if dataset.known.by_tfds is not None:
+        found = len(configs_by_tfds(dataset.known))
+        nothing = "no" if dataset.configs else "no images"
+        return f"{found} of {len(dataset.configs)}" if found else nothing
     configs = dataset.configs or ("",)
     found = [prepared_version(prepared_folder(name, config)) for config in configs]
     versions = [version for version in found if version is not None]
@@ -213,7 +221,7 @@ def data_info(
     from jaxbench.data.catalog import can_open
 
     table = Table(show_header=False)
-    name = address.partition("@")[0].partition("/")[0]
+    name, _, config = address.partition("@")[0].partition("/")
     known = DATASETS[name].known if name in DATASETS else None
     if known is None or can_open(address):
         _add_source(table, open_dataset(address))
@@ -221,7 +229,7 @@ def data_info(
         table.add_row("address", address)
         table.add_row("prepared", _prepared(name))
     if known is not None:
-        _add_row(table, known)
+        _add_row(table, known, config)
     console.print(table)
 
 
@@ -269,20 +277,30 @@ def _scoring_words(scoring) -> str:
     return f"{'; '.join(words)}, of {scoring.num_outputs}"
 
 
-def _add_row(table: Table, row) -> None:
-    """What is known of a published dataset."""
-    table.add_row("what it is", row.description)
-    table.add_row("role", row.role)
-    table.add_row("licence", row.licence)
-    expected = (f"{count:,} ({key})" for key, count in row.num_examples.items())
-    table.add_row("expected images", ", ".join(expected))
-    if row.configs:
-        table.add_row("configs", ", ".join(row.configs))
-    table.add_row("to be had", row.obtain)
-    table.add_row("--from PATH", row.layout)
-    table.add_row("reference", row.reference)
-    for file, source in row.sources.items():
-        table.add_row(file, source)
+def _add_row(table: Table, row: "KnownDataset", config: str) -> None:
+    """What is known of a published dataset; of one config where one is named."""
+    counts = [
+        f"{count:,} ({key})"
+        for key, count in row.num_examples.items()
+        if not (row.about and "@" in key)
+    ]
+    if config:
+        counts = [f"{row.expected(config, split):,} ({split})" for split in row.splits]
+    rows = {
+        "what it is": row.description,
+        "role": row.role,
+        "licence": row.licence,
+        "expected images": ", ".join(counts),
+    }
+    if row.configs and not (row.about or config):
+        rows["configs"] = ", ".join(row.configs)
+    rows |= {name: text for name, text in row.about.items() if config in ("", name)}
+    rows["to be had"] = row.obtain
+    rows["--from PATH" if row.by_tfds is None else "how to use"] = row.layout
+    rows["reference"] = row.reference
+    # What stands in brackets is no markup.
+    for name, text in (rows | dict(row.sources)).items():
+        table.add_row(name, escape(text))
 
 
 def data_prepare(

@@ -344,6 +344,8 @@ def _matching(pattern: str) -> list[str]:
     """
     found = []
     for name, dataset in DATASETS.items():
+        if dataset.known is not None and dataset.known.role == "annotations":
+            continue  # There are no images to open.
         for address in _addresses(name):
             spelled = address
             if dataset.splits and "@" not in address:

@@ -163,3 +163,10 @@ def test_listing_datasets_imports_no_reader_and_no_model():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == "set()"
+
+
+def test_annotations_are_no_images_of_a_pattern():
+    assert "imagenet-x" in DATASETS
+    assert "imagenet-x" not in expand_addresses("imagenet-[rx]")
+    with pytest.raises(UserError, match="matches nothing"):
+        expand_addresses("imagenet-[x]")

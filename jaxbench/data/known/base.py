@@ -13,6 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbench.data.scoring import Scoring
+from jaxbench.errors import UserError
+
+
+class NotPreparedError(UserError):
+    """A row that cannot be opened here: its files are not prepared, or no images."""
 
 
 class Item(NamedTuple):
@@ -52,13 +57,18 @@ class KnownDataset:
             do: all problems at once.
         configs: Names after "/"; () where there is only one.
         default_split: The one meant by an address without.
-        role: How it is usually used: "clean", "shifted" or "ood".
+        role: How it is usually used: "clean", "shifted" or "ood"; "annotations" where
+            there are no images of its own.
         scoring: Gives how a classifier's outputs are scored, less the label sets, which
             come with the images; None where labels are the classifier's classes.
         label_sets: Whether the images come with all their right classes.
         cropped: Whether the images are centre crops already, of which nothing more is
             to be cut off.
         sources: Data files behind masks and maps, each with where it comes from.
+        about: Config to what it is, where a name does not say it.
+        by_tfds: What TFDS prepares: called with (config, split), gives the path and the
+            split of a `tfds:` address. Raises NotPreparedError that says what to do.
+            None for what `jaxbench data prepare` writes.
     """
 
     description: str
@@ -76,6 +86,8 @@ class KnownDataset:
     label_sets: bool = False
     cropped: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+    by_tfds: Callable[[str, str], tuple[str, str]] | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:

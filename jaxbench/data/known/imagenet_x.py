@@ -5,11 +5,13 @@ Idrissi et al. (2022), https://arxiv.org/abs/2211.01866; the files lie in
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxbench.data.known.imagenet_validation import image_label
+from jaxbench.data.known.base import Item, KnownDataset, NotPreparedError
+from jaxbench.data.known.imagenet_classes import wordnet_ids
+from jaxbench.data.known.imagenet_validation import NUM_IMAGES, image_label
 from jaxbench.data.known.reading import named
 from jaxbench.errors import UserError
 
@@ -33,12 +35,31 @@ FACTORS = (
 )
 
 
+_FOLDER = "imagenet_x/annotations of https://github.com/facebookresearch/imagenetx"
+_USE = (
+    "jaxbench study beyond FOLDER --annotations imagenet_x_val_top_factor.jsonl "
+    "--prototypes prototypical_paths.csv"
+)
+
+
+class Annotations(dict[str, tuple[str, ...]]):
+    """Name of an image (`ILSVRC2012_val_00004487.JPEG`) to its factors.
+
+    Attributes:
+        partial: Number of annotated images (expected, found) with the prototypes, where
+            these differ; None where all are annotated.
+    """
+
+    partial: tuple[int, int] | None = None
+
+
 def read_imagenet_x(
     path: str | Path,
     *,
     prototypes: str | Path | None = None,
     ids: Collection[str] | None = None,
-) -> dict[str, tuple[str, ...]]:
+    allow_partial: bool = False,
+) -> Annotations:
     """Reads a file of annotations of the validation images.
 
     Args:
@@ -47,15 +68,16 @@ def read_imagenet_x(
             `file_name`, `class` and each factor as 0 or 1.
         prototypes: `prototypical_paths.csv`, whose images the paper leaves out.
         ids: The images at hand, such as a source's; None for all that ImageNet has.
+        allow_partial: Accepts fewer annotated images than there are at hand; `partial`
+            of what is returned says how many.
 
     Returns:
-        Name of an image (`ILSVRC2012_val_00004487.JPEG`) to its factors, in the order
-        of FACTORS; () where none is set.
+        The factors of each image in the order of FACTORS; () where none is set.
 
     Raises:
         UserError: If a line is malformed, an image comes twice, is unknown (none of
-            ImageNet's, of another class, or not in `ids`), or a prototype is unknown.
-            All problems are named.
+            ImageNet's, of another class, or not in `ids`) or is missing, or a prototype
+            is unknown. All problems are named.
     """
     found: dict[str, tuple[str, ...]] = {}
     problems: dict[str, list[str]] = {
@@ -65,6 +87,7 @@ def read_imagenet_x(
         "image of another class": [],
         "image that is not at hand": [],
     }
+    at_hand = None if ids is None else set(ids)
     for number, line in enumerate(_lines(path), start=1):
         row = _parsed(line)
         if row is None:
@@ -75,7 +98,7 @@ def read_imagenet_x(
             problems["unknown image"].append(name)
         elif image_label(name) != row["class"]:
             problems["image of another class"].append(name)
-        elif ids is not None and name not in ids:
+        elif at_hand is not None and name not in at_hand:
             problems["image that is not at hand"].append(name)
         if name in found:
             problems["image that comes twice"].append(name)
@@ -83,13 +106,23 @@ def read_imagenet_x(
     left_out = _prototypes(prototypes) if prototypes is not None else []
     problems["unknown prototype"] = [n for n in left_out if image_label(n) is None]
     worded = [named(what, names) for what, names in problems.items() if names]
-    if worded or not found:
+    expected = NUM_IMAGES if at_hand is None else len(at_hand)
+    partial = (expected, len(found)) if len(found) != expected else None
+    if not (found or worded):
+        worded.append("no annotation")
+    if partial and not allow_partial:
+        worded.append(f"{len(found)} annotated images, expected {expected}")
+    if worded:
         raise UserError(
-            f"{path}: {'; '.join(worded) or 'no annotation'}; wanted a JSON object a "
-            "line: file_name (of ImageNet's validation images), class (0 to 999) and "
-            f"0 or 1 for each of {', '.join(FACTORS)}"
+            f"{path}: {'; '.join(worded)}; wanted a JSON object a line: file_name (of "
+            "ImageNet's validation images), class (0 to 999) and 0 or 1 for each of "
+            f"{', '.join(FACTORS)}. Get the whole file, in {_FOLDER}; allow_partial="
+            "True accepts annotations of fewer images"
         )
-    return {name: found[name] for name in found if name not in set(left_out)}
+    without = set(left_out)
+    kept = Annotations({n: f for n, f in found.items() if n not in without})
+    kept.partial = partial
+    return kept
 
 
 def _lines(path: str | Path) -> list[str]:
@@ -97,7 +130,8 @@ def _lines(path: str | Path) -> list[str]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    return [line for line in text.splitlines() if line.strip()]
+    # Annotators' words may hold what `splitlines` takes for the end of a line.
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def _parsed(line: str) -> Mapping[str, Any] | None:
@@ -117,3 +151,34 @@ def _prototypes(path: str | Path) -> list[str]:
             f"{path} begins with {header!r}; wanted the one column file_name"
         )
     return names
+
+
+def _no_images(config: str, split: str) -> tuple[str, str]:
+    raise NotPreparedError(
+        "imagenet-x is annotations of the images of imagenet and has none of its own: "
+        f"evaluate models on imagenet, then {_USE} (the files: {_FOLDER})"
+    )
+
+
+def _nothing_to_read(path: Path, config: str, split: str) -> Iterable[Item]:
+    raise UserError("it is annotations of imagenet's images, with none of its own")
+
+
+ROWS: dict[str, KnownDataset] = {
+    "imagenet-x": KnownDataset(
+        "What is unusual about each of ImageNet's 50,000 validation images, of 16 "
+        "factors such as pose and background: annotations, no images.",
+        licence="unknown (see LICENSE of the repository)",
+        obtain="imagenet_x_val_top_factor.jsonl (one factor an image) or "
+        "imagenet_x_val_multi_factor.jsonl, and prototypical_paths.csv (images that "
+        f"the paper leaves out), in {_FOLDER}",
+        reference="https://arxiv.org/abs/2211.01866",
+        layout=f"nothing to prepare. With results on imagenet: {_USE}.",
+        num_examples={"validation": NUM_IMAGES},
+        class_names=wordnet_ids,
+        read=_nothing_to_read,
+        default_split="validation",
+        role="annotations",
+        by_tfds=_no_images,
+    )
+}

@@ -1,12 +1,13 @@
 """Prepared published datasets as sources."""
 
+import contextlib
 import json
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from jaxbench.data.known.base import KnownDataset
+from jaxbench.data.known.base import KnownDataset, NotPreparedError
 from jaxbench.data.preparing import uncropped
 from jaxbench.data.preprocess import preprocess
 from jaxbench.data.scoring import Scoring
@@ -14,6 +15,7 @@ from jaxbench.data.source import Example, digest
 from jaxbench.data.sources.tfds import (
     TfdsSource,
     data_dir,
+    open_tfds,
     prepared_versions,
     read_split,
 )
@@ -23,10 +25,6 @@ from jaxbench.errors import UserError
 VERSION = "1.0.0"
 _PREFIX = "jaxbench_"
 _METADATA = "metadata.json"
-
-
-class NotPreparedError(UserError):
-    """A published dataset whose files have not been prepared here."""
 
 
 class KnownSource:
@@ -60,11 +58,12 @@ class KnownSource:
         self.partial = partial
         self.scoring = _scoring(row, records)
         self.prepare = uncropped if row.cropped else preprocess
+        self._shown = ("uncropped",) if row.cropped else ()
 
     @property
     def fingerprint(self) -> str:
-        """Digest of ids, contents, labels, label sets and class names."""
-        return self._records.fingerprint
+        """Digest of ids, contents, labels, label sets, class names and cropping."""
+        return self._seen(self._records.fingerprint)
 
     @cached_property
     def _rows(self) -> list[str]:
@@ -72,8 +71,12 @@ class KnownSource:
         return [f"{i}\0{c.decode()}" for i, c in zip(self.ids, contents, strict=True)]
 
     def fingerprint_of(self, indices: np.ndarray) -> str:
-        """Digest of (id, content) of some rows, in their order."""
-        return digest([self._rows[i] for i in indices])
+        """Digest of (id, content) of some rows, in their order, and of cropping."""
+        return self._seen(digest([self._rows[i] for i in indices]))
+
+    def _seen(self, contents: str) -> str:
+        """A digest of what a model sees: files are the same, cropped or not."""
+        return digest(contents, *self._shown) if self._shown else contents
 
     def __len__(self) -> int:
         return len(self._records)
@@ -113,10 +116,12 @@ def check_prepared(name: str, row: KnownDataset, config: str, split: str) -> Pat
     """The folder of a prepared dataset.
 
     Raises:
-        NotPreparedError: If it is not prepared, or not that split; the message says
-            where to get it and how to prepare it.
+        NotPreparedError: If it is not prepared, or not that split, or has no images;
+            the message says where to get it and what to do.
         UserError: If it was damaged since.
     """
+    if row.by_tfds is not None:
+        return data_dir() / row.by_tfds(config, split)[0]
     folder = prepared_folder(name, config)
     version = prepared_version(folder)
     address = f"{name}/{config}" if config else name
@@ -135,6 +140,18 @@ def check_prepared(name: str, row: KnownDataset, config: str, split: str) -> Pat
             f"--from PATH. PATH: {row.layout}"
         )
     return version
+
+
+def configs_by_tfds(row: KnownDataset) -> list[str]:
+    """Configs of a row that TFDS has prepared here, and that can be opened."""
+    found = []
+    if row.by_tfds is None:
+        return found
+    for config in row.configs:
+        with contextlib.suppress(NotPreparedError):
+            row.by_tfds(config, row.default_split)
+            found.append(config)
+    return found
 
 
 def prepared_counts(version: Path) -> dict[str, tuple[int | None, int]]:
@@ -158,8 +175,11 @@ def open_known(name: str, row: KnownDataset, config: str, split: str) -> KnownSo
     """Opens a prepared dataset; names and split have been checked.
 
     Raises:
-        UserError: If it is not prepared, or was damaged since.
+        UserError: If it is not prepared, was damaged since, or TFDS prepared another
+            number of images.
     """
+    if row.by_tfds is not None:
+        return _open_by_tfds(name, row, config, split, row.by_tfds(config, split))
     version = check_prepared(name, row, config, split)
     expected, found = prepared_counts(version)[split]
     address = known_address(name, row, config, split)
@@ -168,6 +188,23 @@ def open_known(name: str, row: KnownDataset, config: str, split: str) -> KnownSo
     if expected is not None and expected != found:
         partial = (expected, found)
     return KnownSource(address, records, row, partial)
+
+
+def _open_by_tfds(
+    name: str, row: KnownDataset, config: str, split: str, place: tuple[str, str]
+) -> KnownSource:
+    """Opens what TFDS prepared, and counts it."""
+    address = known_address(name, row, config, split)
+    records = open_tfds(*place, address)
+    expected = row.expected(config, split)
+    if expected is not None and len(records) != expected:
+        theirs = "@".join(place)
+        raise UserError(
+            f"{address}: expected {expected} images and found {len(records)} in "
+            f"tfds:{theirs}; prepare it again, or open what is there as it is: "
+            f"tfds:{theirs}"
+        )
+    return KnownSource(address, records, row, None)
 
 
 def known_address(name: str, row: KnownDataset, config: str, split: str) -> str:

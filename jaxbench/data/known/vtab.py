@@ -5,18 +5,20 @@ Zhai et al. 2019: https://arxiv.org/abs/1910.04867. Its short form, VTAB-1k, tra
 test images. Splits and labels are those of its code,
 https://github.com/google-research/task_adaptation.
 
-TFDS prepares these datasets, so none is a row of KNOWN: an address `tfds:...` opens
-what `tfds build NAME --file_format=array_record` has written. Seven tasks make their
-labels out of other features; `VtabTask.label` says how.
+TFDS prepares these datasets: `vtab/TASK@SPLIT` opens, and counts, what `tfds build NAME
+--file_format=array_record` has written. Seven tasks make their labels out of other
+features; `VtabTask.label` says how.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxbench.data.known.base import KnownDataset
+from jaxbench.data.known.base import Item, KnownDataset, NotPreparedError
+from jaxbench.data.sources.tfds import data_dir, prepared_versions
 from jaxbench.errors import UserError, unknown_name
 
 _TRAIN, _VALIDATION = 800, 200
@@ -289,5 +291,71 @@ VTAB: dict[str, VtabTask] = {
     ),
 }
 
-# TFDS prepares all of them.
-ROWS: dict[str, KnownDataset] = {}
+
+def _build(task: VtabTask) -> str:
+    return f"`tfds build {task.dataset} --file_format=array_record`"
+
+
+def _by_tfds(config: str, split: str) -> tuple[str, str]:
+    """Path and split of a task's `tfds:` address.
+
+    Raises:
+        NotPreparedError: If TFDS has not prepared it, or its labels must be made first.
+    """
+    task = VTAB[config]
+    try:
+        task.address(split)
+    except UserError as error:
+        raise NotPreparedError(f"vtab/{config}@{split}: {error}") from error
+    folder = data_dir() / task.dataset
+    if not prepared_versions(folder):
+        raise NotPreparedError(
+            f"vtab/{config} is not prepared: there is nothing in {folder}. In an "
+            f"environment with TensorFlow: {_build(task)} (licence: {task.licence}). "
+            "Set TFDS_DATA_DIR if it is prepared elsewhere"
+        )
+    return task.dataset, task.splits[split]
+
+
+def _nothing_to_read(path: Path, config: str, split: str) -> Iterable[Item]:
+    raise UserError(
+        "TFDS prepares VTAB, not this command: in an environment with TensorFlow, "
+        f"{_build(VTAB[config])}"
+    )
+
+
+def _about(task: VtabTask) -> str:
+    """What a task asks and where it comes from, in words."""
+    labels = "" if task.label is None else "; labels are to be made"
+    return (
+        f"{task.num_classes} classes ({task.target}); {task.num_test:,} images to "
+        f"test, tfds:{task.dataset}@{task.splits['test']}{labels}; licence: "
+        f"{task.licence}"
+    )
+
+
+ROWS: dict[str, KnownDataset] = {
+    "vtab": KnownDataset(
+        "VTAB, the Visual Task Adaptation Benchmark: 19 tasks, each with 800 images to "
+        "train on and 200 to validate.",
+        licence="of each task",
+        obtain="each task's dataset in an environment with TensorFlow: tfds build NAME "
+        "--file_format=array_record (resisc45 and diabetic_retinopathy_detection: from "
+        "files that TFDS says where to download)",
+        reference="https://arxiv.org/abs/1910.04867",
+        layout="what TFDS has written under TFDS_DATA_DIR, NAME[/CONFIG]/VERSION; 7 "
+        "tasks make their labels out of its records, and opening these says how.",
+        num_examples={
+            "train800": _TRAIN,
+            "val200": _VALIDATION,
+            "train800val200": _TRAIN + _VALIDATION,
+            **{f"{name}@test": task.num_test for name, task in VTAB.items()},
+        },
+        # Each task has its own.
+        class_names=tuple,
+        read=_nothing_to_read,
+        configs=tuple(VTAB),
+        about={name: _about(task) for name, task in VTAB.items()},
+        by_tfds=_by_tfds,
+    )
+}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxbench.data.known.imagenet_validation import NUM_IMAGES
 from jaxbench.data.known.imagenet_x import read_imagenet_x
 from jaxbench.errors import UserError
 from jaxbench.reports.cells import (
@@ -24,13 +25,21 @@ def factors_part(
 ) -> Part:
     """Error ratios on the reference.
 
+    Models that were evaluated on a part of ImageNet's validation images may have
+    annotations of a part; a note then says of how many.
+
     Raises:
-        UserError: If annotations are malformed or name images that a model was not
-            evaluated on; all models are named.
+        UserError: If annotations are malformed, are missing where a model was evaluated
+            on all images, or name images that a model was not evaluated on; all models
+            are named.
     """
     if annotations is None:
         return Part(notes=["No error ratios: no annotations of ImageNet-X were given."])
-    factors = read_imagenet_x(annotations, prototypes=prototypes)
+    rows = [model.rows[study.reference] for model in study.models]
+    evaluated = max(row.get("num_examples") or NUM_IMAGES for row in rows)
+    factors = read_imagenet_x(
+        annotations, prototypes=prototypes, allow_partial=evaluated < NUM_IMAGES
+    )
     found: dict[str, ErrorRatios] = {}
     problems = []
     for model in study.models:
@@ -51,6 +60,13 @@ def factors_part(
     if problems:
         raise UserError(f"{annotations}: " + "\n".join(problems))
     part = Part()
+    if factors.partial:
+        expected, annotated = factors.partial
+        part.notes.append(
+            f"Partial: {annotated:,} of ImageNet's {expected:,} validation images are "
+            f"annotated in {Path(annotations).name}, for models that were evaluated on "
+            f"{evaluated:,}."
+        )
     means = _means(found)
     for label, one in found.items():
         part.score(label, "error_ratio", (float(np.nanmax(one.ratio)), None, None))

@@ -15,18 +15,22 @@ from jaxbench.data import (
     BatchLoader,
     expand_addresses,
     open_dataset,
+    prepare_dataset,
     prepare_known,
     take,
 )
 from jaxbench.data.catalog import catalog_addresses
 from jaxbench.data.known.base import Item, KnownDataset
 from jaxbench.data.known.open import NotPreparedError, open_known, prepared_folder
+from jaxbench.data.known.vtab import VTAB
 from jaxbench.data.scoring import scoring_of
 from jaxbench.data.sources.tfds import data_dir
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
 from tests.data.known.layouts import STAND_INS, pixels_of
 
+# What `jaxbench data prepare` writes: TFDS prepares others, or they have no images.
+PREPARED = [name for name, row in KNOWN.items() if row.by_tfds is None]
 SPEC = InputSpec(size=(8, 8), crop_fraction=1.0)
 DOCS = Path(__file__).parents[3] / "docs" / "data.md"
 
@@ -42,10 +46,12 @@ def test_a_row_is_filled_in(name):
         assert text
         assert not text.endswith("."), text
     assert re.match("https?://", row.reference)
-    assert row.role in ("clean", "shifted", "ood")
+    assert row.role in ("clean", "shifted", "ood", "annotations")
     assert row.default_split in row.splits
+    assert not row.about or row.about.keys() == set(row.configs)
     names = row.class_names()
-    assert len(names) == len(set(names)) > 0
+    assert len(names) == len(set(names))
+    assert names or row.about
     for config in row.configs or ("",):
         for split in row.splits:
             assert row.expected(config, split), (config, split)
@@ -85,7 +91,7 @@ def test_wrong_layouts_name_the_right_one(name, tmp_path):
     assert not list(data_dir().glob("*"))
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", PREPARED)
 def test_what_is_not_prepared_says_how_to(name):
     row = KNOWN[name]
     address = f"{name}/{row.configs[-1]}" if row.configs else name
@@ -310,10 +316,53 @@ def test_commands(tmp_path, write_tree, monkeypatch):
     assert "to be had" in call("data", "info", "imagenet-c")
     command[2] = "imagenet-c/gaussian_noise_3"
     assert "is already there" in call(*command, status=2)
-    text = call("data", "prepare", "imagenet-x", "--from", noise, status=2)
-    assert "unknown published dataset 'imagenet-x'" in text
+    text = call("data", "prepare", "imagenet-y", "--from", noise, status=2)
+    assert "unknown published dataset 'imagenet-y'" in text
     text = call("data", "prepare", "pets", "--from", noise, "--split", "a", status=2)
     assert "given: --split" in text
+
+
+def test_commands_about_what_is_not_prepared_here(
+    tmp_path, write_tree, encoded, monkeypatch
+):
+    for output in (console, errors):
+        monkeypatch.setattr(output, "width", 250)
+    text = call("data", "list")
+    for part in (
+        "imagenet-x",
+        "annotations unknown (see LICENSE of the repository) no images",
+        "clean of each task no",
+    ):
+        assert part in text
+    text = call("data", "info", "imagenet-x")
+    for part in (
+        "imagenet_x_val_top_factor.jsonl (one factor an image)",
+        "https://github.com/facebookresearch/imagenetx",
+        "expected images 50,000 (validation)",
+        "jaxbench study beyond FOLDER --annotations",
+    ):
+        assert part in text
+    text = call("data", "info", "vtab")
+    assert all(name in text for name in VTAB)
+    assert "6,149 images to test, tfds:oxford_flowers102@test" in text
+    assert "tfds:eurosat/rgb@train[21600:]" in text
+    text = call("data", "info", "vtab/dtd@test")
+    assert "expected images 800 (train800)" in text
+    assert "1,880 (test)" in text
+    assert "caltech101" not in text
+    text = call("data", "prepare", "vtab", "--from", tmp_path, status=2)
+    assert "tfds build caltech101 --file_format=array_record" in text
+    text = call("data", "prepare", "imagenet-x", "--from", tmp_path, status=2)
+    assert "it is annotations of imagenet's images" in text
+    files = {f"test/{name}/1.png": encoded(0, 4, 4, "PNG") for name in "ab"}
+    prepare_dataset(write_tree(tmp_path / "dtd", files), "dtd")
+    assert "clean of each task 1 of 19" in call("data", "list")
+
+
+def test_annotations_are_no_images():
+    for attempt in (open_dataset, expand_addresses):
+        with pytest.raises(UserError, match="has none of its own: evaluate models on"):
+            attempt("imagenet-x")
 
 
 def documented() -> list[str]:
@@ -322,6 +371,12 @@ def documented() -> list[str]:
         f"| `{name}` | {row.role} | {counted(row)} | {row.licence} | {row.obtain} | "
         f"{row.layout} |"
         for name, row in KNOWN.items()
+        if not row.about
+    ] + [
+        f"| `vtab/{name}` | {task.group} | {task.num_classes} | {task.target} | "
+        f"{task.num_test:,} | `tfds:{task.dataset}@{task.splits['test']}` | "
+        f"{task.licence} |"
+        for name, task in VTAB.items()
     ]
 
 

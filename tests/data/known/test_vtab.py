@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from jaxbench.data import open_dataset, prepare_dataset
+from jaxbench.data import KNOWN, expand_addresses, open_dataset, prepare_dataset
+from jaxbench.data.catalog import can_open
+from jaxbench.data.known.open import NotPreparedError, open_known
 from jaxbench.data.known.vtab import VTAB
 from jaxbench.errors import UserError
 
@@ -135,3 +139,47 @@ def test_split_expressions_are_read_without_tensorflow(tmp_path, write_tree, enc
     assert len(open_dataset(small)) == 3
     whole = open_dataset("tfds:dtd@train")
     assert open_dataset(small)[1].image == whole[1].image
+
+
+@pytest.fixture
+def textures(tmp_path, write_tree, encoded):
+    """DTD in the small, as TFDS prepares it: 6 images a split."""
+    files = {
+        f"{split}/{name}/{i}.png": encoded(i, 4, 4, "PNG")
+        for split in ("train", "val", "test")
+        for name in "ab"
+        for i in range(3)
+    }
+    prepare_dataset(write_tree(tmp_path / "dtd", files), "dtd")
+
+
+def test_tasks_are_opened_by_name_and_counted(textures):
+    expected = "vtab/dtd@test: expected 1880 images and found 6 in tfds:dtd@test"
+    for address in ("vtab/dtd", "vtab/dtd@test"):
+        with pytest.raises(UserError, match=f"{expected}; prepare it again, or open"):
+            open_dataset(address)
+    with pytest.raises(UserError, match=r"dtd@train800: .*\[:800\] .* 6 examples"):
+        open_dataset("vtab/dtd@train800")
+    row = dataclasses.replace(KNOWN["vtab"], num_examples={"dtd@test": 6})
+    source = open_known("vtab", row, "dtd", "test")
+    assert source.name == "vtab/dtd"
+    assert source.fingerprint == open_dataset("tfds:dtd@test").fingerprint
+    assert source.class_names == ("a", "b")
+    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert can_open("vtab/dtd@test")
+    assert expand_addresses("vtab/dtd@val200") == ("vtab/dtd@val200",)
+
+
+def test_tasks_that_cannot_be_opened_say_what_to_do():
+    with pytest.raises(NotPreparedError, match=r"dtd is not prepared.*`tfds build dtd"):
+        open_dataset("vtab/dtd")
+    with pytest.raises(NotPreparedError, match=r"vtab/clevr_count@test: .*no label"):
+        open_dataset("vtab/clevr_count@test")
+    assert not can_open("vtab/dtd")
+    assert not can_open("vtab/clevr_count")
+    with pytest.raises(UserError, match="names 19 datasets; choose one"):
+        open_dataset("vtab")
+    with pytest.raises(UserError, match="unknown split 'train'"):
+        open_dataset("vtab/dtd@train")
+    assert len(KNOWN["vtab"].configs) == 19
+    assert KNOWN["vtab"].splits == ("train800", "val200", "train800val200", "test")
