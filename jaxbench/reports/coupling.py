@@ -5,7 +5,6 @@ else sets trials apart becomes part of a name: a backbone under two recipes is t
 columns, an optimizer at two values of a momentum is two rows.
 """
 
-import dataclasses
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from jaxbench.reports.entries import Results, Row, is_number
+from jaxbench.reports.trainings import OPTIONS, RECIPE
 from jaxbench.studies import (
     EQ1_MARGINS,
     BestPair,
@@ -29,28 +29,13 @@ from jaxbench.studies import (
     tuned_table,
 )
 from jaxbench.studies.published import load_published_backbones
-from jaxbench.training import OPTIMIZERS, SHARED_OPTIONS, Recipe
+from jaxbench.training import OPTIMIZERS
 
 Rule = Literal["fitted", "eq1"]
 PublishedDataset = Literal["cifar100", "imagenet1k"]
 # With fewer scores of a backbone its quartiles say nothing about a collapse.
 MIN_OPTIMIZERS = 4
 _NEEDED = ("model", "optimizer", "learning_rate", "weight_decay", "seed")
-_OPTIONS = tuple(
-    dict.fromkeys(
-        [*SHARED_OPTIONS, *(n for o in OPTIMIZERS.values() for n in o.options)]
-    )
-)
-_RENAMED = {"batch_size": "train_batch_size"}
-_RECIPE = (
-    "recipe",
-    *(
-        _RENAMED.get(field.name, field.name)
-        for field in dataclasses.fields(Recipe)
-        if field.name not in SHARED_OPTIONS
-    ),
-    *("image_size", "dtype", "layer_decay", "started_from", "frozen", "teacher"),
-)
 _PUBLISHED: Mapping[PublishedDataset, tuple[re.Pattern, int]] = {
     # Not imagenette, imagenet-a, imagenet_v2, cifar100-c.
     "cifar100": (re.compile(r"(?<![a-z])cifar-?100(?![\w-])"), 100),
@@ -232,7 +217,7 @@ def _newest(trials: Sequence[Row]) -> list[Row]:
         if row.get("objective") is None and all(
             row.get(name) is not None for name in _NEEDED
         ):
-            names = ("dataset", *_NEEDED, *_RECIPE, *_OPTIONS)
+            names = ("dataset", *_NEEDED, *RECIPE, *OPTIONS)
             kept[tuple(row.get(name) for name in names)] = row
     ids = {row["run_id"] for row in kept.values()}
     return [row for row in trials if row["run_id"] in ids]
@@ -275,8 +260,8 @@ def _named_apart(trials: Sequence[Row]) -> list[Row]:
     for row in trials:
         by_model[row["model"]].append(row)
         by_pair[row["model"], row["optimizer"]].append(row)
-    recipes = {name: _varying(rows, _RECIPE) for name, rows in by_model.items()}
-    options = {pair: _varying(rows, _OPTIONS) for pair, rows in by_pair.items()}
+    recipes = {name: _varying(rows, RECIPE) for name, rows in by_model.items()}
+    options = {pair: _varying(rows, OPTIONS) for pair, rows in by_pair.items()}
     found = []
     for row in trials:
         model, optimizer = row["model"], row["optimizer"]

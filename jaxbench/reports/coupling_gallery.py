@@ -129,7 +129,7 @@ def _plain_heat_map(results: Results) -> Exhibit | None:
     """Of the best trial of each pair, where there are no settings to choose among."""
     pairs = [e for e in results.entries if e.optimizer is not None]
     lost = {(r["model"], r["optimizer"]) for r in results.failures if r["optimizer"]}
-    rows = list(dict.fromkeys([e.model for e in pairs] + sorted(m for m, _ in lost)))
+    rows = list(dict.fromkeys([_trained(e) for e in pairs] + sorted({*dict(lost)})))
     names = dict.fromkeys(
         [e.optimizer or "" for e in pairs] + sorted(o for _, o in lost)
     )
@@ -140,7 +140,7 @@ def _plain_heat_map(results: Results) -> Exhibit | None:
     values = np.full((len(rows), len(columns)), np.nan)
     marks = {(rows.index(m), columns.index(o)): "error" for m, o in lost}
     for entry in pairs:
-        cell = rows.index(entry.model), columns.index(entry.optimizer or "")
+        cell = rows.index(_trained(entry)), columns.index(entry.optimizer or "")
         row = results.clean_row(entry) if name == "accuracy" else entry.trial or {}
         value = row.get(name)
         values[cell] = value if is_number(value) else np.nan
@@ -161,6 +161,11 @@ def _plain_heat_map(results: Results) -> Exhibit | None:
             value_title=shown,
         ),
     )
+
+
+def _trained(entry: Entry) -> str:
+    """A backbone, with what tells its trainings apart."""
+    return f"{entry.model} ({entry.trained})" if entry.trained else entry.model
 
 
 def _heat_metric(results: Results, pairs: Sequence[Entry]) -> tuple[str, str]:

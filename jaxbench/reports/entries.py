@@ -1,8 +1,9 @@
 """The rows of a store, sorted into what a report shows.
 
 An entry is one model with all its evaluations. Where trials trained a model, each
-pair of model and optimizer has one entry: the trial with the best validation accuracy.
-Choosing by the test set instead would report the luckiest of many test scores.
+network, optimizer and training (with or without a teacher, from other weights, by
+another recipe) has one entry: the trial with the best validation accuracy. Choosing by
+the test set instead would report the luckiest of many test scores.
 """
 
 import math
@@ -12,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
+from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.results import Problem, ResultStore
 
 Row = dict[str, Any]
-# What tells apart two models of one name: grid points of trials, or other weights.
+# What tells apart two models of one name: grid points of trials, other weights, or
+# what a probe was fitted on.
 _SHORT = {
     "learning_rate": "lr",
     "weight_decay": "wd",
@@ -24,6 +27,7 @@ _SHORT = {
     "dtype": "dtype",
     "zero_shot": "prompts",
     "image_size": "size",
+    "probe_train": "train",
 }
 _GRID_POINT = ("learning_rate", "weight_decay", "seed")
 # A published dataset of corrupted images, or any dataset under a corruption.
@@ -43,12 +47,17 @@ class Corruption(NamedTuple):
 
 @dataclass
 class Entry:
-    """One model: its label, its evaluations by dataset, the trial that trained it."""
+    """One model: its label, its evaluations by dataset, the trial that trained it.
+
+    `trained` has the words that tell it from other trainings of its network and
+    optimizer, such as "teacher=resnet_micro".
+    """
 
     label: str
     model: str
     optimizer: str | None
     trial: Row | None = None
+    trained: str = ""
     clean: dict[str, Row] = field(default_factory=dict)
     shifted: dict[str, Row] = field(default_factory=dict)
     ood: dict[str, Row] = field(default_factory=dict)
@@ -62,7 +71,7 @@ class Results:
         evaluations: Rows of finished evaluations.
         trials: Rows of finished trials.
         failures: Rows of failed runs of both kinds.
-        entries: One per model, or per pair of model and optimizer.
+        entries: One per model, or per network, optimizer and training.
         labels: Short name of every model by `identity`.
         dataset: The clean dataset that most entries were evaluated on; None without.
         metric_names: Columns that are metrics.
@@ -148,9 +157,12 @@ def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
     """Model and optimizer, and what else it takes to tell two identities apart.
 
     Args:
-        rows: Trials and evaluations.
+        rows: Trials and evaluations. What only a trial says, such as its teacher, is
+            in a label where the trial is among them.
         sized: See `identity`.
     """
+    rows = list(rows)
+    trained = {r["run_id"]: training_of(r) for r in rows if r["kind"] == "trial"}
     pairs: dict[tuple, set[tuple]] = defaultdict(set)
     for row in rows:
         pairs[(model_title(row), row["optimizer"])].add(identity(row, sized=sized))
@@ -161,10 +173,12 @@ def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
             for i, short in enumerate(_SHORT.values(), start=2)
             if len({member[i] for member in members}) > 1
         ]
+        told = training_words({trained[m[-1]] for m in members if m[-1] in trained})
         for member in members:
-            words = [model or "(unnamed)", *([optimizer] if optimizer else [])]
+            words = [model or "(unnamed)", optimizer or ""]
+            words += [told.get(trained.get(member[-1], ()), "")]
             words += [f"{short}={_shown(member[i])}" for i, short in varying]
-            labels[member] = " ".join(words)
+            labels[member] = " ".join(filter(None, words))
     twice = Counter(labels.values())
     return {
         member: label if twice[label] == 1 else f"{label} {(member[-1] or '')[:6]}"
@@ -239,9 +253,15 @@ def _entries(
     pairs: dict[tuple, list[Entry]] = defaultdict(list)
     for key, entry in everyone.items():
         # Without an optimizer nothing was tuned here, so nothing is chosen among.
-        pairs[key[:2] if entry.optimizer else key].append(entry)
+        place = (*key[:2], _training(entry)) if entry.optimizer else key
+        pairs[place].append(entry)
     chosen = [max(pair, key=lambda e: _merit(e, dataset)) for pair in pairs.values()]
-    return [_renamed(entry, chosen) for entry in chosen]
+    _rename(chosen)
+    return chosen
+
+
+def _training(entry: Entry) -> tuple:
+    return training_of(entry.trial) if entry.trial else ()
 
 
 def _merit(entry: Entry, dataset: str | None) -> tuple:
@@ -254,11 +274,18 @@ def _merit(entry: Entry, dataset: str | None) -> tuple:
     return (not diverged(entry.trial), *numbers, entry.label)
 
 
-def _renamed(entry: Entry, chosen: Sequence[Entry]) -> Entry:
+def _rename(chosen: Sequence[Entry]) -> None:
     """The grid point is left out of a label that is unique without it."""
-    alone = [(e.model, e.optimizer) for e in chosen].count(
-        (entry.model, entry.optimizer)
-    )
-    if entry.optimizer and alone == 1:
-        entry.label = f"{entry.model} {entry.optimizer}"
-    return entry
+    pairs: dict[tuple, list[Entry]] = defaultdict(list)
+    for entry in chosen:
+        if entry.optimizer:
+            pairs[entry.model, entry.optimizer].append(entry)
+    for pair in pairs.values():
+        told = training_words({_training(entry) for entry in pair if entry.trial})
+        for entry in pair:
+            entry.trained = told.get(_training(entry), "")
+        counts = Counter(entry.trained for entry in pair)
+        for entry in pair:
+            if counts[entry.trained] == 1:
+                words = (entry.model, entry.optimizer, entry.trained)
+                entry.label = " ".join(filter(None, words))

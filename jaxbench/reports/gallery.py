@@ -216,7 +216,7 @@ def _learning(store: ResultStore, results: Results) -> Exhibit | None:
     return Exhibit(
         "learning_curves",
         "Learning curves",
-        "The best trial of each backbone and optimizer, those of the highest "
+        "The best trial of each backbone, optimizer and training, those of the highest "
         f"validation accuracy, by {x_title.lower()}. A line that stops has no finite "
         "value any more.",
         figures.learning_curves(

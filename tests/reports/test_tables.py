@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -27,7 +28,7 @@ from jaxbench.reports.tables import (
     shift_table,
     trial_table,
 )
-from jaxbench.results import ResultStore
+from jaxbench.results import ResultStore, run_digest
 from jaxbench.studies import Comparison
 from tests.results.sample_runs import evaluation, trial
 
@@ -157,6 +158,100 @@ def test_labels_tell_models_apart(tmp_path):
         "t sgd seed=1",
     ]
     assert sorted(e.label for e in results.entries)[-1] == "t sgd"
+
+
+DISTILLED = {
+    "teacher": "resnet_micro best-trial",
+    "distillation": 0.5,
+    "distillation_temperature": 2.0,
+}
+
+
+def trained(store, *trainings, seeds=(0, 1)):
+    """Trials of vit_micro with AdamW under each training, each evaluated."""
+    pair = {"model": "vit_micro", "optimizer": "adamw", "learning_rate": 0.01}
+    for training in trainings:
+        for seed in seeds:
+            settings = pair | {"seed": seed}
+            run = trial(settings | training, skill=2.0 + seed)
+            store.write(run)
+            tied = settings | {"trial_id": run.run_id}
+            store.write(evaluation(tied, "digits@test", "clean", skill=3.0, n=60))
+
+
+@pytest.mark.parametrize(
+    ("others", "labels"),
+    [
+        ((DISTILLED,), ["", " teacher=resnet_micro"]),
+        (
+            (DISTILLED, DISTILLED | {"teacher": "resnet_micro mine.safetensors"}),
+            [
+                *("", " teacher=resnet_micro best-trial"),
+                " teacher=resnet_micro mine.safetensors",
+            ],
+        ),
+        (
+            (DISTILLED, DISTILLED | {"distillation": 0.9}),
+            [
+                *(" distillation=0", " teacher=resnet_micro distillation=0.5"),
+                " teacher=resnet_micro distillation=0.9",
+            ],
+        ),
+        (
+            ({"started_from": "pretrained", "frozen": "stem*"},),
+            ["", " started_from=pretrained"],
+        ),
+        (({"recipe": "deit", "mixup": 0.8},), [" recipe=deit", " recipe=plain"]),
+        (({"objective": "nt_xent", "curation": "none"},), ["", " objective=nt_xent"]),
+    ],
+)
+def test_every_training_of_a_network_is_an_entry(tmp_path, others, labels):
+    plain = {"recipe": "plain", "frozen": "", "mixup": 0.0, "distillation": 0.0}
+    store = ResultStore(tmp_path, create=True)
+    trained(store, plain, *(plain | other for other in others))
+    results = load_results(store)
+    found = sorted(entry.label for entry in results.entries)
+    assert found == [f"vit_micro adamw{words}" for words in labels]
+    # The other seed was no better: the one of the highest validation accuracy.
+    assert {entry.trial["seed"] for entry in results.entries} == {1}
+    grid = sorted(set(results.labels.values()))
+    assert grid == sorted(f"{name} seed={seed}" for name in found for seed in (0, 1))
+    shown = [row[0].text for row in main_table(results).rows]
+    assert sorted(shown) == found
+
+
+def test_trials_of_two_datasets_are_two_models(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for dataset in ("digits@train", "digits@train+gaussian_noise_3"):
+        run = trial({"model": "t", "optimizer": "sgd"}, skill=2.0)
+        settings = run.settings | {"dataset": dataset}
+        store.write(replace(run, run_id=run_digest(settings), settings=settings))
+    labels = sorted(entry.label for entry in load_results(store).entries)
+    assert labels == [
+        "t sgd train=digits@train",
+        "t sgd train=digits@train+gaussian_noise_3",
+    ]
+
+
+def test_probes_of_two_training_sets_are_two_models(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for train in ("a@train", "b@train"):
+        told = {"model": "m", "protocol": "linear_probe", "probe_train": train}
+        run = evaluation(told | {"probe_id": train}, "d@test", "clean", skill=3.0, n=30)
+        store.write(run)
+    assert sorted(load_results(store).labels.values()) == [
+        "m (linear probe) train=a@train",
+        "m (linear probe) train=b@train",
+    ]
+
+
+def test_a_training_that_no_trial_tells_of_is_one(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for seed in (0, 1):
+        more = {"model": "t", "optimizer": "sgd", "trial_id": f"lost{seed}"}
+        run = evaluation(more | {"seed": seed}, "d@test", "clean", skill=3.0, n=30)
+        store.write(run)
+    assert [entry.label for entry in load_results(store).entries] == ["t sgd"]
 
 
 def test_one_model_at_two_sizes_is_two_entries(tmp_path):

@@ -1,6 +1,8 @@
 """The page of the study beyond accuracy: what one number on ImageNet does not say.
 
 The questions are those of arXiv 2311.09215; the numbers are in `jaxbench.studies`.
+Models with a head of their own fill all parts but one, probes of frozen features the
+one about transfer; a folder may have either, or both.
 """
 
 from collections import Counter
@@ -17,14 +19,22 @@ from jaxbench.reports.studies.beyond_calibration import calibration_part
 from jaxbench.reports.studies.beyond_factors import factors_part
 from jaxbench.reports.studies.beyond_groups import groups_part, overview_part
 from jaxbench.reports.studies.beyond_models import (
+    Model,
     Part,
     Study,
     addresses,
     choose,
     find_models,
+    has_own_head,
+    strangers,
 )
-from jaxbench.reports.studies.beyond_robustness import robustness_part, transfer_part
+from jaxbench.reports.studies.beyond_robustness import robustness_part
 from jaxbench.reports.studies.beyond_shapes import shapes_part
+from jaxbench.reports.studies.beyond_transfer import (
+    find_backbones,
+    measured,
+    transfer_part,
+)
 from jaxbench.reports.studies.beyond_views import views_part
 from jaxbench.results import ResultStore
 
@@ -52,8 +62,8 @@ def build(
 
     Args:
         store: The folder.
-        reference: Address of the clean dataset; the one that most models were
-            evaluated on when None.
+        reference: Address of the clean dataset; the one that most models with a head
+            of their own were evaluated on when None.
         annotations: ImageNet-X's `imagenet_x_val_top_factor.jsonl`, for error ratios.
         prototypes: ImageNet-X's `prototypical_paths.csv`, images to leave out.
         responses: CSV files of answers to cue-conflict images, or folders of them, of
@@ -75,8 +85,22 @@ def build(
     """
     _check(responses, groups, calibration_on, shown, num_resamples, seed)
     results = load_results(store)
-    dataset = _reference(results, reference)
-    models, notes = find_models(results, dataset, groups or {})
+    backbones = find_backbones(results, groups or {})
+    known = _references(results)
+    if backbones and not known:
+        heads = {
+            "reference": reference,
+            "annotations": annotations,
+            "prototypes": prototypes,
+            "responses": responses,
+            "calibration_on": calibration_on,
+            "shown": shown,
+        }
+        _check_probes_alone([name for name, value in heads.items() if value])
+        return _probes_page(store, results, backbones, groups or {})
+    dataset = _reference(known, reference)
+    others = backbones.values()
+    models, notes = find_models(results, dataset, groups or {}, tuple(others))
     if not models:
         raise UserError(f"no model has a result on {dataset}; evaluate some on it")
     charted = choose(models, shown)
@@ -95,20 +119,63 @@ def build(
         views_part(study),
         shapes_part(study, [str(path) for path in responses]),
         factors_part(study, annotations, prototypes),
-        transfer_part(results),
+        transfer_part(store, results, backbones, models),
     ]
     scores = _scores(parts)
     parts = [overview_part(study, scores), *parts, groups_part(study, scores)]
+    return _page(_facts(study), [Part(notes=notes), *parts], results)
+
+
+def _page(
+    facts: tuple[tuple[str, str], ...], parts: Sequence[Part], results: Results
+) -> Page:
     return Page(
         name="beyond",
         title=TITLE,
         question=QUESTION,
         reference=REFERENCE,
-        facts=_facts(study),
+        facts=facts,
         findings=tuple(one for part in parts for one in part.findings),
         sections=tuple(one for part in parts for one in part.sections),
-        notes=(*notes, *(n for part in parts for n in part.notes), *_notes(results)),
+        notes=(*(n for part in parts for n in part.notes), *_notes(results)),
     )
+
+
+def _check_probes_alone(given: Sequence[str]) -> None:
+    """Options about models with heads say nothing about probes.
+
+    Raises:
+        UserError: If there are such options.
+    """
+    if given:
+        raise UserError(
+            "the folder has probes of frozen features alone, and these options are "
+            f"about models with a head of their own: {', '.join(given)}; leave them "
+            "out, or evaluate such models into the folder"
+        )
+
+
+def _probes_page(
+    store: ResultStore,
+    results: Results,
+    backbones: Mapping[tuple, Model],
+    groups: Mapping[str, str],
+) -> Page:
+    """The page of a folder without models that have a head of their own."""
+    part = transfer_part(store, results, backbones)
+    found = sorted(backbones.values(), key=lambda one: one.label)
+    part.notes += strangers(found, groups)
+    part.notes.append(
+        "The folder has probes alone: calibration, robustness and the other parts are "
+        "about models with a head of their own ([[evaluate.models]], [train])."
+    )
+    study = Study(store, found, "", (), jax.random.key(0), 1)
+    facts = (
+        ("Backbones", str(len(found))),
+        ("Datasets", str(len({row["dataset"] for row in measured(results)}))),
+        ("Groups", _counted(found)),
+    )
+    return _page(facts, [part, groups_part(study, part.scores)], results)
 
 
 def _check(
@@ -145,14 +212,22 @@ def _check(
         raise UserError("; ".join(problems))
 
 
-def _reference(results: Results, reference: str | None) -> str:
-    known = {row["dataset"] for row in results.evaluations if row["role"] == "clean"}
-    if not known or results.dataset is None:
+def _references(results: Results) -> Counter[str]:
+    """Clean datasets, and how many results of models with heads each of them has."""
+    return Counter(
+        row["dataset"] or "(unnamed)"
+        for row in results.evaluations
+        if row["role"] == "clean" and has_own_head(row)
+    )
+
+
+def _reference(known: Counter[str], reference: str | None) -> str:
+    if not known:
         raise UserError(
             "the folder has no evaluation on a clean dataset; run some first"
         )
     if reference is None:
-        return results.dataset
+        return min(known, key=lambda name: (-known[name], name))
     if reference not in known:
         raise UserError(unknown_name("clean dataset", reference, known))
     return reference
@@ -167,7 +242,6 @@ def _scores(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
 
 
 def _facts(study: Study) -> tuple[tuple[str, str], ...]:
-    counts = Counter(model.group for model in study.models).most_common()
     images = {model.rows[study.reference].get("num_examples") for model in study.models}
     shown = ", ".join(f"{count:,}" for count in sorted(i for i in images if i))
     return (
@@ -175,9 +249,15 @@ def _facts(study: Study) -> tuple[tuple[str, str], ...]:
         ("Reference", study.reference),
         ("Images of it", shown or "unknown"),
         ("Datasets", str(len(addresses(study.models)))),
-        ("Groups", ", ".join(f"{name} {count}" for name, count in counts)),
+        ("Groups", _counted(study.models)),
         ("Resamples", f"{study.num_resamples:,}"),
     )
+
+
+def _counted(models: Sequence[Model]) -> str:
+    """Groups and how many models each has."""
+    counts = Counter(model.group for model in models).most_common()
+    return ", ".join(f"{name} {count}" for name, count in counts)
 
 
 def _notes(results: Results) -> list[str]:

@@ -43,6 +43,7 @@ MEASURES = {
     "resolution_change": Measure(
         "Resolution", "signed", "lowest less unchanged accuracy"
     ),
+    "transfer": Measure("Transfer", "share", "mean accuracy of linear probes"),
 }
 Scores = Mapping[str, Mapping[str, Interval]]
 
@@ -193,7 +194,7 @@ def _finding(
 ) -> list[Finding]:
     """The two extreme groups, of the measures with intervals other than accuracy."""
     known = {group: sum(v) / len(v) for group, v in values.items() if v}
-    if name not in ("gap", "shape_bias", "variants") or len(known) < 2:
+    if name not in ("gap", "shape_bias", "variants", "transfer") or len(known) < 2:
         return []
     most, least = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     texts = []

@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
+from jaxbench.config import PRETRAINED
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.cells import Cell, format_interval, interval_cell
@@ -23,7 +24,6 @@ from jaxbench.studies.shape_bias import Share
 from model_zoo import registry
 
 CUE_CONFLICT = "cue-conflict"
-LINEAR_PROBE = "linear_probe"
 _CONVNETS = (
     *("alexnet", "convnext", "densenet", "efficientnet", "moganet", "regnet"),
     *("repvgg", "resnet", "unireplknet", "vgg"),
@@ -107,13 +107,22 @@ class Part:
 
 
 def find_models(
-    results: Results, reference: str, groups: Mapping[str, str]
+    results: Results,
+    reference: str,
+    groups: Mapping[str, str],
+    backbones: Collection[Model] = (),
 ) -> tuple[list[Model], list[str]]:
     """The models that were evaluated on the reference, and what was left out.
 
-    Of trained ones, the best trial by validation accuracy of each pair of network and
-    optimizer is the model. A model that was evaluated at several input sizes is shown
-    at the one with the most datasets.
+    Of trained ones, the best trial by validation accuracy of each network, optimizer
+    and training is the model. A model that was evaluated at several input sizes is
+    shown at the one with the most datasets.
+
+    Args:
+        results: Everything in the folder.
+        reference: Address of the clean dataset.
+        groups: Label or name of a model to its group.
+        backbones: Those that were probed, which groups may be about too.
 
     Raises:
         UserError: If a model has two results on one dataset that nothing tells apart.
@@ -137,18 +146,50 @@ def find_models(
             f"{len(lost)} model(s) have no result on {reference} and are left out: "
             f"{some(lost)}."
         )
-    names = {model.label for model in known} | {model.name for model in known}
-    if strangers := sorted(groups.keys() - names):
-        notes.append(
-            f"Groups are given of models that are not here: {some(strangers)}."
-        )
+    notes += strangers((*known, *backbones), groups)
     known.sort(key=lambda m: (-_accuracy(m.rows[reference]), m.label))
     return known, notes
 
 
-def probe_rows(results: Results) -> list[Row]:
-    """Rows of linear probes on frozen features."""
-    return [r for r in results.evaluations if r.get("protocol") == LINEAR_PROBE]
+def strangers(models: Collection[Model], groups: Mapping[str, str]) -> list[str]:
+    """A note on groups of models that are not there, if there are such."""
+    names = {model.label for model in models} | {model.name for model in models}
+    unknown = sorted(groups.keys() - names)
+    if not unknown:
+        return []
+    return [f"Groups are given of models that are not here: {some(unknown)}."]
+
+
+def has_own_head(row: Row) -> bool:
+    """Whether a model's own head decided, and no probe of its features."""
+    return row.get("protocol") is None
+
+
+def group_of(
+    name: str, label: str, row: Row, trial: Row | None, groups: Mapping[str, str]
+) -> str:
+    """Architecture and training of a model, such as "ConvNet CLIP"; "unknown".
+
+    Args:
+        name: Of the model.
+        label: What it is called on the page.
+        row: One of its evaluations.
+        trial: The trial that trained it, if one did.
+        groups: A user's own, by label or name; they come first.
+    """
+    if found := groups.get(label) or groups.get(name):
+        return found
+    family = model_family(name)
+    kind = "ConvNet" if family in _CONVNETS else None
+    kind = "transformer" if family in _TRANSFORMERS else kind
+    training = _TRAINING.get(training_regime(name))
+    if trial is not None:
+        other = trial.get("teacher") or trial.get("started_from")
+        training = None if other else "supervised"
+    elif row.get("weights") not in (PRETRAINED, None):
+        # A name tells nothing of other weights.
+        training = None
+    return f"{kind} {training}" if kind and training else UNKNOWN
 
 
 def choose(models: Sequence[Model], patterns: Sequence[str]) -> tuple[str, ...]:
@@ -248,10 +289,10 @@ def _gathered(results: Results, groups: Mapping[str, str]) -> dict[str, Model]:
     twice = []
     for row in results.evaluations:
         entry = entries.get(identity(row))
-        if entry is None or row["role"] == "ood" or row.get("protocol") is not None:
+        if entry is None or row["role"] == "ood" or not has_own_head(row):
             continue
         label = entry.label if entry.optimizer else labels[identity(row, sized=False)]
-        group = _group(entry.model, label, entry.trial, groups)
+        group = group_of(entry.model, label, row, entry.trial, groups)
         model = models.setdefault(label, Model(label, entry.model, group))
         address = row["dataset"] or "(unnamed)"
         sizes = model.sizes.setdefault(address, {})
@@ -264,19 +305,6 @@ def _gathered(results: Results, groups: Mapping[str, str]) -> dict[str, Model]:
             "settings or data share the folder; give each experiment its own"
         )
     return models
-
-
-def _group(name: str, label: str, trial: Row | None, groups: Mapping[str, str]) -> str:
-    if found := groups.get(label) or groups.get(name):
-        return found
-    family = model_family(name)
-    kind = "ConvNet" if family in _CONVNETS else None
-    kind = "transformer" if family in _TRANSFORMERS else kind
-    training = _TRAINING.get(training_regime(name))
-    if trial is not None:
-        other = trial.get("teacher") or trial.get("started_from")
-        training = None if other else "supervised"
-    return f"{kind} {training}" if kind and training else UNKNOWN
 
 
 def _usual_size(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Beyond accuracy: variants of the reference, and other datasets by linear probes."""
+"""Beyond accuracy: variants of the reference."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,9 +7,8 @@ import numpy as np
 
 from jaxbench.data.corruptions import CORRUPTIONS
 from jaxbench.data.modifiers import split_modifiers
-from jaxbench.metrics import wilson_interval
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
-from jaxbench.reports.entries import Results, Row, corruption_of
+from jaxbench.reports.entries import Row, corruption_of
 from jaxbench.reports.page import Finding, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -17,7 +16,6 @@ from jaxbench.reports.studies.beyond_models import (
     Study,
     addresses,
     is_cue_conflict,
-    probe_rows,
     share_cell,
     share_text,
     signed_cell,
@@ -91,57 +89,6 @@ def robustness_part(study: Study) -> Part:
     part.sections.append(_section(study, found, variants, members))
     part.findings += _findings(study, found, len(variants))
     return part
-
-
-def transfer_part(results: Results) -> Part:
-    """Accuracies of linear probes on frozen features, a column a dataset."""
-    rows = probe_rows(results)
-    if not rows:
-        return Part(
-            notes=["No transfer table: the folder has no linear probes ([[probe]])."]
-        )
-    datasets = sorted({row["dataset"] for row in rows})
-    best: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        place = (row["model"] or "(unnamed)", row["dataset"])
-        kept = best.get(place)
-        # Of several probes of one model, the one that was best where it was chosen.
-        if kept is None or _chosen(row) > _chosen(kept):
-            best[place] = row
-    models = sorted({model for model, _ in best})
-    columns = (
-        Column("Model"),
-        *(
-            Column(f"{name} %", numeric=True, help="Wilson interval")
-            for name in datasets
-        ),
-        *([Column("Mean %", numeric=True)] if len(datasets) > 1 else []),
-    )
-    lines = []
-    for model in models:
-        cells = [best.get((model, name)) for name in datasets]
-        known = [row["accuracy"] for row in cells if row is not None]
-        mean = sum(known) / len(known) if len(known) == len(datasets) else None
-        lines.append(
-            (
-                text_cell(model),
-                *(share_cell(None if row is None else _wilson(row)) for row in cells),
-                *(
-                    [Cell("-") if mean is None else percent_cell(mean)]
-                    if len(datasets) > 1
-                    else []
-                ),
-            )
-        )
-    section = Section(
-        "transfer",
-        "Linear probes on frozen features",
-        "Accuracy of a linear classifier on the features of the frozen backbone. Where "
-        "a model has several probes on a dataset, the one with the best validation "
-        "accuracy is shown. Brackets are Wilson intervals.",
-        Table(columns, tuple(lines)),
-    )
-    return Part(sections=[section])
 
 
 def _measured(
@@ -254,18 +201,6 @@ def _findings(
 
 def _clean(study: Study, one: Robustness) -> float:
     return one.accuracy[study.reference]
-
-
-def _chosen(row: Row) -> float:
-    value = row.get("probe_validation_accuracy")
-    return -1.0 if value is None else float(value)
-
-
-def _wilson(row: Row) -> Share:
-    count = int(row["num_examples"])
-    right = round(row["accuracy"] * count)
-    low, high = wilson_interval(right, count, level=0.95)
-    return Share(row["accuracy"], float(low), float(high))
 
 
 def _percent(value: float | None) -> Cell:

@@ -10,10 +10,11 @@ from jaxbench.reports.entries import Entry, Results, Row, diverged, identity
 def lottery_runs(results: Results) -> dict[str, dict[str, str]]:
     """Model to dataset address to run id, of everything that has labels.
 
-    One model is one entry of the results: of trained ones the best trial by validation
-    accuracy, and none where that diverged. Where the features of a frozen backbone
-    were classified by something else than its own head (the setting `protocol`), that
-    is a model of its own, such as "resnet50 (linear probe)".
+    One model is one entry of the results: of the trials of one network, optimizer and
+    training the best by validation accuracy, and none where that diverged. A student
+    with a teacher is so another model than the network alone. Where the features of a
+    frozen backbone were classified by something else than its own head (the setting
+    `protocol`), that is a model of its own, such as "resnet50 (linear probe)".
 
     Raises:
         UserError: If a model has two results on one dataset that nothing tells apart.

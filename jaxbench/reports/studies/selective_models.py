@@ -10,6 +10,7 @@ from jaxbench.config import PRETRAINED
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.entries import Results, Row, diverged, identity, is_number
 from jaxbench.reports.metric_texts import METRIC_TEXTS
+from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
 
 _DECISIONS = ("accuracy", "top_5_accuracy", "balanced_accuracy")
@@ -52,8 +53,9 @@ def find_models(
 ) -> tuple[list[Model], list[str]]:
     """The models that were evaluated on a clean dataset.
 
-    Of the trials of one network, optimizer and teacher, the one with the best
-    validation accuracy is the model; one that diverged is none.
+    Of the trials of one network, optimizer and training (its teacher, what it started
+    from, its recipe), the one with the best validation accuracy is the model; one that
+    diverged is none.
 
     Args:
         results: Everything in the folder.
@@ -75,10 +77,7 @@ def find_models(
         names = ", ".join(results.labels[identity(m.clean)] for m in lost)
         notes.append(f"Trials that diverged are no models and are left out: {names}.")
     models = _chosen([m for m in measured if not diverged(m.trial)])
-    for twice, count in Counter(model.label for model in models).items():
-        if count > 1:
-            for model in (m for m in models if m.label == twice):
-                model.label = f"{twice} {model.clean['run_id'][:6]}"
+    _tell_apart(models)
     known = {m.name for m in models} | {m.label for m in models}
     if strangers := sorted(own.keys() - known):
         notes.append(
@@ -167,16 +166,29 @@ def _gathered(results: Results, dataset: str, own: Mapping[str, str]) -> list[Mo
 
 
 def _chosen(models: list[Model]) -> list[Model]:
-    """One of the trials of each network, optimizer and teacher; all others as is."""
+    """One of the trials of each network, optimizer and training; all others as is."""
     groups: dict[tuple, list[Model]] = {}
     for number, model in enumerate(models):
         trial = model.trial
         place = (number,)
         if trial is not None:
-            names = ("model", "optimizer", "teacher", "distillation", "dataset")
-            place = tuple(trial.get(name) for name in names)
+            place = (trial["model"], trial["optimizer"], *training_of(trial))
         groups.setdefault(place, []).append(model)
     return [max(group, key=_merit) for group in groups.values()]
+
+
+def _tell_apart(models: list[Model]) -> None:
+    """Adds to labels that several models have what tells their trainings apart."""
+    for twice, count in Counter(model.label for model in models).items():
+        if count == 1:
+            continue
+        alike = [model for model in models if model.label == twice]
+        told = training_words({training_of(m.trial) for m in alike if m.trial})
+        words = [told.get(training_of(m.trial or {}), "") for m in alike]
+        for model, word in zip(alike, words, strict=True):
+            unique = words.count(word) == 1
+            more = word if unique else model.clean["run_id"][:6]
+            model.label = f"{twice} {more}".strip()
 
 
 def _merit(model: Model) -> tuple:

@@ -24,8 +24,8 @@ def image_ids(dataset, n=NUM_IMAGES):
     return [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, n + 1)]
 
 
-def evaluation(model, dataset, skill, *, size=224, probe=None):
-    """An evaluation on NUM_IMAGES images of 10 classes."""
+def evaluation(model, dataset, skill, *, size=224, probe=None, **others):
+    """An evaluation on NUM_IMAGES images of 10 classes; `others` are settings."""
     rng = np.random.default_rng(abs(hash_of(model, dataset, size)))
     labels = np.arange(NUM_IMAGES) % 10
     logits = rng.normal(0, 1, (NUM_IMAGES, 10))
@@ -35,6 +35,7 @@ def evaluation(model, dataset, skill, *, size=224, probe=None):
     settings["role"] = "clean" if dataset == "imagenet" else "shifted"
     settings |= probe or {}
     settings |= {"image_size": size, "num_examples": NUM_IMAGES, "dtype": "float32"}
+    settings |= others
     return Run(
         run_id=run_digest(settings),
         kind="evaluation",
@@ -45,6 +46,14 @@ def evaluation(model, dataset, skill, *, size=224, probe=None):
         provenance=PROVENANCE,
         examples={"id": np.array(image_ids(dataset)), **columns},
     )
+
+
+def probed(model, dataset, skill, *, protocol="linear_probe", **others):
+    """A probe's result, as an experiment file of its own leaves it."""
+    told = {"protocol": protocol, "role": "clean", "probe_train": f"{dataset}@train"}
+    told |= {"experiment": dataset, "probe_validation_accuracy": 0.5} | others
+    told["probe_id"] = run_digest(told | {"model": model})
+    return evaluation(model, dataset, skill, size=None, **told)
 
 
 def hash_of(*values):

@@ -11,7 +11,7 @@ from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.studies.beyond import build
 from jaxbench.reports.studies.beyond_robustness import variant_of
-from jaxbench.results import ResultStore
+from jaxbench.results import ResultStore, run_digest
 from tests.reports.studies.beyond_runs import (
     CLIP,
     NUM_IMAGES,
@@ -21,6 +21,8 @@ from tests.reports.studies.beyond_runs import (
     image_ids,
     write_annotations,
 )
+from tests.results.sample_runs import evaluation as sample
+from tests.results.sample_runs import trial
 from tests.studies.cue_conflict_files import answers, write
 
 
@@ -209,6 +211,24 @@ def test_annotations_of_other_images(store, tmp_path):
     assert str(error.value).count("9 of 20 annotated images were not evaluated") == 2
 
 
+def test_annotations_of_a_part_are_noted(page):
+    note = (
+        "Partial: 80 of ImageNet's 50,000 validation images are annotated in "
+        "imagenet_x_val_top_factor.jsonl, for models that were evaluated on 80."
+    )
+    assert note in page.notes
+
+
+def test_all_images_need_annotations(tmp_path, annotations):
+    """A file that was cut off is no annotation of the images that were evaluated."""
+    run = evaluation(CLIP, "imagenet", 2.0)
+    whole = run.settings | {"num_examples": 50_000}
+    store = ResultStore(tmp_path / "s", create=True)
+    store.write(replace(run, settings=whole, run_id=run_digest(whole)))
+    with pytest.raises(UserError, match="80 annotated images, expected 50000"):
+        build(store, annotations=annotations)
+
+
 def test_groups_by_name_and_by_option(store, page):
     groups = {one["Model"].text: one["Group"].text for one in rows(page, "models")}
     assert groups == {SUPERVISED: "ConvNet supervised", CLIP: "transformer CLIP"}
@@ -225,6 +245,24 @@ def test_linear_probes_are_a_table(page):
     assert one["dtd@test %"].value < one["flowers102@test %"].value
     mean = (one["dtd@test %"].value + one["flowers102@test %"].value) / 2
     assert one["Mean %"].value == pytest.approx(mean)
+
+
+def test_a_student_and_the_network_alone_are_two_models(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    told = {"teacher": "resnet_micro best-trial", "distillation": 0.5}
+    pair = {"model": "vit_micro", "optimizer": "adamw", "seed": 0}
+    for more, skill in (({}, 2.0), (told, 3.0), ({"started_from": "pretrained"}, 2.5)):
+        run = trial(pair | more, skill=skill)
+        store.write(run)
+        tied = pair | {"trial_id": run.run_id}
+        store.write(sample(tied, "digits@test", "clean", skill=skill, n=80))
+    page = build(store, num_resamples=20)
+    groups = {one["Model"].text: one["Group"].text for one in rows(page, "models")}
+    assert groups == {
+        "vit_micro adamw": "transformer supervised",
+        "vit_micro adamw teacher=resnet_micro": "unknown",
+        "vit_micro adamw started_from=pretrained": "unknown",
+    }
 
 
 def test_one_model_and_nothing_else(tmp_path):

@@ -218,6 +218,21 @@ def test_trained_models_count_once(tmp_path):
     assert sorted(lottery_runs(load_results(store))) == ["net adamw", "net sgd"]
 
 
+def test_a_student_and_the_network_alone_are_two_models(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    told = {"teacher": "resnet_micro best-trial", "distillation": 0.5}
+    for seed, more in ((0, {}), (1, {}), (0, told), (1, told)):
+        settings = {"model": "vit_micro", "optimizer": "adamw", "seed": seed}
+        one = trial(settings | more, skill=2.0 + seed)
+        store.write(one)
+        tied = settings | {"trial_id": one.run_id}
+        store.write(evaluation(tied, "digits@test", "clean", skill=3.0, n=60))
+    assert sorted(lottery_runs(load_results(store))) == [
+        "vit_micro adamw",
+        "vit_micro adamw teacher=resnet_micro",
+    ]
+
+
 def test_two_results_that_nothing_tells_apart(tmp_path):
     store = ResultStore(tmp_path, create=True)
     for batch in (1, 2):

@@ -389,3 +389,23 @@ def test_students_of_two_pools_are_two_groups(tmp_path):
     students = {row[0].text for row in section(page, "students").table.rows}
     assert len(students) == 2
     assert {"trial aaaaaa" in s for s in students} == {True, False}
+
+
+def test_every_training_of_a_network_is_a_model(tmp_path):
+    runs = [*student(0, None, 2.5)]
+    for start, skill in (("pretrained", 3.0), ("mine.safetensors", 3.5)):
+        trial, row = student(0, None, skill)
+        run_id = run_digest({"start": start})
+        told = {"trial_id": run_id, "started_from": start}
+        runs.append(
+            dataclasses.replace(trial, run_id=run_id, settings=trial.settings | told)
+        )
+        settings = row.settings | {"trial_id": run_id}
+        again = run_digest({"start": start, "row": 1})
+        runs.append(dataclasses.replace(row, run_id=again, settings=settings))
+    table = section(build_of(tmp_path, *runs), "models").table
+    assert sorted(column(table, "Model")) == [
+        "vit_micro adamw",
+        "vit_micro adamw started_from=mine.safetensors",
+        "vit_micro adamw started_from=pretrained",
+    ]

@@ -1,0 +1,149 @@
+"""The part about transfer: probes of frozen features, alone and beside models."""
+
+import numpy as np
+import pytest
+
+from jaxbench.errors import UserError
+from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.studies.beyond import build
+from jaxbench.results import ResultStore
+from tests.reports.studies.beyond_runs import (
+    CLIP,
+    NUM_IMAGES,
+    SUPERVISED,
+    evaluation,
+    probed,
+)
+
+TASKS = {"flowers102": 3.0, "dtd": 1.5}
+
+
+def page_of(tmp_path, *runs, **options):
+    store = ResultStore(tmp_path, create=True)
+    for run in runs:
+        store.write(run)
+    page = build(store, **({"num_resamples": 20} | options))
+    check_page(page)
+    return page
+
+
+def section(page, name):
+    return next(one for one in page.sections if one.name == name)
+
+
+def rows(page, name="transfer"):
+    table = section(page, name).table
+    headings = [column.heading for column in table.columns]
+    return [dict(zip(headings, row, strict=True)) for row in table.rows]
+
+
+def both(**others):
+    """Linear probes of two backbones on both tasks."""
+    return [
+        probed(model, dataset, skill + gain, **others)
+        for model, gain in ((SUPERVISED, 1.0), (CLIP, 0.0))
+        for dataset, skill in TASKS.items()
+    ]
+
+
+def test_probes_alone_are_a_page(tmp_path):
+    runs = [*both(), probed(CLIP, "dtd", 1.0, protocol="knn", num_neighbors=10)]
+    runs.append(probed(CLIP, "flowers102", 1.0, protocol="knn", num_neighbors=10))
+    page = page_of(tmp_path, *runs, groups={"nobody": "x"})
+    assert [one.name for one in page.sections] == ["transfer", "groups"]
+    assert dict(page.facts)["Backbones"] == "2"
+    assert dict(page.facts)["Datasets"] == "2"
+    shown = [(one["Model"].text, one["Head"].text) for one in rows(page)]
+    assert shown == [
+        *((SUPERVISED, "linear probe"), (CLIP, "linear probe")),
+        (CLIP, "k-NN 10"),
+    ]
+    groups = {one["Model"].text: one["Group"].text for one in rows(page)}
+    assert groups == {SUPERVISED: "ConvNet supervised", CLIP: "transformer CLIP"}
+    finding = page.findings[0]
+    assert finding.value.startswith(f"{SUPERVISED}, ")
+    assert f"{CLIP} follows with" in finding.text
+    assert f"{SUPERVISED} on 2" in finding.text
+    text = " ".join(page.notes)
+    assert "not here: nobody" in text
+    assert "has probes alone" in text
+
+
+def test_the_mean_and_its_interval(tmp_path):
+    runs = both()
+    (one, _) = rows(page_of(tmp_path, *runs))
+    correct = [run.examples["correct"] for run in runs[:2]]
+    shares = [float(found.mean()) for found in correct]
+    mean = one["Mean %"]
+    assert mean.value == pytest.approx(np.mean(shares))
+    # Images of two datasets are independent, although their names are the same.
+    variance = sum(p * (1 - p) / NUM_IMAGES for p in shares) / 4
+    assert mean.high - mean.low == pytest.approx(2 * 1.959964 * variance**0.5)
+    dtd = one["dtd %"]
+    assert dtd.low < dtd.value == shares[1] < dtd.high
+
+
+def test_other_weights_of_one_network_are_another_backbone(tmp_path):
+    runs = [*both(weights="moco.safetensors"), *both(weights="dino.safetensors")]
+    found = rows(page_of(tmp_path, *runs))
+    assert sorted(one["Model"].text for one in found) == [
+        f"{model} weights={name}.safetensors"
+        for model in (SUPERVISED, CLIP)
+        for name in ("dino", "moco")
+    ]
+    # A name tells nothing of weights from a file.
+    assert {one["Group"].text for one in found} == {"unknown"}
+
+
+def test_the_best_of_several_probes_is_told(tmp_path):
+    runs = [
+        probed(CLIP, "dtd", skill, probe_validation_accuracy=accuracy)
+        for skill, accuracy in ((4.0, 0.5), (1.0, 0.9), (2.0, 0.1))
+    ]
+    runs.append(probed(CLIP, "dtd", 1.0, role="shifted", probe_train="dtd@train"))
+    page = page_of(tmp_path, *runs)
+    (one,) = rows(page)
+    assert one["dtd %"].value == runs[1].metrics["accuracy"]
+    assert "Mean %" not in one
+    text = " ".join(page.notes)
+    assert "2 result(s) of probes are not in the table" in text
+    assert "measured on 1 shifted or foreign dataset(s)" in text
+
+
+def test_one_test_set_after_two_training_sets_is_two_columns(tmp_path):
+    few = probed(CLIP, "dtd", 1.0, probe_train="dtd@train[:800]")
+    page = page_of(tmp_path, probed(CLIP, "dtd", 3.0), few)
+    (one,) = rows(page)
+    assert {"dtd from dtd@train %", "dtd from dtd@train[:800] %"} <= one.keys()
+
+
+def test_a_dataset_that_a_backbone_lacks(tmp_path):
+    page = page_of(tmp_path, *both()[:3])
+    found = {one["Model"].text: one for one in rows(page)}
+    assert found[CLIP]["dtd %"].text == found[CLIP]["Mean %"].text == "-"
+    assert any(f"one or more are missing: {CLIP}" in note for note in page.notes)
+    assert "2 dataset(s), of 1 backbone(s)." in page.findings[0].text
+
+
+def test_probes_beside_models(tmp_path):
+    runs = [evaluation(model, "imagenet", 3.0) for model in (SUPERVISED, CLIP)]
+    # More results than the models have, on datasets that they were not evaluated on.
+    runs += [*both(), *both(protocol="knn", num_neighbors=10)]
+    runs += both(weights="other.safetensors")
+    page = page_of(tmp_path, *runs, groups={CLIP: "mine"})
+    assert dict(page.facts)["Reference"] == "imagenet"
+    models = {one["Model"].text: one for one in rows(page, "models")}
+    means = {
+        one["Model"].text.removesuffix(" weights=pretrained"): one["Mean %"].value
+        for one in rows(page)
+        if one["Head"].text == "linear probe" and "other" not in one["Model"].text
+    }
+    assert {n: one["Transfer %"].value for n, one in models.items()} == means
+    assert not any("not here" in note for note in page.notes)
+    with pytest.raises(UserError, match="unknown clean dataset 'dtd'"):
+        build(ResultStore(tmp_path), reference="dtd")
+
+
+def test_options_that_probes_do_not_have(tmp_path):
+    with pytest.raises(UserError, match="of their own: reference, shown; leave them"):
+        page_of(tmp_path, *both(), reference="dtd", shown=["*"])
