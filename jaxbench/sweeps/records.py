@@ -128,7 +128,7 @@ def evaluation_run(
             "num_parameters": classifier.num_parameters,
             "image_size": classifier.input_spec.size[0],
             "num_examples": evaluation.num_examples,
-            "num_published": _published_count(target),
+            "num_published": published_count(target),
             "num_skipped": evaluation.num_skipped,
             "num_nonfinite": evaluation.num_nonfinite,
             "batch_size": evaluation.batch_size,
@@ -148,7 +148,7 @@ def evaluation_run(
     )
 
 
-def _published_count(target: Target) -> int | None:
+def published_count(target: Target) -> int | None:
     """How many images a dataset should have had, where it was prepared in part."""
     partial = getattr(target.source, "partial", None)
     return None if partial is None else partial[0]

@@ -80,6 +80,7 @@ def test_rows_are_those_of_any_other_evaluation(finished):
         assert np.isfinite(run.examples["nll"]).all()
         assert run.settings["temperature"] > 0
         assert run.settings["weights"] == "random:0"
+        assert run.settings["image_size"] == 8
         assert run.settings["probe_train"] == "digits@train"
         assert run.provenance["weights_digest"]
     foreign = by_head(runs, "ood")["linear_probe", None]
