@@ -27,7 +27,7 @@ def test_examples_of_the_page(monkeypatch):
         config = parse_config(tomllib.loads(text), origin=name)
         assert (f"{config.name}.toml", config.results) == (name, "results/vtab")
         addresses = [config.probe[0].train, *config.evaluate.clean]
-        assert all(address.startswith("tfds:") for address in addresses)
+        assert all(address.startswith("vtab/") for address in addresses)
 
 
 @pytest.mark.parametrize("name", ["beyond-digits", "beyond-imagenet"])
