@@ -1,15 +1,13 @@
 import dataclasses
-import io
 import json
 import shutil
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 from pyarrow import parquet
 
-from jaxbench.data import KNOWN, load_images, open_dataset, prepare_known, take
+from jaxbench.data import KNOWN, open_dataset, prepare_known, take
 from jaxbench.data.known import imagenet
 from jaxbench.data.known.base import Item
 from jaxbench.data.known.imagenet_classes import (
@@ -25,11 +23,9 @@ from jaxbench.data.known.imagenet_validation import validation_labels
 from jaxbench.data.known.imagenet_variants import shape_and_texture
 from jaxbench.data.known.open import open_known
 from jaxbench.data.prepare import write_tfds
-from jaxbench.data.preparing import preparing, uncropped
 from jaxbench.data.scoring import scoring_of
 from jaxbench.data.sources.tfds import data_dir
 from jaxbench.errors import UserError
-from model_zoo.input_spec import InputSpec
 from tests.data.known.layouts import (
     GOLDFISH,
     SHARK,
@@ -153,53 +149,6 @@ def test_prepared_by_tfds(tmp_path, write_tree):
     shutil.move(tmp_path / "wrong/imagenet2012_corrupted/3.1.1", theirs / config)
     with pytest.raises(UserError, match="labels are not those of ImageNet-1k"):
         prepare("imagenet-c", theirs, config, data_dir=tmp_path / "new")
-
-
-def bordered(side=224, width=4):
-    """A gray PNG with a white border."""
-    pixels = np.full((side, side, 3), 128, np.uint8)
-    pixels[:width] = pixels[-width:] = pixels[:, :width] = pixels[:, -width:] = 255
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue(), pixels
-
-
-# Their authors' programs have cropped them to 224 pixels.
-CROPPED = ("cue-conflict", "imagenet-c", "stylized-imagenet")
-
-
-@pytest.mark.parametrize("name", CROPPED)
-def test_what_is_cropped_already_is_not_cropped_again(name, tmp_path, write_tree):
-    content, pixels = bordered()
-    stand_in = STAND_INS[name]()
-    write_tree(tmp_path / "official", dict.fromkeys(stand_in.files, content))
-    prepare(name, tmp_path / "official", stand_in.config)
-    source = open_dataset(address(name, stand_in.config))
-    assert preparing(source) is uncropped
-    spec = InputSpec(size=(224, 224), crop_fraction=0.875)
-    for image in load_images(source, spec).images:
-        np.testing.assert_array_equal(image, pixels)
-    # A larger input sees all of it too.
-    larger = InputSpec(size=(256, 256), crop_fraction=0.875)
-    assert (load_images(source, larger).images[:, [0, -1]] == 255).all()
-
-
-def test_all_others_are_cropped_as_the_model_says():
-    assert {name for name, row in KNOWN.items() if row.cropped} == set(CROPPED)
-
-
-def test_the_fingerprint_says_that_nothing_is_cut_off(tmp_path, write_tree):
-    """Numbers and decoded images of cropped ones are none of uncropped ones."""
-    stand_in = STAND_INS["cue-conflict"]()
-    root = write_tree(tmp_path / "official", stand_in.files)
-    prepare("cue-conflict", root)
-    row = dataclasses.replace(KNOWN["cue-conflict"], cropped=False)
-    whole, cut = (
-        open_dataset("cue-conflict"),
-        open_known("cue-conflict", row, "", "test"),
-    )
-    assert whole.fingerprint != cut.fingerprint
-    assert take(whole, [1, 0]).fingerprint != take(cut, [1, 0]).fingerprint
 
 
 def test_archives_of_corruptions_beside_each_other(tmp_path, write_tree, pack):

@@ -1,0 +1,77 @@
+"""What decides a number is part of its run's name, and nothing else is."""
+
+import pytest
+
+from jaxbench.config import parse_config
+from jaxbench.sweeps import make_plan
+from tests.sweeps.experiment import experiment
+
+
+def changed(config, change: dict):
+    """The experiment with some values replaced, tables key by key."""
+    table = config.model_dump(mode="json")
+    for key, value in change.items():
+        if isinstance(table[key], list):
+            table[key] = [part | value for part in table[key]]
+        else:
+            table[key] = table[key] | value if isinstance(value, dict) else value
+    return parse_config(table, origin="changed")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"on_error": "skip"},
+        {"evaluate": {"num_resamples": 51}},
+        {"evaluate": {"metrics": ["accuracy"]}},
+        {"evaluate": {"calibration": 24}},
+        {"evaluate": {"clean": ["digits@validation"], "calibration": None}},
+        {"train": {"epochs": 4}},
+        {"train": {"batch_size": 31}},
+        {"train": {"warmup_epochs": 2.0}},
+        {"train": {"label_smoothing": 0.1}},
+        {"train": {"augmentations": ["flip"]}},
+        {"train": {"clip_norm": 1.0}},
+        {"train": {"recipe": "deit"}},
+        {"train": {"loss": "binary_cross_entropy"}},
+        {"train": {"rand_augment": 9.0}},
+        {"train": {"random_erasing": 0.5}},
+        {"train": {"mixup": 0.2}},
+        {"train": {"cutmix": 0.2}},
+        {"train": {"ema_decay": 0.9}},
+        {"train": {"images": "stream"}},
+        {"train": {"validate_every": 2}},
+        {"train": {"halving": {"first_epoch": 1}}},
+        {"train": {"teacher": {"name": "mixer_micro", "weights": "random:1"}}},
+        {"train": {"drop_rate": 0.1}},
+        {"train": {"drop_path_rate": 0.1}},
+        {"train": {"dtype": "bfloat16"}},
+        {"train": {"image_size": 16}},
+        {"train": {"seeds": [1]}},
+        {"limit": 97},
+    ],
+    ids=str,
+)
+def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
+    plain = experiment(tmp_path)
+    before = set(make_plan(plain).run_ids())
+    after = set(make_plan(changed(plain, change)).run_ids())
+    trials = {t.trial_id for p in make_plan(plain).populations for t in p.trials}
+    renamed = before - after
+    # What only evaluation depends on leaves the trained networks as they are.
+    expected = (
+        before if {"train", "limit", "on_error"} & set(change) else before - trials
+    )
+    assert renamed == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"results": "elsewhere"}, {"name": "other"}, {"train": {"strategy": "vmap"}}],
+    ids=str,
+)
+def test_what_decides_no_number_is_not(tmp_path, change):
+    plain = experiment(tmp_path)
+    twin = make_plan(changed(plain, change))
+    assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
