@@ -9,9 +9,6 @@ from pathlib import Path
 # Before jax is imported anywhere: the sharding tests need several devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
-# Most of the time of the tests is compilation, and half of that is LLVM's. Programs are
-# the same to the last operation of XLA; only their machine code is less polished.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
