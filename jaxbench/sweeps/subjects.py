@@ -159,13 +159,14 @@ class FoundWeights(NamedTuple):
     Attributes:
         weights: As `Subject` has them.
         identity: What they are, wherever they lie.
-        spec: How they want images: a file beside them may say.
+        spec: How they want images: a file beside them may say. None where there is no
+            file, and the network's name says it.
         declared_classes: Of the head, if they say.
     """
 
     weights: str
     identity: str
-    spec: InputSpec
+    spec: InputSpec | None
     declared_classes: int | None = None
 
     def subject(
@@ -196,7 +197,7 @@ def find_weights(
         path, spec = Path(given), own_classifier(name).input_spec
         return FoundWeights(given, file_digest(path), spec)
     if _is_random(given):
-        return FoundWeights(given, given, create_model(name).input_spec)
+        return FoundWeights(given, given, None)
     try:
         found = find_pretrained(name, source=_source(given), num_classes=num_classes)
     except (ValueError, FileNotFoundError) as error:
@@ -235,9 +236,12 @@ def _zero_shot_subjects(
         yield _digested(subject, " ".join(parts), found.input_spec, "model")
 
 
-def _digested(subject: Subject, identity: str, spec: InputSpec, kind: str) -> Subject:
+def _digested(
+    subject: Subject, identity: str, spec: InputSpec | None, kind: str
+) -> Subject:
     payload = dataclasses.asdict(subject) | {"kind": kind, "weights": identity}
-    payload["input"] = dataclasses.asdict(spec)
+    if spec is not None:
+        payload["input"] = dataclasses.asdict(spec)
     # What a file is called decides nothing, what is in it does.
     if payload.pop("zero_shot") is not None:
         payload["kind"] = "zero-shot model"
