@@ -82,18 +82,27 @@ def test_trials_that_diverged_are_named_and_left_out(tmp_path):
     assert any("left out: vit_micro adamw seed=0" in note for note in page.notes)
 
 
+def trained_otherwise(skill, teacher=None, **told):
+    """A student of seed 0 whose training differs by what is told: trial and row."""
+    trial, row = student(0, teacher, skill)
+    run_id = run_digest(told)
+    yield dataclasses.replace(
+        trial,
+        run_id=run_id,
+        settings=trial.settings | told | {"trial_id": run_id},
+    )
+    yield dataclasses.replace(
+        row,
+        run_id=run_digest(told | {"row": 1}),
+        settings=row.settings | {"trial_id": run_id},
+    )
+
+
 def test_students_of_two_pools_are_two_groups(tmp_path):
     runs = [*student(0, None, 2.5)]
     for pool, skill in (("aaaaaaaa", 3.0), ("bbbbbbbb", 3.5)):
-        trial, row = student(0, "resnet_micro best-trial", skill)
-        run_id = run_digest({"pool": pool})
-        told = {"trial_id": run_id, "teacher_trial": pool}
-        runs.append(
-            dataclasses.replace(trial, run_id=run_id, settings=trial.settings | told)
-        )
-        settings = row.settings | {"trial_id": run_id}
-        again = run_digest({"pool": pool, "row": 1})
-        runs.append(dataclasses.replace(row, run_id=again, settings=settings))
+        teacher = "resnet_micro best-trial"
+        runs += trained_otherwise(skill, teacher, teacher_trial=pool)
     page = build_of(tmp_path, *runs)
     students = {row[0].text for row in section(page, "students").table.rows}
     assert len(students) == 2
@@ -103,15 +112,7 @@ def test_students_of_two_pools_are_two_groups(tmp_path):
 def test_every_training_of_a_network_is_a_model(tmp_path):
     runs = [*student(0, None, 2.5)]
     for start, skill in (("pretrained", 3.0), ("mine.safetensors", 3.5)):
-        trial, row = student(0, None, skill)
-        run_id = run_digest({"start": start})
-        told = {"trial_id": run_id, "started_from": start}
-        runs.append(
-            dataclasses.replace(trial, run_id=run_id, settings=trial.settings | told)
-        )
-        settings = row.settings | {"trial_id": run_id}
-        again = run_digest({"start": start, "row": 1})
-        runs.append(dataclasses.replace(row, run_id=again, settings=settings))
+        runs += trained_otherwise(skill, started_from=start)
     table = section(build_of(tmp_path, *runs), "models").table
     assert sorted(column(table, "Model")) == [
         "vit_micro adamw",
