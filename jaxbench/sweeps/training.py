@@ -354,6 +354,9 @@ def _trial(
     hyper: HyperParameters,
 ) -> Trial:
     payload = {"model": model, "optimizer": optimizer} | hyper.settings()
+    if optimizer == "adan" and train.layer_decay != 1 and hyper.weight_decay:
+        # Its decay once ignored the rates by layer; those runs are other ones.
+        payload["decay"] = "by layer"
     return Trial(train, model, optimizer, hyper, run_digest({**shared, **payload}))
 
 

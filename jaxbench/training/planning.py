@@ -228,10 +228,10 @@ def pairing_problems(
             f"halving begins after epoch {halving.first_epoch} of {recipe.epochs}, so "
             "it would stop nobody; choose an earlier first_epoch, or leave it out"
         )
-    if optimizer.evaluated is not None and begin.layer_decay != 1:
+    if optimizer.single_rate is not None and begin.layer_decay != 1:
         yield (
-            f"{optimizer.name} keeps a second set of weights that rates by layer do "
-            "not reach; set layer_decay to 1"
+            f"{optimizer.name} cannot have rates by layer: {optimizer.single_rate}; "
+            "set layer_decay to 1"
         )
     if optimizer.evaluated is not None and recipe.ema_decay is not None:
         yield (

@@ -130,6 +130,7 @@ class UpdateSpec:
         leaves = Leaves(
             decay={name: name in self.decay_names for name in parameters},
             output={name: name in self.output_names for name in parameters},
+            rates=dict(self.rates),
         )
         return optax.with_extra_args_support(self.optimizer.build(hyper, leaves))
 

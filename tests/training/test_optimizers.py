@@ -5,6 +5,7 @@ in float64 of torch, timm or pytorch_optimizer. A row without one fails.
 """
 
 import functools
+import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,10 @@ from jaxbench.training.optimizers import (
     hyper_for,
 )
 from jaxbench.training.optimizers.kernels import occasionally
+from jaxbench.training.planning import pairing_problems
+from jaxbench.training.recipes import get_recipe
+from jaxbench.training.specs import UpdateSpec
+from jaxbench.training.starts import Start
 from tests.training.trajectories import problem
 
 FOLDER = Path(__file__).parent / "trajectories"
@@ -207,6 +212,78 @@ def test_the_first_state_ignores_the_hyper_parameters(name):
     hypers = hyper_for(row, 0.0, 0.0), hyper_for(row, 0.1, 0.3, **other)
     states = (row.build(hyper, LEAVES).init(START) for hyper in hypers)
     jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+# Their states mix the steps of all parameters.
+WITH_A_SINGLE_RATE = {"prodigy", "schedule_free_adamw"}
+RATES = dict(zip(sorted(problem.START), itertools.cycle((0.25, 1.0, 0.5))))
+
+
+def with_rates_by_layer(name, steps=4):
+    """Ours, and the largest gap to an optimizer for each rate as torch has groups.
+
+    Both see the gradients at our parameters, so that their states stay comparable.
+    """
+    row, hyper = OPTIMIZERS[name], reference(name).hyper
+    spec = UpdateSpec(
+        row,
+        None,
+        frozenset(n for n, decays in problem.DECAY.items() if decays),
+        frozenset(n for n, is_output in problem.OUTPUT.items() if is_output),
+        tuple(RATES.items()),
+    )
+
+    def grouped(rate):
+        # Both of AdaBound's rates fall: else all layers would end with one rate.
+        options = {
+            option: rate * value if option == "final_learning_rate" else value
+            for option, value in hyper.options.items()
+        }
+        scaled = Hyper(rate * hyper.learning_rate, hyper.weight_decay, options)
+        return optax.with_extra_args_support(row.build(scaled, LEAVES))
+
+    @jax.jit
+    def run(parameters):
+        ours = spec.transformation(hyper, parameters)
+        groups = {rate: grouped(rate) for rate in set(RATES.values())}
+        state = ours.init(parameters)
+        states = {rate: group.init(parameters) for rate, group in groups.items()}
+        gaps = []
+        for index in range(steps):
+            noise = jax.tree.map(lambda leaf, at=index: leaf[at], NOISE)
+            slopes = problem.gradient(parameters, noise, jnp.float32(problem.PULL))
+            others = {"value": jnp.float32(1), "curvature": problem.curvature(noise)}
+            raw, state = ours.update(slopes, state, parameters, **others)
+            updates = {n: RATES[n] * update for n, update in raw.items()}
+            for rate, group in groups.items():
+                wanted, states[rate] = group.update(
+                    slopes, states[rate], parameters, **others
+                )
+                gaps += [
+                    jnp.abs(updates[n] - wanted[n]).max() / jnp.abs(wanted[n]).max()
+                    for n in updates
+                    if RATES[n] == rate
+                ]
+            parameters = optax.apply_updates(parameters, updates)
+        return jnp.nanmax(jnp.stack(gaps))
+
+    with jax.numpy_dtype_promotion("standard"):
+        return float(run(START))
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - WITH_A_SINGLE_RATE))
+def test_case_20_rates_by_layer_are_those_of_parameter_groups(name):
+    assert OPTIMIZERS[name].single_rate is None
+    # float32 rounding of steps that are scaled before or after.
+    assert with_rates_by_layer(name) < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(WITH_A_SINGLE_RATE))
+def test_case_20_a_state_with_a_single_rate_is_refused_rates_by_layer(name):
+    begin = Start(None, layer_decay=0.5)
+    found = list(pairing_problems(OPTIMIZERS[name], get_recipe("plain"), begin, None))
+    assert len(found) == 1
+    assert found[0].startswith(f"{name} cannot have rates by layer")
 
 
 def test_lars_has_its_rate_within_the_momentum():

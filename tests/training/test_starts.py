@@ -79,8 +79,13 @@ def test_what_cannot_be_frozen_is_refused(train):
 def test_a_network_without_blocks_has_no_rates_by_depth(train):
     with pytest.raises(UserError, match="cannot be told from the names"):
         train(NETWORK, begin=Start(TRAINED, layer_decay=0.5))
-    with pytest.raises(UserError, match="keeps a second set of weights"):
+    with pytest.raises(UserError, match="iterate behind its average moves by one rate"):
         train(NETWORK, "schedule_free_adamw", begin=Start(TRAINED, layer_decay=0.5))
+
+
+def test_case_20_prodigy_is_refused_with_rates_by_layer(train):
+    with pytest.raises(UserError, match="prodigy cannot have rates by layer"):
+        train(NETWORK, "prodigy", begin=Start(TRAINED, layer_decay=0.5))
 
 
 @pytest.mark.parametrize(

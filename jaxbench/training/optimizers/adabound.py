@@ -38,7 +38,8 @@ def adabound(hyper: Hyper, leaves: Leaves) -> optax.GradientTransformation:
     authors' code, where the schedule scales the bounds too. There s is in proportion to
     the rate over the peak of its schedule; a step knows no later rate, so that here the
     bounds do not warm up: they are the authors' from the peak on. The decay is
-    decoupled as arXiv 2410.06373 has it, and multiplied by the rate.
+    decoupled as arXiv 2410.06373 has it, and multiplied by the rate. Rates by layer
+    scale the final rate too.
     """
     rate, options = hyper.learning_rate, hyper.options
     beta1, beta2 = options["beta1"], options["beta2"]

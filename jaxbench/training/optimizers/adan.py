@@ -80,7 +80,10 @@ def _adan(hyper: Hyper, leaves: Leaves) -> optax.GradientTransformation:
             if not leaves.decay[name]:
                 return -rate * direction
             shrink = rate * hyper.weight_decay
-            return -(rate * direction + shrink * parameters[name]) / (1 + shrink)
+            # The caller multiplies by the parameter's factor of the rate, which is
+            # all that is missing but for the denominator.
+            whole = 1 + leaves.rates.get(name, 1.0) * shrink
+            return -(rate * direction + shrink * parameters[name]) / whole
 
         updates = {name: step_of(name) for name in gradients}
         new = _AdanState(state.steps + 1, first, change, second, gradients)

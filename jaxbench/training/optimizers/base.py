@@ -33,10 +33,14 @@ class Leaves(NamedTuple):
     Attributes:
         decay: Whether it decays (kernels; no norms, biases, tokens, positions, scales).
         output: Whether it is a kernel of the output layer.
+        rates: Factor of the learning rate, where it is not 1. The step multiplies
+            every update by it; only a builder whose update is not in proportion to the
+            rate looks at it.
     """
 
     decay: Mapping[str, bool]
     output: Mapping[str, bool]
+    rates: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Optimizer:
             be given `curvature`: the squared gradient of the loss against labels drawn
             from the model, times the batch size. What it is given in other steps is
             ignored. None where the optimizer needs no curvature.
+        single_rate: Why all parameters must share one learning rate, for an optimizer
+            whose state is in the unit of the rate; None where each may have its own.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Optimizer:
     decoupled: bool = True
     evaluated: Callable[[Hyper, Any, Parameters], Parameters] | None = None
     curvature_every: int | None = None
+    single_rate: str | None = None
 
 
 def transformation(

@@ -281,6 +281,7 @@ _LATER = (
         weight_decay=0.05,
         options=_ADAM,
         evaluated=averaged,
+        single_rate="the iterate behind its average moves by one rate",
     ),
     _row(
         prodigy,
@@ -289,6 +290,8 @@ _LATER = (
         learning_rate=1.0,
         weight_decay=0.05,
         options={**_ADAM, "d0": 1e-6, "d_coef": 1.0},
+        single_rate="it estimates one rate from the distance that all parameters have "
+        "moved, and its authors' code refuses several too",
     ),
     _row(
         adopt,
