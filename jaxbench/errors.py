@@ -26,5 +26,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}"
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 run", "2,048 runs"; `plural` where it is no -s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 class UserError(ValueError):
     """A mistake in what the user gave: shown as a message, without a traceback."""

@@ -11,6 +11,7 @@ from jaxbench.cli import (
     coupling,
     inspect,
     probe,
+    results,
     study,
     study_beyond,
     study_curation,
@@ -57,7 +58,7 @@ def _escaped(error: Exception) -> str:
 
 for _command in (work.run, zoo.models, inspect.metrics, work.evaluate, work.sweep):
     app.command(rich_help_panel=None)(_guarded(_command))
-for _command in (inspect.results, inspect.report, inspect.compare, zoo.convert):
+for _command in (results.results, results.report, results.compare, zoo.convert):
     app.command()(_guarded(_command))
 
 app.command()(_guarded(probe.probe))

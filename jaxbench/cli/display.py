@@ -1,7 +1,9 @@
 """What a person sees in the terminal."""
 
 import dataclasses
+import os
 import time
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -13,8 +15,20 @@ from rich.progress import (
 )
 from rich.table import Table
 
-console = Console()
-errors = Console(stderr=True)
+from jaxbench.errors import counted
+
+# What a file or a pipe gets is not cut or folded: it has no width.
+_UNFOLDED = 100_000
+
+
+def _console(*, stderr: bool = False) -> Console:
+    folded = Console(stderr=stderr)
+    if folded.is_terminal or "COLUMNS" in os.environ:
+        return folded
+    return Console(stderr=stderr, width=_UNFOLDED)
+
+
+console, errors = _console(), _console(stderr=True)
 
 
 def show_plan(plan) -> None:
@@ -38,16 +52,19 @@ def show_plan(plan) -> None:
         targets = [target for target in plan.targets if target.role == role]
         if targets:
             listed = ", ".join(f"{t.address} ({len(t.source)})" for t in targets)
-            what = f"{owners} models on {len(targets)} {role} dataset(s): {listed}"
+            models = counted(owners, "model")
+            what = f"{models} on {counted(len(targets), f'{role} dataset')}: {listed}"
             table.add_row("evaluate", what, str(owners * len(targets)))
     console.print(table)
     # A probed backbone sees each dataset once, however many heads follow.
     passes = owners + len(plan.probes)
     forward = passes * sum(len(target.source) for target in plan.targets)
-    steps = f", {total} training steps" if (total := _training_steps(plan)) else ""
+    total = _training_steps(plan)
+    steps = f", {counted(total, 'training step')}" if total else ""
     console.print(
-        f"{plan.num_trials} training runs, {plan.num_evaluations} evaluations of "
-        f"{forward} images in all{steps}. Results: {plan.config.results}"
+        f"{counted(plan.num_trials, 'training run')}, "
+        f"{counted(plan.num_evaluations, 'evaluation')} of "
+        f"{counted(forward, 'image')} in all{steps}. Results: {plan.config.results}"
     )
 
 
@@ -83,21 +100,20 @@ def watch(plan, store) -> list:
         total = plan.num_trials + plan.num_evaluations
         overall = progress.add_task("runs", total=total)
         current = progress.add_task("starting", total=None)
+        told: set[tuple] = set()
 
         def stage(title: str) -> None:
-            progress.reset(current, description=title, total=None)
+            nonlocal current
+            # `reset` would keep the total of the stage before.
+            progress.remove_task(current)
+            current = progress.add_task(title, total=None)
 
         def finished(run) -> None:
             progress.advance(overall)
-            settings = run.settings
             if run.status == "failed":
-                progress.console.print(
-                    f"failed: {settings['model']} on {settings.get('dataset')}: "
-                    f"{run.error.message}",
-                    style="red",
-                    markup=False,
-                )
+                _print_failure(run, told)
             elif run.kind == "trial":
+                settings = run.settings
                 progress.console.print(
                     f"trained {settings['model']} + {settings['optimizer']} "
                     f"lr {settings['learning_rate']:g} "
@@ -117,41 +133,82 @@ def watch(plan, store) -> list:
         )
         runs.extend(sweep(plan, store=store, listener=listener))
     seconds = time.perf_counter() - started
-    console.print(f"{len(runs)} runs in {seconds:.0f} s")
+    console.print(f"{counted(len(runs), 'run')} in {seconds:.0f} s")
     return runs
 
 
-def results_table(store) -> None:
-    """Prints the short table of a store: the chosen trials, or the models."""
-    from jaxbench.reports.entries import load_results
-    from jaxbench.reports.summary import short_table
+def _print_failure(run, told: set[tuple]) -> None:
+    """Once in full for a model: what ails it on one dataset, ails it on all."""
+    model, message = run.settings.get("model"), run.error.message
+    text = "the same error" if (model, message) in told else message
+    told.add((model, message))
+    errors.print(
+        f"failed: {model} on {run.settings.get('dataset')}: {text}",
+        style="red",
+        markup=False,
+        highlight=False,
+    )
 
-    results = load_results(store)
+
+def results_table(
+    store,
+    *,
+    run_ids: Collection[str] | None = None,
+    metrics: Sequence[str] | None = None,
+) -> None:
+    """Prints the short table of a store: the chosen trials, or the models.
+
+    Args:
+        store: The results.
+        run_ids: Runs to show; all when None.
+        metrics: The table's columns; see `short_table`.
+    """
+    from jaxbench.reports.entries import load_results
+
+    results = load_results(store, run_ids)
     # Contrastive runs have no classifier that could be ranked.
     contrastive = [r for r in results.trials if _is_contrastive(r)]
     entries = [e for e in results.entries if not (e.trial and _is_contrastive(e.trial))]
-    if entries or not contrastive:
+    if entries:
         trained = len(results.trials) > len(contrastive)
-        chosen = ", best trial by validation accuracy" if trained else ""
-        title = f"{results.dataset or store.path}{chosen}"
-        shown = dataclasses.replace(results, entries=entries)
-        console.print(short_table(shown).to_rich(title))
-        console.print(
-            "Brackets: 95 % bootstrap intervals. Shift: mean accuracy over the shifted "
-            "datasets, a corruption counting once. OOD: AUROC of telling foreign "
-            "images apart.",
-            style="dim",
-        )
+        _print_entries(dataclasses.replace(results, entries=entries), trained, metrics)
     if contrastive:
         console.print(
-            f"{len(contrastive)} contrastive run(s), compared by: jaxbench study "
-            f"curation {store.path}"
+            f"{counted(len(contrastive), 'contrastive run')}, compared by: "
+            f"jaxbench study curation {store.path}"
         )
     if results.failures:
-        console.print(
-            f"{len(results.failures)} failed run(s), listed by: jaxbench results "
-            f"{store.path} --failed"
+        errors.print(
+            f"{counted(len(results.failures), 'failed run')}, listed by: jaxbench "
+            f"results {store.path} --failed"
         )
+    elif not results.entries:
+        console.print(f"{store.path} holds no finished run.")
+
+
+def _print_entries(results, trained: bool, metrics: Sequence[str] | None) -> None:
+    from jaxbench.cli.tables import fitting
+    from jaxbench.reports.summary import short_table
+
+    table = short_table(results, metrics)
+    headings = [column.heading for column in table.columns]
+    title = [] if "Dataset" in headings else [results.dataset or "no clean dataset"]
+    title += ["best trial by validation accuracy"] if trained else []
+    shown = fitting(table, console.width)
+    console.print(shown.to_rich(", ".join(title)))
+    texts = ["Brackets: 95 % bootstrap intervals."]
+    if any(heading.startswith("Shift") for heading in headings):
+        texts.append(
+            "Shift: mean over the shifted datasets (severities of a corruption "
+            "averaged first)."
+        )
+    if any(heading.startswith("OOD") for heading in headings):
+        texts.append("OOD: AUROC, in-distribution against out-of-distribution.")
+    if hidden := len(headings) - len(shown.columns):
+        texts.append(
+            f"{counted(hidden, 'more column')} in a wider terminal, or by --csv."
+        )
+    console.print(" ".join(texts), style="dim")
 
 
 def _is_contrastive(trial: dict) -> bool:

@@ -1,4 +1,4 @@
-"""Commands that look: metrics, data, results, report, compare."""
+"""Read-only commands: metrics, data."""
 
 import fnmatch
 import re
@@ -9,13 +9,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from jaxbench.cli.display import console, errors, print_table, results_table
+from jaxbench.cli.display import console
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbench.data import KnownDataset
-
-Folder = Annotated[Path, typer.Argument(help="Folder of results.")]
 
 
 def metrics(
@@ -47,111 +45,6 @@ def metrics(
             name, metric.inputs, metric.direction, f"{low:g} to {high:g}", reference
         )
     console.print(table)
-
-
-def results(
-    folder: Folder,
-    sql: Annotated[
-        str | None,
-        typer.Option(
-            help="A query (DuckDB) over the views runs (a row each), examples (a row "
-            "per run and image) and curves (a row per trial and epoch)."
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write the table here as CSV.")
-    ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only failures.")] = False,
-) -> None:
-    """Show finished runs, or ask for anything in SQL.
-
-    Example: [bold]jaxbench results results/quickstart --sql "select model, optimizer,
-    max(accuracy) from runs where role = 'clean' group by all order by 3 desc"[/]
-    """
-    from pyarrow import csv as arrow_csv
-
-    from jaxbench.results import ResultStore
-
-    store = ResultStore(folder)
-    for problem in store.problems:
-        errors.print(f"unreadable: {problem}", style="yellow", markup=False)
-    if failed and sql is not None:
-        raise UserError("--failed is a query of its own; give it or --sql, not both")
-    if failed:
-        sql = (
-            "select run_id, model, dataset, error_type, error_message from runs "
-            "where status = 'failed'"
-        )
-    if sql is None and csv is None:
-        results_table(store)
-        return
-    table = store.sql(sql) if sql else store.summary()
-    if csv is None:
-        print_table(table)
-        return
-    arrow_csv.write_csv(table, csv)
-    console.print(f"{table.num_rows} rows in {csv}")
-
-
-def report(
-    folder: Folder,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="FOLDER/report.html if not given."),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Also write every figure into this folder.")
-    ] = None,
-    formats: Annotated[
-        list[str] | None, typer.Option("--format", help="Of the figures: svg, png.")
-    ] = None,
-    title: Annotated[str | None, typer.Option(help="Heading of the report.")] = None,
-) -> None:
-    """Write one self-contained HTML report, and figures as files.
-
-    Example: [bold]jaxbench report results/quickstart --figures figures --format png[/]
-    """
-    from jaxbench.reports import write_report
-    from jaxbench.results import ResultStore
-
-    path = write_report(
-        ResultStore(folder),
-        output or folder / "report.html",
-        title=title,
-        figures_dir=figures,
-        formats=tuple(formats or ("svg", "png")),
-    )
-    console.print(f"Report: [bold]{path.resolve()}[/]")
-    if figures:
-        console.print(f"Figures: {figures}")
-
-
-def compare(
-    folder: Folder,
-    a: Annotated[
-        str, typer.Argument(help="Run id (a prefix is enough), or MODEL/DATASET.")
-    ],
-    b: Annotated[str, typer.Argument(help="The other one.")],
-    resamples: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
-) -> None:
-    """Test whether two models differ on the same images, without a new pass.
-
-    Example: [bold]jaxbench compare results/quickstart 3f2a 91bc[/]
-    """
-    import jax
-
-    from jaxbench.reports.tables import comparison_table
-    from jaxbench.results import ResultStore
-    from jaxbench.studies import compare_runs
-
-    store = ResultStore(folder)
-    first, second = store.find(a), store.find(b)
-    rows = compare_runs(
-        store, first, second, key=jax.random.key(seed), num_resamples=resamples
-    )
-    title = f"A = {first[:10]}   B = {second[:10]}"
-    console.print(comparison_table(rows).to_rich(title))
 
 
 def data_list() -> None:

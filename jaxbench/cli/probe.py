@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from jaxbench.cli.execution import execute
 from jaxbench.cli.work import (
     Calibration,
     Classes,
@@ -20,7 +21,6 @@ from jaxbench.cli.work import (
     Shifted,
     Weights,
     WeightsDir,
-    execute,
 )
 from jaxbench.config import PRETRAINED, parse_config
 from jaxbench.errors import UserError

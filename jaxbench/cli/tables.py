@@ -1,9 +1,10 @@
 """Tables of reports in the terminal and as CSV files."""
 
+import contextlib
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,17 +146,28 @@ def write_csv(path: Path, table: "Table") -> None:
         UserError: If the file cannot be written.
     """
     header, rows = csv_rows(table)
-    try:
+    with writing_csv(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(header)
             for row in rows:
                 writer.writerow("" if value is None else value for value in row)
+
+
+@contextlib.contextmanager
+def writing_csv(path: Path) -> Iterator[None]:
+    """Says which file cannot be written, and why.
+
+    Raises:
+        UserError: In place of any OSError inside the block.
+    """
+    try:
+        yield
     except OSError as error:
+        reason = "it is a folder" if path.is_dir() else error.strerror or error
         raise UserError(
-            f"{str(path)!r} cannot be written: {error.strerror or error}; choose "
-            "another folder"
+            f"{str(path)!r} cannot be written: {reason}; choose another place"
         ) from error
 
 

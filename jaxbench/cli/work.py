@@ -1,16 +1,12 @@
 """Commands that compute: run, evaluate, sweep."""
 
-import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jaxbench.cli.display import console, errors, results_table, show_plan, watch
-from jaxbench.cli.study import write_study
-from jaxbench.config import PRETRAINED, ExperimentConfig, load_config, parse_config
+from jaxbench.cli.execution import execute
+from jaxbench.config import PRETRAINED, load_config, parse_config
 from jaxbench.errors import UserError
 
 DryRun = Annotated[
@@ -270,69 +266,3 @@ def sweep(
 
 def _calibration(text: str | None) -> Any:
     return int(text) if text and text.isdecimal() else text
-
-
-def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
-    """Plans, runs, shows and reports an experiment.
-
-    Raises:
-        typer.Exit: With status 1 if a run failed, 130 after Ctrl-C.
-    """
-    from jaxbench.engine import enable_persistent_cache
-    from jaxbench.reports.studies import find_study
-    from jaxbench.results import ResultStore
-    from jaxbench.sweeps import make_plan
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if config.study is not None:
-        # A misspelt option is told now, not after hours of work.
-        find_study(config.study.kind, config.study.options)
-    if limit is not None:
-        update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
-        config = config.model_copy(update=update)
-    enable_persistent_cache()
-    with console.status("opening datasets"):
-        plan = make_plan(config)
-    if dry_run:
-        show_plan(plan)
-        return
-    store = ResultStore(config.results, create=True)
-    for problem in store.problems:
-        errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
-    try:
-        runs = watch(plan, store)
-    except KeyboardInterrupt:
-        count = len(store.completed() & set(plan.run_ids()))
-        errors.print(
-            f"\nInterrupted. {count} finished runs are in {config.results}. The same "
-            "command again does only what is missing:",
-        )
-        errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
-        raise typer.Exit(130) from None
-    _conclude(config, plan, store, runs)
-
-
-def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
-    from jaxbench.reports import write_report
-
-    results_table(store)
-    report = write_report(
-        store, Path(config.results) / "report.html", title=config.name
-    )
-    failed = [run for run in runs if run.status == "failed"]
-    unfinished = False
-    console.print(f"Results: {config.results}    Report: [bold]{report.resolve()}[/]")
-    if config.study is not None:
-        # What failed is told whatever becomes of the study.
-        try:
-            write_study(config.study.kind, Path(config.results), config.study.options)
-        except UserError as error:
-            errors.print(f"no study page: {error}", markup=False)
-            unfinished = True
-    if failed:
-        errors.print(f"[bold red]{len(failed)} run(s) failed:[/]")
-        for run in failed[:10]:
-            where = f"{run.settings.get('model')} on {run.settings.get('dataset')}"
-            errors.print(f"  {where}: {run.error and run.error.message}", markup=False)
-    if failed or unfinished:
-        raise typer.Exit(1)

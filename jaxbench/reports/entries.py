@@ -9,7 +9,7 @@ the test set instead would report the luckiest of many test scores.
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
@@ -98,9 +98,16 @@ class Results:
         return entry.clean.get(self.dataset or "", {})
 
 
-def load_results(store: ResultStore) -> Results:
-    """Reads the scalars of a store once and sorts them."""
+def load_results(store: ResultStore, run_ids: Collection[str] | None = None) -> Results:
+    """Reads the scalars of a store once and sorts them.
+
+    Args:
+        store: The results.
+        run_ids: Runs to look at, as if the store held no others; all when None.
+    """
     rows = store.summary().to_pylist()
+    if run_ids is not None:
+        rows = [row for row in rows if row["run_id"] in run_ids]
     rows.sort(key=_order)
     failures = [row for row in rows if row["status"] == "failed"]
     finished = [row for row in rows if row["status"] == "ok"]

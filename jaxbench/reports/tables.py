@@ -225,9 +225,14 @@ def shift_name(dataset: str) -> str:
 
 def shifted_accuracy(entry: Entry) -> dict[str, float | None]:
     """Accuracy on each shifted dataset, of a corruption averaged over severities."""
+    return shifted_values(entry, "accuracy")
+
+
+def shifted_values(entry: Entry, metric: str) -> dict[str, float | None]:
+    """A metric on each shifted dataset, of a corruption averaged over severities."""
     groups: dict[str, list[float | None]] = {}
     for dataset, row in entry.shifted.items():
-        groups.setdefault(shift_name(dataset), []).append(row.get("accuracy"))
+        groups.setdefault(shift_name(dataset), []).append(row.get(metric))
     return {name: mean(values) for name, values in groups.items()}
 
 

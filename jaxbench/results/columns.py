@@ -74,6 +74,11 @@ SETTINGS = {
     "batch_size": Column("int64", "images of one evaluation step, over all devices"),
     "num_devices": Column("int64", "devices the batch was split over"),
     "temperature": Column("float64", "fitted temperature T*; null without scaling"),
+    "num_resamples": Column("int64", "bootstrap resamples behind each interval"),
+    "resampling_seed": Column("int64", "seed of these resamples"),
+    "reference_dataset": Column(
+        "string", "clean images that out-of-distribution ones were told apart from"
+    ),
     "dtype": Column("string", "type the model computes in"),
     "zero_shot": Column("string", "class names and prompts of a CLIP model's head"),
     "image_size": Column("int64", "height of the images that the model saw, in pixels"),
@@ -112,6 +117,7 @@ PROVENANCE = {
     "dataset_fingerprint": "digest of the dataset's content",
     "weights_digest": "digest of the weights",
     "created_at": "end of the run, UTC, ISO 8601",
+    "remeasured_at": "when metrics were last computed anew from the columns, if ever",
 }
 
 EXAMPLES = {

@@ -80,18 +80,18 @@ def read_examples(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: cell_values(table[EXAMPLE_PREFIX + name]) for name in names}
 
 
-def write_part(folder: Path, run: Run) -> Path:
-    """Writes a run atomically; a finished part of the same run stays as it is."""
+def write_part(folder: Path, run: Run, *, replace: bool = False) -> Path:
+    """Writes a run atomically; a finished part of it stays, unless it is to go."""
     finished = folder / f"{run.kind}-{run.run_id}{SUFFIX}"
     target = folder / part_name(run)
     for path in {finished, target}:
         _move_aside_if_unreadable(path)
-    if finished.exists():
+    if finished.exists() and not replace:
         return finished
     temporary = folder / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         _write_flushed(temporary, to_arrow(run))
-        if target == finished:
+        if target == finished and not replace:
             _publish(temporary, finished)
         else:
             os.replace(temporary, target)

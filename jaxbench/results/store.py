@@ -63,8 +63,22 @@ class ResultStore:
         Raises:
             UserError: If the part cannot be written, such as on a full disk.
         """
+        return self._write(run)
+
+    def replace(self, run: Run) -> Path:
+        """Puts a finished run in the place of the one with the same id, at once.
+
+        For what is computed anew from a run's own columns: a reader sees the old part
+        or the new one, whole.
+
+        Raises:
+            UserError: If the part cannot be written; the old one stays.
+        """
+        return self._write(run, replace=True)
+
+    def _write(self, run: Run, *, replace: bool = False) -> Path:
         try:
-            return parts.write_part(self._folder, run)
+            return parts.write_part(self._folder, run, replace=replace)
         except OSError as error:
             raise UserError(
                 f"run {run.run_id} cannot be written to {str(self._folder)!r}: "

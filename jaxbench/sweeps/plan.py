@@ -33,12 +33,25 @@ from jaxbench.sweeps.training import (
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One dataset that every model is measured on."""
+    """One dataset that every model is measured on.
+
+    `reference` is the address of the clean images that it is told apart from, if it is
+    out-of-distribution.
+    """
 
     address: str
     role: Role
     source: Source
     digest: str
+    reference: str | None = None
+
+    def measuring(self, config: ExperimentConfig) -> dict[str, Any]:
+        """What a row needs for its metrics to be computed again from its columns."""
+        return {
+            "num_resamples": config.evaluate.num_resamples,
+            "resampling_seed": config.seed,
+            "reference_dataset": self.reference,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +236,7 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
         ("ood", evaluate.ood),
     ]
     seen: dict[str, Role] = {}
-    reference: str | None = None
+    first = reference = None
     for role, patterns in listed:
         for address in expand_addresses(patterns):
             if seen.setdefault(address, role) != role:
@@ -232,7 +245,8 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
                 source = datasets.open(address, foreign=True)
             else:
                 source = datasets.evaluated(address)
-            reference = reference or source.fingerprint
+            if reference is None:
+                first, reference = address, source.fingerprint
             scoring = scoring_of(source)
             digest = run_digest(
                 ({"scoring": scoring.digest} if scoring else {})
@@ -248,7 +262,8 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
                     "on_error": config.on_error,
                 }
             )
-            yield Target(address, role, source, digest)
+            compared = first if role == "ood" else None
+            yield Target(address, role, source, digest, compared)
 
 
 def _check_trials(populations: Sequence[Population]) -> None:

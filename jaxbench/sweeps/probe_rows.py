@@ -63,6 +63,7 @@ def finished_probe(row: ProbeRow, timing: dict[str, float]) -> Run:
             "num_examples": len(columns["id"]),
             "num_nonfinite": int((~columns["finite"]).sum()),
             "batch_size": config.evaluate.batch_size,
+            **row.target.measuring(config),
         },
         metrics=metrics,
         timing=timing,

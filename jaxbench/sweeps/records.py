@@ -136,6 +136,7 @@ def evaluation_run(
             "temperature": evaluation.temperature,
             "dtype": owner.dtype if isinstance(owner, Subject) else owner.train.dtype,
             "peak_memory_source": source,
+            **target.measuring(config),
         },
         metrics=evaluation.metrics,
         timing={name: float(value) for name, value in timing.items()},

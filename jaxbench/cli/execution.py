@@ -1,0 +1,99 @@
+"""How an experiment is run and what is shown of it, whichever command asked for it."""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from jaxbench.cli.display import console, errors, results_table, show_plan, watch
+from jaxbench.cli.study import write_study
+from jaxbench.config import ExperimentConfig
+from jaxbench.errors import UserError
+
+
+def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
+    """Plans, runs, shows and reports an experiment.
+
+    Raises:
+        typer.Exit: With status 1 if a run failed, 130 after Ctrl-C.
+    """
+    from jaxbench.engine import enable_persistent_cache
+    from jaxbench.reports.studies import find_study
+    from jaxbench.results import ResultStore
+    from jaxbench.sweeps import make_plan
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if config.study is not None:
+        # A misspelt option is told now, not after hours of work.
+        find_study(config.study.kind, config.study.options)
+    if limit is not None:
+        update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
+        config = config.model_copy(update=update)
+    enable_persistent_cache()
+    with console.status("opening datasets"):
+        plan = make_plan(config)
+    if dry_run:
+        show_plan(plan)
+        return
+    store = ResultStore(config.results, create=True)
+    for problem in store.problems:
+        errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
+    try:
+        runs = watch(plan, store)
+    except KeyboardInterrupt:
+        count = len(store.completed() & set(plan.run_ids()))
+        errors.print(
+            f"\nInterrupted. {count} finished runs are in {config.results}. The same "
+            "command again does only what is missing:",
+        )
+        errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
+        raise typer.Exit(130) from None
+    _conclude(config, plan, store, runs)
+
+
+def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
+    """Shows what was asked for, new or not, and reports on the whole folder."""
+    from jaxbench.reports import write_report
+
+    metrics = config.evaluate.metrics
+    results_table(store, run_ids=set(plan.run_ids()), metrics=metrics)
+    _say_what_lacks(store, plan, metrics)
+    report = write_report(
+        store, Path(config.results) / "report.html", title=config.name
+    )
+    failed = [run for run in runs if run.status == "failed"]
+    unfinished = False
+    console.print(
+        f"Results: {config.results}    Report on all that this folder holds: "
+        f"[bold]{report.resolve()}[/]"
+    )
+    if config.study is not None:
+        # What failed is told whatever becomes of the study.
+        try:
+            write_study(config.study.kind, Path(config.results), config.study.options)
+        except UserError as error:
+            errors.print(f"no study page: {error}", markup=False)
+            unfinished = True
+    if failed or unfinished:
+        raise typer.Exit(1)
+
+
+def _say_what_lacks(store, plan, metrics: tuple[str, ...] | None) -> None:
+    """Runs of earlier days lack the metrics that were not yet known then."""
+    from jaxbench.metrics import SCORE_METRICS
+
+    wanted, ids = metrics or tuple(SCORE_METRICS), set(plan.run_ids())
+    rows = [
+        row
+        for row in store.summary("evaluation").to_pylist()
+        if row["run_id"] in ids and row["status"] == "ok" and row["role"] != "ood"
+    ]
+    lacking = [name for name in wanted if any(row.get(name) is None for row in rows)]
+    if lacking:
+        errors.print(
+            f"Stored runs lack {', '.join(lacking)}; computed from what is stored by: "
+            f"jaxbench results {store.path} --remeasure",
+            markup=False,
+        )
