@@ -1,6 +1,7 @@
 """The commands and how they end: exit status, messages, interruption."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from jaxbench.cli import (
     zoo,
 )
 from jaxbench.cli.display import errors
+from jaxbench.cli.signals import as_interruption, end_on_signals
 from jaxbench.errors import UserError
 
 app = typer.Typer(
@@ -34,7 +36,7 @@ app = typer.Typer(
 
 
 def _guarded(command: Callable) -> Callable:
-    """Words the user's mistakes and an interruption; anything else is our bug."""
+    """Turns user errors and interruptions into a message and an exit status."""
 
     @functools.wraps(command)
     def run(*arguments, **options):
@@ -43,9 +45,10 @@ def _guarded(command: Callable) -> Callable:
         except UserError as error:
             errors.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            errors.print("\nInterrupted.")
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            found = as_interruption(error)
+            errors.print(f"\n{found.title}.")
+            raise typer.Exit(found.status) from None
 
     return run
 
@@ -103,9 +106,17 @@ def _root(
 
 def main() -> None:
     """The console script."""
-    # A closed pipe (`jaxbench models | head`) is the reader's choice, not an error.
+    end_on_signals()
     try:
         app()
     except BrokenPipeError:
+        # A closed pipe (`jaxbench models | head`) is the reader's choice, not an error.
         sys.stderr.close()
         raise SystemExit(0) from None
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code > 128:
+            # After a signal nobody waits for threads that compile or read images.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code)
+        raise

@@ -8,16 +8,18 @@ from pathlib import Path
 import typer
 
 from jaxbench.cli.display import console, errors, results_table, show_plan, watch
+from jaxbench.cli.signals import as_interruption
 from jaxbench.cli.study import write_study
 from jaxbench.config import ExperimentConfig
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 
 
 def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
     """Plans, runs, shows and reports an experiment.
 
     Raises:
-        typer.Exit: With status 1 if a run failed, 130 after Ctrl-C.
+        typer.Exit: With status 1 if a run failed, with 128 and the signal's number
+            (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP) after a signal.
     """
     from jaxbench.engine import enable_persistent_cache
     from jaxbench.reports.studies import find_study
@@ -42,14 +44,16 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
         errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
     try:
         runs = watch(plan, store)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        found = as_interruption(error)
         count = len(store.completed() & set(plan.run_ids()))
         errors.print(
-            f"\nInterrupted. {count} finished runs are in {config.results}. The same "
-            "command again does only what is missing:",
+            f"\n{found.title}. Finished and kept in {config.results}: "
+            f"{counted(count, 'run')}. The same command again does only what is "
+            "missing:",
         )
         errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
-        raise typer.Exit(130) from None
+        raise typer.Exit(found.status) from None
     _conclude(config, plan, store, runs)
 
 

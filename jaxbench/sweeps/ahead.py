@@ -21,8 +21,12 @@ def compiling_ahead() -> Iterator[Callable[[Callable[[], None]], None]]:
             work()
 
     pool = ThreadPoolExecutor(1, thread_name_prefix="compile-ahead")
+    wait = True
     try:
         yield lambda work: pool.submit(attempt, work) and None
+    except KeyboardInterrupt:
+        # Whoever stops a sweep does not wait for a compilation.
+        wait = False
+        raise
     finally:
-        # An interrupted sweep waits for one compilation at most.
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
