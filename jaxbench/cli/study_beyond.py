@@ -48,8 +48,12 @@ def beyond(
             "--show", help="Model whose curves are drawn; repeat it, * works."
         ),
     ] = None,
-    num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
+    num_resamples: Annotated[
+        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
+    ] = 1000,
+    seed: Annotated[
+        int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")
+    ] = 0,
     csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,

@@ -57,8 +57,12 @@ def lottery(
     power: Annotated[
         float, typer.Option(help="Power that numbers of images aim at.")
     ] = 0.8,
-    num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
+    num_resamples: Annotated[
+        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
+    ] = 1000,
+    seed: Annotated[
+        int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")
+    ] = 0,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -35,9 +35,13 @@ def selective(
         int | None,
         typer.Option(help="Foreign classes of a level; as many as known classes."),
     ] = None,
-    levels: Annotated[int, typer.Option(help="Levels of severity.")] = 11,
-    num_resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Chooses the resamples.")] = 0,
+    levels: Annotated[int, typer.Option(max=10_000, help="Levels of severity.")] = 11,
+    num_resamples: Annotated[
+        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
+    ] = 1000,
+    seed: Annotated[
+        int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")
+    ] = 0,
     csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,

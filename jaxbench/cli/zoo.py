@@ -178,10 +178,12 @@ def convert(
         typer.Option(help="Also check that these are this model's weights."),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=0, help="Outputs that the weights have.")
+        int | None,
+        typer.Option(min=0, max=1_000_000, help="Outputs that the weights have."),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Image size that they were made with.")
+        int | None,
+        typer.Option(min=1, max=16_384, help="Image size that they were made with."),
     ] = None,
     averaged: Annotated[
         bool, typer.Option(help="Take a moving average (EMA) where there is one.")

@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from jaxbench.config.base import Count, Name, Table
+from jaxbench.config.base import (
+    BatchSize,
+    Classes,
+    Count,
+    ImageSize,
+    Name,
+    Resamples,
+    Table,
+)
 
 # Weights that are to be fetched from the hub by the model's name.
 PRETRAINED = "pretrained"
@@ -31,8 +39,8 @@ class SubjectConfig(Table):
 
     name: Name
     weights: Name = PRETRAINED
-    num_classes: Count | None = None
-    image_size: Count | None = None
+    num_classes: Classes | None = None
+    image_size: ImageSize | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     zero_shot: Name | None = None
 
@@ -58,18 +66,22 @@ class EvaluateConfig(Table):
     clean: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
     shifted: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     ood: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    calibration: str | int | None = None
+    calibration: Name | Count | None = None
     metrics: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)] | None = (
         None
     )
     models: Annotated[tuple[SubjectConfig, ...], Field(strict=False)] = ()
-    batch_size: Count = 256
-    num_resamples: Annotated[int, Field(ge=0)] = 1000
+    batch_size: BatchSize = 256
+    num_resamples: Resamples = 1000
 
     @pydantic.field_validator("calibration", mode="before")
     @classmethod
     def _address_or_count(cls, value: Any) -> Any:
-        count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if value is None or count or (isinstance(value, str) and value):
+        count = isinstance(value, int) and not isinstance(value, bool)
+        if (
+            value is None
+            or (count and 1 <= value < 2**31)
+            or (isinstance(value, str) and value)
+        ):
             return value
-        raise ValueError("wanted an address, or a number of images, 1 or more")
+        raise ValueError("wanted an address, or a number of images, 1 to 2,147,483,647")

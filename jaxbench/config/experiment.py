@@ -5,6 +5,7 @@ are told at once. Names of models, datasets, optimizers and metrics are looked u
 where they are used: this module knows the shape of an experiment, not what exists.
 """
 
+import codecs
 import difflib
 import hashlib
 import json
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field
 
-from jaxbench.config.base import Count, Name, OnError, Table
+from jaxbench.config.base import Count, Name, OnError, Seed, Table
 from jaxbench.config.evaluate import EvaluateConfig, SubjectConfig
 from jaxbench.config.pretrain import (
     CurationConfig,
@@ -31,7 +32,7 @@ from jaxbench.config.train import (
     TeacherConfig,
     TrainConfig,
 )
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 
 
 class ExperimentConfig(Table):
@@ -56,7 +57,7 @@ class ExperimentConfig(Table):
 
     name: Name
     results: Name
-    seed: int = 0
+    seed: Seed = 0
     limit: Count | None = None
     on_error: OnError = "raise"
     classes: Name | None = None
@@ -113,12 +114,38 @@ def load_config(path: str | Path) -> ExperimentConfig:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    try:
+        table = tomllib.loads(_decode(content))
+    except RecursionError as error:
+        raise UserError(f"{path} is not a TOML file: nested too deeply") from error
+    # A TOMLDecodeError, or a number of thousands of digits.
+    except ValueError as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
     return parse_config(table, origin=str(path))
+
+
+def _decode(content: bytes) -> str:
+    """The text of a TOML file, which is UTF-8; a byte order mark is left out.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("its encoding is UTF-16; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"line {line} has the byte 0x{content[error.start]:02x}, which is not "
+            "UTF-8; save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ValueError("it holds NUL characters, as UTF-16 does; save it as UTF-8")
+    return text
 
 
 def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
@@ -142,7 +169,8 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
             if not (problem["type"] == "too_short" and problem["input"])
         ]
         listing = "\n".join(f"  - {problem}" for problem in problems)
-        raise UserError(f"{origin}: {len(problems)} problem(s)\n{listing}") from None
+        found = counted(len(problems), "problem")
+        raise UserError(f"{origin}: {found}\n{listing}") from None
 
 
 def config_digest(config: pydantic.BaseModel) -> str:

@@ -5,10 +5,24 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from jaxbench.config.base import Count, Name, NotNegative, Rate, Seed, Table
+from jaxbench.config.base import (
+    BatchSize,
+    Count,
+    Epochs,
+    ImageSize,
+    Name,
+    NotNegative,
+    Number,
+    PositiveShare,
+    Rate,
+    Seed,
+    Share,
+    Table,
+    Width,
+    Within,
+)
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Range = Annotated[tuple[float, float], Field(strict=False)]
+Range = Annotated[tuple[Rate, Rate], Field(strict=False)]
 _PROBE_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
@@ -25,7 +39,10 @@ class ViewsConfig(Table):
         blur: That a view is blurred.
     """
 
-    crop_scale: Range = (0.08, 1.0)
+    crop_scale: Annotated[tuple[PositiveShare, PositiveShare], Field(strict=False)] = (
+        0.08,
+        1.0,
+    )
     crop_ratio: Range = (3 / 4, 4 / 3)
     flip: bool = True
     jitter: NotNegative = 1.0
@@ -51,9 +68,11 @@ class CurationConfig(Table):
 
     method: Literal["none", "value", "quantile"] = "none"
     max_distance: Rate | None = None
-    quantile: Annotated[float, Field(gt=0, lt=1)] | None = None
-    window: Annotated[int, Field(ge=2)] = 100
-    warmup: Annotated[int, Field(ge=0)] = 20
+    quantile: (
+        Annotated[float, Within(0.0, 1.0, open_low=True, open_high=True)] | None
+    ) = None
+    window: Annotated[int, Within(2, 1_000_000)] = 100
+    warmup: Annotated[int, Within(0, 2**31 - 1)] = 20
     on_reject: Literal["skip", "redraw"] = "skip"
     max_redraws: Count = 3
     measure: bool = True
@@ -86,8 +105,8 @@ class PretrainProbeConfig(Table):
     weight_decays: Annotated[
         tuple[NotNegative, ...], Field(min_length=1, strict=False)
     ] = (0.0,)
-    epochs: Count = 100
-    batch_size: Count = 1024
+    epochs: Epochs = 100
+    batch_size: BatchSize = 1024
     feature_norm: Literal["none", "l2", "standardize", "batch_norm"] = "standardize"
 
 
@@ -126,14 +145,14 @@ class PretrainConfig(Table):
     optimizer: Name
     learning_rate: Rate
     weight_decay: NotNegative = 0.0
-    options: dict[str, float] = Field(default_factory=dict)
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    options: dict[str, Number] = Field(default_factory=dict)
+    epochs: Epochs
+    batch_size: Annotated[int, Within(2, 2**30)]
     warmup_epochs: NotNegative = 0.0
     clip_norm: Rate | None = None
     temperature: Rate = 0.5
-    hidden: Count | None = None
-    width: Count = 128
+    hidden: Width | None = None
+    width: Width = 128
     huber_weight: NotNegative = 0.0
     huber_delta: Rate = 1.0
     normalized: bool = True
@@ -143,7 +162,7 @@ class PretrainConfig(Table):
     ] = (CurationConfig(),)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = (0,)
     probe: PretrainProbeConfig
-    image_size: Count | None = None
+    image_size: ImageSize | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_seconds: NotNegative = 30.0
 

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jaxbench.config.base import Count, Fraction, Name, NotNegative, Rate, Seed, Table
+from jaxbench.config.base import (
+    BatchSize,
+    Count,
+    Epochs,
+    Fraction,
+    Name,
+    NotNegative,
+    Rate,
+    Seed,
+    Table,
+    Within,
+)
 from jaxbench.config.evaluate import SubjectConfig
 
 Protocol = Literal["linear_probe", "logistic_regression", "knn"]
@@ -47,7 +58,9 @@ class ProbeConfig(Table):
     models: Annotated[tuple[SubjectConfig, ...], Field(min_length=1, strict=False)]
     train: Name
     validation: Name | None = None
-    validation_share: Annotated[Fraction, Field(gt=0)] = 0.1
+    validation_share: Annotated[
+        float, Within(0.0, 1.0, open_low=True, open_high=True)
+    ] = 0.1
     protocols: Annotated[tuple[Protocol, ...], Field(min_length=1, strict=False)] = (
         "linear_probe",
         "knn",
@@ -72,8 +85,8 @@ class ProbeConfig(Table):
         1e-3,
         1e-2,
     )
-    epochs: Count = 100
-    batch_size: Count = 1024
+    epochs: Epochs = 100
+    batch_size: BatchSize = 1024
     warmup_epochs: NotNegative = 0.0
     optimizer: Literal["sgd", "lars"] = "sgd"
     momentum: Fraction = 0.9

@@ -5,9 +5,24 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from jaxbench.config.base import Count, Fraction, Name, NotNegative, Rate, Seed, Table
+from jaxbench.config.base import (
+    BatchSize,
+    Count,
+    Epochs,
+    Fraction,
+    ImageSize,
+    Name,
+    NotNegative,
+    Number,
+    PositiveShare,
+    Rate,
+    Seed,
+    Share,
+    Table,
+    Within,
+)
 
-Values = Annotated[tuple[float, ...], Field(min_length=1, strict=False)]
+Values = Annotated[tuple[Number, ...], Field(min_length=1, strict=False)]
 # Weights of a teacher that an earlier table of the same experiment trains.
 BEST_TRIAL = "best-trial"
 
@@ -24,7 +39,7 @@ class GridConfig(Table):
 
     learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)]
     weight_decay: Annotated[
-        tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1, strict=False)
+        tuple[NotNegative, ...], Field(min_length=1, strict=False)
     ] = (0.0,)
 
     @property
@@ -42,8 +57,8 @@ class HalvingConfig(Table):
         metric: The validation metric that decides.
     """
 
-    first_epoch: Count = 1
-    factor: Annotated[int, Field(ge=2)] = 2
+    first_epoch: Epochs = 1
+    factor: Annotated[int, Within(2, 1_000_000)] = 2
     metric: Literal["accuracy", "nll", "ece", "aurc"] = "accuracy"
 
 
@@ -63,10 +78,10 @@ class TeacherConfig(Table):
 
     name: Name
     weights: Name
-    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    weight: PositiveShare = 0.5
     kind: Literal["soft", "hard"] = "soft"
     temperature: Rate = 1.0
-    image_size: Count | None = None
+    image_size: ImageSize | None = None
 
 
 class TrainConfig(Table):
@@ -116,14 +131,14 @@ class TrainConfig(Table):
     grid: Annotated[dict[str, GridConfig], Field(min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, strict=False)] = (0,)
     recipe: Name = "plain"
-    epochs: Count | None = None
-    batch_size: Count | None = None
+    epochs: Epochs | None = None
+    batch_size: BatchSize | None = None
     warmup_epochs: NotNegative | None = None
     loss: Name | None = None
     label_smoothing: Fraction | None = None
     augmentations: Annotated[tuple[Name, ...], Field(strict=False)] | None = None
-    rand_augment: Annotated[float, Field(ge=0, le=10)] | None = None
-    random_erasing: Annotated[float, Field(ge=0, le=1)] | None = None
+    rand_augment: Annotated[float, Within(0.0, 10.0)] | None = None
+    random_erasing: Share | None = None
     mixup: NotNegative | None = None
     cutmix: NotNegative | None = None
     clip_norm: NotNegative | None = None
@@ -132,9 +147,9 @@ class TrainConfig(Table):
     ema_decay: Fraction | None = None
     teacher: TeacherConfig | None = None
     weights: Name | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    layer_decay: PositiveShare = 1.0
     frozen: Annotated[tuple[Name, ...], Field(strict=False)] = ()
-    image_size: Count | None = None
+    image_size: ImageSize | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     strategy: Literal["auto", "vmap", "unroll", "loop"] = "auto"
     max_members: Count | None = None

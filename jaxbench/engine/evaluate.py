@@ -19,8 +19,8 @@ from jaxbench.engine.passes import (
     PassRequest,
     Progress,
     Role,
-    round_up,
     run_pass,
+    step_rows,
 )
 from jaxbench.engine.step import StepPlan, compile_step
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
@@ -106,8 +106,9 @@ def evaluate(
             whose decisions would change with T. They must be others than those of
             `dataset`.
         temperature: A temperature that was fitted before, instead.
-        batch_size: Rows of a step, rounded up to a multiple of the devices. Halved,
-            with a warning, when the device runs out of memory.
+        batch_size: Rows of a step, rounded up to a multiple of the devices; no more
+            than the dataset has, nor than 256 where it has fewer. Halved, with a
+            warning, when memory runs out.
         mesh: Devices to use; all of them when None.
         on_error: "raise" ends the pass at an unreadable image and names it; "skip"
             leaves it out and counts it.
@@ -240,6 +241,7 @@ def compile_evaluation(
     calibrated: bool = False,
     keep_logits: bool = False,
     batch_size: int = 256,
+    num_examples: int,
     mesh: Mesh | None = None,
     scoring: Scoring | None = None,
 ) -> None:
@@ -253,6 +255,7 @@ def compile_evaluation(
         calibrated: Whether there will be a temperature.
         keep_logits: Whether there will be logits; `calibrate` asks for them.
         batch_size: As for `evaluate`.
+        num_examples: Of the dataset; a batch is no larger.
         mesh: As for `evaluate`.
         scoring: That of the dataset, if it has one; only its shape counts.
     """
@@ -262,7 +265,7 @@ def compile_evaluation(
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
         for name, leaf in model.shapes.items()
     }
-    rows = round_up(batch_size, mesh)
+    rows = step_rows(batch_size, num_examples, mesh)
     plan = StepPlan(
         model,
         mesh,

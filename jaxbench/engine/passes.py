@@ -14,6 +14,7 @@ from jaxbench.data.scoring import Scoring
 from jaxbench.engine.collect import Collector
 from jaxbench.engine.decisions import RowLabels, decision_rules, decision_shape
 from jaxbench.engine.feed import Dataset, open_batches
+from jaxbench.engine.memory import TooLargeError, is_out_of_memory, require_memory
 from jaxbench.engine.mesh import process_share
 from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
 from jaxbench.engine.timing import StepClock, Timing
@@ -24,6 +25,10 @@ from model_zoo import Classifier
 Role = Literal["clean", "shifted", "ood"]
 OnError = Literal["raise", "skip"]
 Progress = Callable[[int, int], None]
+
+_SHARED_ROWS = 256
+# Bytes that a row of an image takes at least: as it comes, and in float32.
+_BYTES_PER_VALUE = 1 + 4
 
 _log = logging.getLogger(__name__)
 
@@ -75,9 +80,17 @@ class PassResult:
     features: np.ndarray | None
 
 
-def round_up(batch_size: int, mesh: Mesh) -> int:
-    """The next multiple of the number of devices."""
-    return -(-batch_size // mesh.size) * mesh.size
+def step_rows(batch_size: int, num_examples: int, mesh: Mesh) -> int:
+    """Rows of a step: no more than there are images, a multiple of the devices.
+
+    Up to `_SHARED_ROWS` a batch stays as it was asked for: datasets of different sizes
+    then share one program, and padding costs less than compiling another.
+    """
+    return _round_up(min(batch_size, max(num_examples, _SHARED_ROWS)), mesh)
+
+
+def _round_up(rows: int, mesh: Mesh) -> int:
+    return -(-rows // mesh.size) * mesh.size
 
 
 def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassResult:
@@ -86,13 +99,14 @@ def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassRes
     Args:
         request: What to run.
         dataset: What to run it on.
-        batch_size: Rows of a step, rounded up to a multiple of the devices.
+        batch_size: Rows of a step; see `step_rows`.
 
     Raises:
+        MemoryError: If not even one image for each device fits into memory.
         UserError: At an unreadable image under `on_error="raise"`.
         RuntimeError: If an example was lost or counted twice.
     """
-    rows = round_up(batch_size, request.mesh)
+    rows = step_rows(batch_size, len(dataset.labels), request.mesh)
     while True:
         plan = StepPlan(
             request.model,
@@ -105,11 +119,10 @@ def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassRes
         )
         try:
             return _run(request, plan, dataset)
-        except jax.errors.JaxRuntimeError as error:
-            exhausted = "RESOURCE_EXHAUSTED" in str(error)
-            if not exhausted or rows <= request.mesh.size:
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not is_out_of_memory(error) or rows <= request.mesh.size:
                 raise
-        smaller = round_up(rows // 2, request.mesh)
+            smaller = _round_up(_fewer_rows(rows, error), request.mesh)
         _log.warning(
             "%s: out of memory with batch size %d; starting the dataset again with %d",
             request.model.name,
@@ -117,6 +130,17 @@ def run_pass(request: PassRequest, dataset: Dataset, batch_size: int) -> PassRes
             smaller,
         )
         rows = smaller
+
+
+def _fewer_rows(rows: int, error: Exception) -> int:
+    """Half the rows; a quarter, an eighth, ... where half cannot fit either."""
+    fewer = rows // 2
+    if isinstance(error, TooLargeError):
+        # What a step needs falls at most in proportion to its rows.
+        most = rows * error.available // max(error.needed, 1)
+        while fewer > max(most, 1):
+            fewer //= 2
+    return fewer
 
 
 def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
@@ -127,7 +151,12 @@ def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
         on_error=request.on_error,
         share=process_share(plan.mesh),
     )
+    device = plan.mesh.local_devices[0]
+    height, width = plan.model.input_spec.size
+    per_image = height * width * 3 * _BYTES_PER_VALUE
+    require_memory(plan.batch_size // plan.mesh.size * per_image, device)
     stepper = Stepper.build(plan, request.variables, decision_rules(request.scoring))
+    require_memory(stepper.program.memory_bytes, device)
     labels = RowLabels(dataset, request.scoring, foreign=request.role == "ood")
     collector, clock = Collector(), StepClock()
     carry, failure = stepper.empty_carry(), None

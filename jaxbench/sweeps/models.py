@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 from jaxbench.config import TrainConfig
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.engine import compile_evaluation
-from jaxbench.engine.decisions import decision_shape
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps.plan import Plan
@@ -100,9 +99,8 @@ def compile_job(
     plan: Plan, store: ResultStore, mesh: Mesh, job: Population | Subject
 ) -> None:
     """Compiles what a piece of work will need; see `compiling_ahead`."""
-    evaluate = plan.config.evaluate
-    calibrated = evaluate.calibration is not None
-    size = evaluate.batch_size
+    calibration = plan.datasets.calibration()
+    size = plan.config.evaluate.batch_size
     if isinstance(job, Population):
         train = job.train
         num_classes = len(plan.datasets.open(train.dataset).class_names)
@@ -117,31 +115,41 @@ def compile_job(
             strategy=train.strategy,
             mesh=training_mesh(train, mesh),
         )
-        if calibrated:
+        if calibration is not None:
             # Validation during training knows no temperature.
-            compile_evaluation(classifier, batch_size=size, mesh=mesh)
+            count = len(plan.datasets.open(train.validation))
+            compile_evaluation(
+                classifier, batch_size=size, num_examples=count, mesh=mesh
+            )
     else:
         classifier = job.classifier()
-    if calibrated:
-        compile_evaluation(classifier, keep_logits=True, batch_size=size, mesh=mesh)
-    for scoring in _scorings(plan):
+    if calibration is not None:
         compile_evaluation(
             classifier,
-            calibrated=calibrated,
+            keep_logits=True,
             batch_size=size,
+            num_examples=len(calibration),
+            mesh=mesh,
+        )
+    for scoring, count in _passes(plan):
+        compile_evaluation(
+            classifier,
+            calibrated=calibration is not None,
+            batch_size=size,
+            num_examples=count,
             mesh=mesh,
             scoring=scoring,
         )
 
 
-def _scorings(plan: Plan) -> list[Scoring | None]:
-    """One of each shape that a program is compiled for."""
+def _passes(plan: Plan) -> list[tuple[Scoring | None, int]]:
+    """Scoring and size of each dataset; equal programs are compiled once."""
     reference = scoring_of(plan.targets[0].source)
-    found = {}
+    found = []
     for target in plan.targets:
         scoring = scoring_of(target.source)
         if target.role == "ood":
-            # Foreign images are scored as the first clean ones were.
+            # These images are scored as the first clean ones were.
             scoring = reference and reference.without_sets()
-        found.setdefault(decision_shape(scoring), scoring)
-    return list(found.values())
+        found.append((scoring, len(target.source)))
+    return found

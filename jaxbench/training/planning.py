@@ -116,16 +116,23 @@ def plan_problems(
         *start_problems(classifier, begin),
         *pairing_problems(optimizer, recipe, begin, halving),
     ]
-    if num_images is not None and recipe.batch_size > num_images:
-        problems.append(_too_large(recipe.batch_size, num_images))
+    if num_images is not None:
+        problems += _size_problems(recipe, num_images)
     return problems
 
 
-def _too_large(batch_size: int, num_images: int) -> str:
-    return (
-        f"batch_size is {batch_size} and there are {num_images} images, so no batch "
-        "can be filled; choose a smaller batch_size"
-    )
+def _size_problems(recipe: Recipe, num_images: int) -> Iterator[str]:
+    if recipe.batch_size > num_images:
+        yield (
+            f"batch_size is {recipe.batch_size} and there are {num_images} images, so "
+            "no batch can be filled; choose a smaller batch_size"
+        )
+    steps = recipe.epochs * (num_images // recipe.batch_size)
+    if steps >= 2**31:
+        yield (
+            f"epochs is {recipe.epochs}, which makes {steps:,} steps; steps are "
+            "counted in 32 bits, up to 2,147,483,647"
+        )
 
 
 def _step_spec(
@@ -208,8 +215,7 @@ def _data_problems(
             f"images are {tuple(data.size)} (height, width), {classifier.name} wants "
             f"{size}; load them with its input_spec"
         )
-    if recipe.batch_size > len(labels):
-        yield _too_large(recipe.batch_size, len(labels))
+    yield from _size_problems(recipe, len(labels))
     if len(labels) and not (
         labels.min() >= 0 and labels.max() < classifier.num_classes
     ):

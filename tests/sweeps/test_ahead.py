@@ -21,9 +21,10 @@ from model_zoo import create_model
 def test_evaluation_finds_its_programs(devices):
     # A head of its own size: no other test has compiled this model.
     model, mesh = create_model("mixer_micro", num_classes=11), make_data_mesh(devices)
-    compile_evaluation(model, keep_logits=True, batch_size=90, mesh=mesh)
-    compile_evaluation(model, calibrated=True, batch_size=90, mesh=mesh)
     images = load_images(open_dataset("digits@test"), model.input_spec)
+    options = {"batch_size": 90, "num_examples": len(images.labels), "mesh": mesh}
+    compile_evaluation(model, keep_logits=True, **options)
+    compile_evaluation(model, calibrated=True, **options)
     variables = model.init(jax.random.key(0))
     temperature = calibrate(model, variables, images, batch_size=90, mesh=mesh)
     found = evaluate(

@@ -99,6 +99,10 @@ STUDIES: dict[str, Study] = {
 }
 
 
+# What would not end, or not fit a key of 32 bits.
+_MOST = {"num_resamples": 1_000_000, "seed": 2**32 - 1, "levels": 10_000}
+
+
 def find_study(kind: str, options: Mapping[str, Any] | None = None) -> Study:
     """The study of a name, once its options are known to exist and be in range.
 
@@ -113,6 +117,11 @@ def find_study(kind: str, options: Mapping[str, Any] | None = None) -> Study:
     known = study.options()
     problems = [
         unknown_name("option", name, known) for name in options if name not in known
+    ]
+    problems += [
+        f"{name} is {value}, wanted at most {_MOST[name]:,}"
+        for name, value in options.items()
+        if name in _MOST and isinstance(value, int) and value > _MOST[name]
     ]
     if problems:
         raise UserError(f"study {kind!r}: {'; '.join(problems)}")
