@@ -16,7 +16,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         One sentence or two, for the message of a `ValueError`.
     """
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    # What a short form begins is meant rather than what looks like it.
+    begun = [full for full in known if len(name) > 1 and full.startswith(name)]
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    nearest = list(dict.fromkeys([*begun[:3], *alike]))[:3]
+    if len(begun) == 1:
+        nearest = begun
     if nearest:
         hint = f"did you mean {' or '.join(map(repr, nearest))}?"
     elif len(known) <= 20:

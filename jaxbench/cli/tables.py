@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from jaxbench.cli.display import console
 from jaxbench.errors import UserError
@@ -26,7 +25,6 @@ CsvFolder = Annotated[
         "as fractions.",
     ),
 ]
-_WIDE = 160
 
 
 def show_page(
@@ -101,11 +99,9 @@ def show_table(
     if not table.rows:
         console.print("None.")
         return
-    # A file or a pipe has no width that a table must fit in.
-    wide = Console(width=max(console.width, _WIDE))
-    screen = console if console.is_terminal else wide
-    shown = fitting(Table(table.columns, table.rows[:most_rows]), screen.width, details)
-    screen.print(shown.to_rich())
+    some = Table(table.columns, table.rows[:most_rows])
+    shown = fitting(some, console.width, details)
+    console.print(shown.to_rich())
     hidden = {
         "rows": len(table.rows) - len(shown.rows),
         "columns": len(table.columns) - len(shown.columns),

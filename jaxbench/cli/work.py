@@ -40,12 +40,15 @@ Metrics = Annotated[
 Calibration = Annotated[
     str | None,
     typer.Option(
-        help="Fit a temperature on this dataset, or on so many images of the first "
-        "--data, and report every metric before and after."
+        help="Fit a temperature on this dataset, or on N images held out of the first "
+        "clean one (--data, or --test), and report every metric before and after."
     ),
 ]
 Resamples = Annotated[
-    int, typer.Option(min=0, help="Bootstrap resamples behind the intervals.")
+    int,
+    typer.Option(
+        min=0, max=1_000_000, help="Bootstrap resamples behind the intervals."
+    ),
 ]
 Weights = Annotated[
     str,
@@ -188,7 +191,9 @@ def sweep(
     augment: Annotated[
         list[str] | None, typer.Option(help="Augmentations, in order.")
     ] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient.")] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Clip gradients to this global norm.")
+    ] = None,
     drop_rate: Annotated[
         float | None, typer.Option(help="Dropout before the head.")
     ] = None,
@@ -196,7 +201,7 @@ def sweep(
         float | None, typer.Option(help="Stochastic depth.")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Start from these: 'pretrained', a file, ...")
+        str | None, typer.Option(help="Initial weights: 'pretrained', a file, ...")
     ] = None,
     image_size: ImageSize = None,
     dtype: Dtype = "float32",

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Column, Table
 
 from jaxbench.cli.display import console
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 
 
 def models(
@@ -39,9 +38,7 @@ def models(
         return
     names = _names(pattern or ["*"], pretrained)
     table = _checkpoint_table(names) if pretrained else _table(names)
-    # Names are what one copies: a pipe has no width that they must fit in.
-    wide = console if console.is_terminal else Console(width=max(console.width, 132))
-    wide.print(table)
+    console.print(table)
     _show_count(names, pretrained)
 
 
@@ -125,9 +122,9 @@ def _size(size: tuple[int, int]) -> str:
 def _show_count(names: Sequence[str], pretrained: bool) -> None:
     from model_zoo.registry import architectures, checkpoints
 
-    what = "checkpoints" if pretrained else "architectures"
+    what = "checkpoint" if pretrained else "architecture"
     console.print(
-        f"{len(names)} {what} listed; the zoo holds {len(architectures())} "
+        f"{counted(len(names), what)} listed; the zoo holds {len(architectures())} "
         f"architectures and {len(checkpoints())} checkpoints. Parameters are those of "
         "1000 classes, GMACs those of one image of the architecture's own size."
     )
@@ -136,25 +133,32 @@ def _show_count(names: Sequence[str], pretrained: bool) -> None:
 def _show_coverage() -> None:
     from model_zoo.registry import architectures, checkpoints, coverage
 
-    known = set(checkpoints()) | {c.legacy_name for c in checkpoints().values()}
-    rows: dict[str, list[int]] = {}
+    names = {c.legacy_name: name for name, c in checkpoints().items()}
+    # Of a family: studied and here, studied, in timm's table and here, in it. Sets of
+    # checkpoints, since timm's table has some more than once; the study's list is of
+    # evaluations.
+    rows: dict[str, tuple[list, list, set, set]] = {}
     for listed in coverage():
-        counts = rows.setdefault(listed.family, [0, 0, 0, 0])
-        here = listed.checkpoint in known
+        studied_here, studied, timm_here, timm = rows.setdefault(
+            listed.family, ([], [], set(), set())
+        )
+        name = names.get(listed.checkpoint, listed.checkpoint)
+        here = name in checkpoints()
         # The study's list is known for 516 models and inferred for 7 linear probes,
         # whose weights nobody published.
-        in_study = listed.in_selective_study != "no"
-        in_timm = listed.in_timm_results == "yes"
-        counts[0] += here and listed.in_selective_study == "yes"
-        counts[1] += in_study
-        counts[2] += here and in_timm
-        counts[3] += in_timm
+        if listed.in_selective_study != "no":
+            studied.append(name)
+        if here and listed.in_selective_study == "yes":
+            studied_here.append(name)
+        if listed.in_timm_results == "yes":
+            timm.add(name)
+            timm_here |= {name} if here else set()
     table = Table("family (timm's file)", "of the 523", "of timm's results", box=SIMPLE)
-    for family, counts in sorted(rows.items(), key=lambda row: -row[1][1]):
-        if counts[1] + counts[3] == 0:
-            continue
-        table.add_row(family, _share(*counts[:2]), _share(*counts[2:]))
-    totals = [sum(column) for column in zip(*rows.values(), strict=True)]
+    counts = {family: [len(part) for part in parts] for family, parts in rows.items()}
+    for family, row in sorted(counts.items(), key=lambda item: -item[1][1]):
+        if row[1] + row[3]:
+            table.add_row(family, _share(*row[:2]), _share(*row[2:]))
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
     table.add_section()
     table.add_row("all", _share(*totals[:2]), _share(*totals[2:]))
     console.print(table)
@@ -215,7 +219,7 @@ def convert(
     except (ImportError, ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
     save_variables(output, tensors, {"converted_from": source.name})
-    console.print(f"{len(tensors)} tensors in {output}")
+    console.print(f"{counted(len(tensors), 'tensor')} in {output}")
     if model is None:
         return
     try:
@@ -225,5 +229,5 @@ def convert(
         found.load()
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
-    classes = found.classifier.num_classes
-    console.print(f"They are weights of {model} with {classes} classes.")
+    classes = counted(found.classifier.num_classes, "class", "classes")
+    console.print(f"They are weights of {model} with {classes}.")

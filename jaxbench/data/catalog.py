@@ -222,8 +222,13 @@ def _looked_up(path: str, split: str | None, address: str) -> tuple[Dataset, str
             "number; wanted ADDRESS[@SPLIT]+NAME_NUMBER, such as digits@test+snow_3"
         )
     if name not in DATASETS:
+        if os.path.exists(os.path.expanduser(path)):
+            kind = "arrays" if path.endswith(".npz") else "folder"
+            raise UserError(
+                f"{path!r} is a path, not a dataset's name; did you mean {kind}:{path}?"
+            )
         hint = f"; for your own images: {', '.join(f'{k}:PATH' for k in KINDS)}"
-        raise UserError(unknown_name("dataset", name, DATASETS) + hint)
+        raise UserError(unknown_name("dataset", name or path, DATASETS) + hint)
     dataset = DATASETS[name]
     if dataset.configs and config not in dataset.configs:
         if not config:

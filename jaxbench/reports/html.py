@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxbench.errors import counted
 from jaxbench.reports.coupling import Sweep, load_sweeps
 from jaxbench.reports.coupling_costs import Costs, read_costs
 from jaxbench.reports.coupling_sections import coupling_sections
@@ -38,12 +39,14 @@ from jaxbench.results import ResultStore
 from jaxbench.results.columns import PROVENANCE
 
 _MAX_VALUES = 6
+_CHOSEN = (
+    "Of each backbone and optimizer, the row is the trial with the best validation "
+    "accuracy."
+)
 _TABLE_TEXTS = {
     "models": (
         "Models",
-        "Where trials trained the models, each row is the trial of a backbone and an "
-        "optimizer with the best validation accuracy. Brackets hold bootstrap "
-        "intervals. T* means after temperature scaling.",
+        "Brackets hold bootstrap intervals. T* means after temperature scaling.",
     ),
     "calibration": (
         "Calibration",
@@ -133,7 +136,11 @@ def _page(
         facts=_facts(results, rows),
         findings=find(results, [sweep for sweep, _ in studied]),
         coupling=_coupling(studied),
-        tables={name: _table(name, t) for name, t in tables.items() if t.rows},
+        tables={
+            name: _table(name, t, trained=bool(results.trials))
+            for name, t in tables.items()
+            if t.rows
+        },
         figures=figures,
         failures=_failures(results),
         problems=results.problems,
@@ -143,8 +150,10 @@ def _page(
     )
 
 
-def _table(name: str, table: Table) -> dict[str, Any]:
+def _table(name: str, table: Table, *, trained: bool) -> dict[str, Any]:
     heading, caption = _TABLE_TEXTS[name]
+    if name == "models" and trained:
+        caption = f"{_CHOSEN} {caption}"
     return {"heading": heading, "caption": caption, "table": table}
 
 
@@ -173,9 +182,11 @@ def _facts(results: Results, rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
     datasets = _distinct(results.evaluations, "dataset")
     counts = (
-        f"{len(results.evaluations):,} evaluations of {len(results.entries):,} models "
-        f"on {len(datasets):,} datasets, {len(results.trials):,} trials, "
-        f"{len(results.failures):,} failures"
+        f"{counted(len(results.evaluations), 'evaluation')} of "
+        f"{counted(len(results.entries), 'model')} on "
+        f"{counted(len(datasets), 'dataset')}, "
+        f"{counted(len(results.trials), 'trial')}, "
+        f"{counted(len(results.failures), 'failure')}"
     )
     facts = [
         ("Runs", counts),
