@@ -196,7 +196,9 @@ def _print_entries(results, trained: bool, metrics: Sequence[str] | None) -> Non
     title += ["best trial by validation accuracy"] if trained else []
     shown = fitting(table, console.width)
     console.print(shown.to_rich(", ".join(title)))
-    texts = ["Brackets: 95 % bootstrap intervals."]
+    texts = []
+    if any(cell.low is not None for row in shown.rows for cell in row):
+        texts.append("Brackets: 95 % bootstrap intervals.")
     if any(heading.startswith("Shift") for heading in headings):
         texts.append(
             "Shift: mean over the shifted datasets (severities of a corruption "
@@ -208,7 +210,8 @@ def _print_entries(results, trained: bool, metrics: Sequence[str] | None) -> Non
         texts.append(
             f"{counted(hidden, 'more column')} in a wider terminal, or by --csv."
         )
-    console.print(" ".join(texts), style="dim")
+    if texts:
+        console.print(" ".join(texts), style="dim")
 
 
 def _is_contrastive(trial: dict) -> bool:

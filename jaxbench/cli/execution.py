@@ -27,6 +27,8 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
     from jaxbench.sweeps import make_plan
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # It prints by a handler of its own.
+    logging.getLogger("huggingface_hub").propagate = False
     if config.study is not None:
         # A misspelt option is told now, not after hours of work.
         find_study(config.study.kind, config.study.options)

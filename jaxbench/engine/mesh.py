@@ -27,7 +27,7 @@ def make_data_mesh(num_devices: int | None = None) -> Mesh:
         if not 1 <= num_devices <= len(devices):
             raise ValueError(
                 f"num_devices is {num_devices}, this run has {len(devices)} "
-                f"{devices[0].platform} device(s); ask for 1 to {len(devices)}"
+                f"{devices[0].platform} devices; ask for 1 to {len(devices)}"
             )
         devices = devices[:num_devices]
     return jax.make_mesh(

@@ -230,8 +230,8 @@ def _agree(failure: UserError | None) -> None:
         failed = np.flatnonzero(flags).tolist()
         if failed and failure is None:
             raise UserError(
-                f"process(es) {failed} could not read an image; their own messages "
-                "name it"
+                f"of the processes, {failed} could not read an image; their own "
+                "messages name it"
             )
     if failure is not None:
         raise failure

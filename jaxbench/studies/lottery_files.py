@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.studies.variant_table import VariantTable
 
 MODEL_COLUMN, SIZE_COLUMN, SCORE_COLUMN = "model", "img_size", "top1"
@@ -180,7 +180,9 @@ def _scores(
             scale = 100.0 if percent else 1.0
             scores[key] = (value / scale, _half_unit(text) / scale)
     if twice:
-        problems.append(f"{path} has {len(twice)} model(s) twice: {_some(twice)}")
+        problems.append(
+            f"{path} has {counted(len(twice), 'model')} twice: {_some(twice)}"
+        )
     if wrong:
         problems.append(f"{path}: {column} is no number in {_some(wrong)}")
     values = [value for value, _ in scores.values() if not math.isnan(value)]
@@ -241,7 +243,7 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
     known, notes = set(keys), []
     if blank := [" at ".join(key) for key in first.scores if key not in known]:
         notes.append(
-            f"{reference}: {len(blank)} model(s) with an empty cell are left out: "
+            f"{reference}: {counted(len(blank), 'model')} with an empty cell left out: "
             f"{_some(blank)}"
         )
     if known:
@@ -249,7 +251,7 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
     for file in ordered[1:]:
         if extra := [" at ".join(key) for key in file.scores if key not in known]:
             notes.append(
-                f"{file.variant}: {len(extra)} model(s) without a result on "
+                f"{file.variant}: {counted(len(extra), 'model')} without a result on "
                 f"{reference} are left out: {_some(extra)}"
             )
     nothing = (float("nan"), 0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from jaxbench.results import ResultStore
 
 _SHOWN = 3
@@ -157,7 +157,7 @@ def _left_out(models: Sequence[str], reference: str) -> list[str]:
     if not models:
         return []
     return [
-        f"{len(models)} model(s) without a result on {reference} are left out: "
+        f"{counted(len(models), 'model')} without a result on {reference} left out: "
         f"{_some(models)}"
     ]
 
@@ -232,7 +232,7 @@ def _problems(table: VariantTable, accuracy: np.ndarray) -> list[str]:
     problems = []
     if shape[0] < 2:
         problems.append(
-            f"{shape[0]} model(s) with a result on the reference; a ranking needs two "
+            f"{counted(shape[0], 'model')} with a result on the reference; ranking needs two "
             "or more"
         )
     for kind, names in (("models", table.models), ("variants", table.variants)):

@@ -262,7 +262,7 @@ def test_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module._Sweep, "_keep", keep)
     text = call("run", config, status=130)
-    assert "3 finished runs" in text
+    assert ": 3 runs. The same command again does only what is missing" in text
     assert "again" in text
     monkeypatch.undo()
     assert "9 runs in" in call("run", config)

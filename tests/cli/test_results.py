@@ -106,8 +106,7 @@ def test_case_39_results_are_measured_anew_by_the_command(outputs, folder, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "3 runs measured anew; added: sharpness" in done.stdout
-    table = done.stdout[done.stdout.index("Brackets") - 600 :]
-    assert "sharpness" in table
+    assert re.search(r"Model.* sharpness", done.stdout)
     refused = call("results", path, "--import", "my_metric", status=2)
     assert "only with --remeasure" in refused
 
@@ -158,14 +157,13 @@ def test_case_32_outputs_that_cannot_be_written_are_refused(
     places = {
         "runs": store_of(folder).path,
         "folder": tmp_path / "folder",
-        "file": tmp_path / "file-limit32",
+        "file": tmp_path / "file",
     }
     places["folder"].mkdir()
     (tmp_path / "folder.safetensors").mkdir()
-    places["file"].write_text("in the way")
-    if arguments[0] == "evaluate":
-        # Where a trial run writes.
-        places["file"] = tmp_path / "file"
+    # The second is where a trial run writes.
+    for name in ("file", "file-limit32"):
+        (tmp_path / name).write_text("in the way")
     texts = [
         part.format(**places) if isinstance(part, str) else part for part in arguments
     ]

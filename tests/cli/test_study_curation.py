@@ -22,7 +22,7 @@ def test_tables_are_printed_and_written(tmp_path):
     # Nothing to rank in the table of classifiers.
     with console.capture() as shown:
         results_table(store)
-    assert "4 contrastive run(s), compared by: jaxbench study curation" in shown.get()
+    assert "4 contrastive runs, compared by: jaxbench study curation" in shown.get()
     assert "Accuracy" not in shown.get()
     app = typer.Typer()
     app.command()(curation)

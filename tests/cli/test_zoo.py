@@ -76,7 +76,7 @@ def test_weights_of_other_classes_are_refused_before_anything_runs(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["resnet50"], ["resnet50", "25.56", "4.09", "1 architectures listed"]),
+        (["resnet50"], ["resnet50", "25.56", "4.09", "1 architecture listed"]),
         (["resnet_micro"], ["resnet_micro", "0.05"]),
         (
             ["resnet50.a1*", "--pretrained"],

@@ -98,7 +98,7 @@ def test_the_table_is_what_the_files_say(table, plain):
 
 def test_missing_models_are_told(table):
     assert table.notes == (
-        "imagenet-a: 1 model(s) without a result on imagenet are left out: "
+        "imagenet-a: 1 model without a result on imagenet left out: "
         "resmlp_24_224.fb_dino at 224",
         "imagenet-a: 1 of 60 models are missing and in none of its pairs",
     )

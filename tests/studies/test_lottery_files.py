@@ -62,7 +62,7 @@ def test_numbers_as_people_write_them(write):
     )
     assert table.models == ("a", "b", "c")  # d has no score
     assert table.column("mine").tolist() == [1, 0.5, 0.25]
-    assert table.notes[0] == "mine: 1 model(s) with an empty cell are left out: d"
+    assert table.notes[0] == "mine: 1 model with an empty cell left out: d"
 
 
 def test_a_byte_order_mark_and_windows_lines(write):

@@ -255,7 +255,7 @@ def test_models_without_the_reference_are_left_out(store):
     table = studies.table_of_runs(store, runs_of(store), reference="digits-c/blur_3")
     assert "late" not in table.models
     assert table.notes == (
-        "1 model(s) without a result on digits-c/blur_3 are left out: late",
+        "1 model without a result on digits-c/blur_3 left out: late",
     )
     with pytest.raises(UserError, match="no model was evaluated on 'digits'"):
         studies.table_of_runs(store, runs_of(store), reference="digits")

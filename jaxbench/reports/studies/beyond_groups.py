@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, text_cell
 from jaxbench.reports.page import Finding, Interval, Point, Scatter, Section
 from jaxbench.reports.studies.beyond_models import (
@@ -102,8 +103,8 @@ def groups_part(study: Study, scores: Scores) -> Part:
     part = Part()
     if unknown:
         part.notes.append(
-            f"{len(unknown)} of {len(study.models)} model(s) are in no group: neither "
-            "their names nor the option `groups` say."
+            f"{len(unknown)} of {counted(len(study.models), 'model')} in no group: "
+            "neither their names nor the option `groups` say."
         )
     if len(members) < 2:
         part.notes.append("No comparison of groups: fewer than two are known.")
@@ -171,8 +172,8 @@ def _alike(scores: Scores) -> list[Finding]:
                 f"Alike in accuracy, apart in {measure.heading.lower()}",
                 f"{texts[0]}, {texts[1]}",
                 f"Their accuracies are {accuracies[0]} and {accuracies[1]} %. Of the "
-                f"{len(pairs):,} pair(s) whose accuracy intervals overlap, these "
-                "differ most.",
+                f"{counted(len(pairs), 'pair')} whose accuracy intervals overlap, "
+                "these differ most.",
             )
         ]
     return []

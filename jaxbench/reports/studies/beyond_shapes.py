@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from jaxbench.data.known.imagenet_classes import shape_categories
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from jaxbench.reports.cells import (
     Column,
     Table,
@@ -102,7 +102,7 @@ def _stored(study: Study, part: Part) -> list[Responses]:
         raise UserError("\n".join(problems))
     if found and absent:
         part.notes.append(
-            f"{len(absent)} model(s) have no result on cue-conflict: "
+            f"{counted(len(absent), 'model')} without a result on cue-conflict: "
             f"{', '.join(absent)}."
         )
     return found

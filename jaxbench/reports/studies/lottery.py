@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from jaxbench.reports.entries import load_results
 from jaxbench.reports.page import Page, Section
 from jaxbench.reports.studies.lottery_analysis import Lottery, analyse
@@ -144,7 +144,7 @@ def check(
     about_tables = ("tables", "images", "percent", "model_column", "score_column")
     if names := [name for name in about_tables if name in others]:
         problems.append(
-            f"{', '.join(names)} say(s) how to read published tables; leave out here, "
+            f"{', '.join(names)}: how to read published tables; leave out here, "
             "and give to `jaxbench study lottery --table`"
         )
     for name, value, least in (("alpha", alpha, 0), ("power", power, 0.5)):
@@ -178,7 +178,7 @@ def table_of_store(store: ResultStore, reference: str | None = None) -> VariantT
     table = table_of_runs(store, runs, reference=address)
     if not (lost := diverged_models(results)):
         return table
-    note = f"{len(lost)} model(s) diverged in training and are left out: "
+    note = f"{counted(len(lost), 'model')} diverged in training and left out: "
     return replace(table, notes=(*table.notes, note + ", ".join(lost)))
 
 
@@ -340,6 +340,6 @@ def _refuse_table_options(
     }
     if names := [name for name, value in given.items() if value not in (None, {})]:
         raise UserError(
-            f"{', '.join(names)} say(s) how to read result tables and goes only with "
+            f"{', '.join(names)}: how to read result tables, which goes only with "
             "these; a folder of results knows its images"
         )

@@ -202,7 +202,7 @@ def test_a_diverged_model_is_none_of_the_ranking(tmp_path):
     page = build(store, num_resamples=20)
     names = {cell.text for cell in column(page, "models", "Model")}
     assert names == {"net sgd", "net adamw"}
-    note = "1 model(s) diverged in training and are left out: net lamb"
+    note = "1 model diverged in training and left out: net lamb"
     assert note in page.notes
 
 
