@@ -252,7 +252,7 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
         if extra := [" at ".join(key) for key in file.scores if key not in known]:
             notes.append(
                 f"{file.variant}: {counted(len(extra), 'model')} without a result on "
-                f"{reference} are left out: {_some(extra)}"
+                f"{reference} left out: {_some(extra)}"
             )
     nothing = (float("nan"), 0.0)
     accuracy = np.array(

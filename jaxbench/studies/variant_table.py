@@ -232,8 +232,8 @@ def _problems(table: VariantTable, accuracy: np.ndarray) -> list[str]:
     problems = []
     if shape[0] < 2:
         problems.append(
-            f"{counted(shape[0], 'model')} with a result on the reference; ranking needs two "
-            "or more"
+            f"{counted(shape[0], 'model')} with a result on the reference; ranking "
+            "needs two or more"
         )
     for kind, names in (("models", table.models), ("variants", table.variants)):
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -75,7 +75,7 @@ def test_models_by_name_and_size(write):
     sized = HEADER + "a,224,80\na,288,81\nb,224,79\n"
     table = read_result_tables([write("imagenet.csv", sized)])
     assert table.models == ("a at 224", "a at 288", "b")
-    with pytest.raises(UserError, match=r"has 1 model\(s\) twice: a \(line 3\)"):
+    with pytest.raises(UserError, match=r"has 1 model twice: a \(line 3\)"):
         read_result_tables([write("imagenet.csv", sized)], model_column="model")
     # A file without sizes: names alone are what both have.
     paths = [write("imagenet.csv"), write("imagenet-r.csv", "model,top1\na,50\nc,4\n")]
@@ -113,7 +113,7 @@ def test_accuracies_that_no_count_of_images_gives_are_noted(write):
         ),
         (HEADER + "a,224\n", {}, "line 2 has another number of cells"),
         (HEADER + "a,224,80,9\n", {}, "line 2 has another number of cells"),
-        (HEADER + "a,224,80\na,224,81\n", {}, r"1 model\(s\) twice: a at 224 .line 3"),
+        (HEADER + "a,224,80\na,224,81\n", {}, r"1 model twice: a at 224 .line 3"),
         (HEADER + "a,224,good\nb,224,-\n", {}, "no number in line 2: 'good', line 3"),
         (
             HEADER + "a,224,120\nb,224,80\n",
@@ -141,8 +141,8 @@ def test_accuracies_that_no_count_of_images_gives_are_noted(write):
         (HEADER + ROWS, {"images": {"imagenet": 0}}, "--images imagenet=N"),
         (HEADER + ROWS, {"images": {"imagnet": 5}}, "dataset 'imagnet'; did you mean"),
         (HEADER + ROWS, {"reference": "imagenet-r"}, "--reference: unknown dataset"),
-        (HEADER + "a,224,80\n", {}, r"1 model\(s\) .* two or more"),
-        (HEADER + "a,224,\nb,224,nan\n", {}, r"0 model\(s\) .* two or more"),
+        (HEADER + "a,224,80\n", {}, r"1 model .* two or more"),
+        (HEADER + "a,224,\nb,224,nan\n", {}, r"0 models .* two or more"),
     ],
 )
 def test_files_that_are_refused(write, text, options, message):
