@@ -259,5 +259,5 @@ def test_models_without_the_reference_are_left_out(store):
     )
     with pytest.raises(UserError, match="no model was evaluated on 'digits'"):
         studies.table_of_runs(store, runs_of(store), reference="digits")
-    with pytest.raises(UserError, match=r"1 model\(s\) .* needs two or more"):
+    with pytest.raises(UserError, match=r"1 model .* needs two or more"):
         studies.table_of_runs(store, runs_of(store, ("weak",)), reference="digits@test")
