@@ -1,6 +1,8 @@
 """What the tables of results show: the runs and the metrics that were asked for."""
 
+import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 
@@ -109,6 +111,24 @@ def test_case_39_results_are_measured_anew_by_the_command(outputs, folder, tmp_p
     assert re.search(r"Model.* sharpness", done.stdout)
     refused = call("results", path, "--import", "my_metric", status=2)
     assert "only with --remeasure" in refused
+
+
+def test_case_39_a_run_says_which_metrics_stored_runs_lack(outputs, folder, tmp_path):
+    del outputs
+    copy = tmp_path / "out"
+    shutil.copytree(store_of(folder).path, f"{copy}-limit32")
+    store = store_of(copy)
+    for run_id in store.completed():
+        run = store.read(run_id)
+        kept = {n: v for n, v in run.metrics.items() if not n.startswith("smooth_ece")}
+        store.replace(dataclasses.replace(run, metrics=kept))
+    command = (*MEASURE, "--results", copy, "--data", "digits@test")
+    text = call(*command).replace("\n", "")
+    assert "0 runs in" in text
+    assert "Stored runs lack smooth_ece; computed from what is stored by" in text
+    remedy = call("results", store.path, "--remeasure", "--metric", "smooth_ece")
+    assert "added: smooth_ece" in remedy
+    assert "lack" not in call(*command)
 
 
 @pytest.mark.parametrize("where", ["folder", "missing/runs.csv", "file/runs.csv"])
