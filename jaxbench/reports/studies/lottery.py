@@ -144,8 +144,8 @@ def check(
     about_tables = ("tables", "images", "percent", "model_column", "score_column")
     if names := [name for name in about_tables if name in others]:
         problems.append(
-            f"{', '.join(names)}: how to read published tables; leave out here, "
-            "and give to `jaxbench study lottery --table`"
+            f"{', '.join(names)} {_say(names)} how to read published tables; leave "
+            "out here, and give to `jaxbench study lottery --table`"
         )
     for name, value, least in (("alpha", alpha, 0), ("power", power, 0.5)):
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -340,6 +340,10 @@ def _refuse_table_options(
     }
     if names := [name for name, value in given.items() if value not in (None, {})]:
         raise UserError(
-            f"{', '.join(names)}: how to read result tables, which goes only with "
-            "these; a folder of results knows its images"
+            f"{', '.join(names)} {_say(names)} how to read result tables and go "
+            "only with these; a folder of results knows its images"
         )
+
+
+def _say(names: Sequence[str]) -> str:
+    return "says" if len(names) == 1 else "say"
