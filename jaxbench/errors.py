@@ -36,5 +36,22 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def printable(name: str) -> str:
+    r"""A name with the bytes that were not UTF-8 written as `\xe9`, as in Python.
+
+    Python keeps such bytes of file names as lone surrogates, which no terminal, Parquet
+    or HTML file can hold.
+    """
+    try:
+        content = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # Other surrogates than Python's own, in a damaged text.
+        content = name.encode("utf-8", "backslashreplace")
+    return content.decode("utf-8", "backslashreplace")
+
+
 class UserError(ValueError):
     """A mistake in what the user gave: shown as a message, without a traceback."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())

@@ -1,4 +1,4 @@
-"""The command about decoded images that are kept: data cache."""
+"""The command about decoded images and unpacked archives that are kept: data cache."""
 
 import datetime
 from typing import Annotated
@@ -22,44 +22,45 @@ def data_cache(
         typer.Option(min=0, help="With --clear: only what was not used for DAYS."),
     ] = 0.0,
 ) -> None:
-    """Show the decoded images that are kept, or remove them.
+    """Show the decoded images and unpacked archives that are kept, or remove them.
 
-    Images are decoded, resized and cropped once for all models with the same input.
-    The folder is $JAXBENCH_CACHE/decoded; it holds at most $JAXBENCH_CACHE_LIMIT GiB
-    (32 if not set, 0 for no cache), and what was used least recently goes first.
+    Images are decoded, resized and cropped once for all models with the same input, and
+    compressed archives are unpacked once. $JAXBENCH_CACHE holds at most
+    $JAXBENCH_CACHE_LIMIT GiB of both (32 if not set, 0 for neither), and what was used
+    least recently goes first.
 
     Example: [bold]jaxbench data cache --clear --unused-for 30[/]
     """
-    from jaxbench.data.cache import cache_folder
-    from jaxbench.data.decoded_store import (
-        cache_limit,
-        clear_decoded,
-        decoded_entries,
-    )
+    from jaxbench.data.cache import cache_folder, unpacked_archives
+    from jaxbench.data.decoded_store import cache_limit, clear_cache, decoded_entries
 
     if unused_for and not clear:
         raise UserError("--unused-for says what --clear removes; give both")
     if clear:
-        freed = clear_decoded(unused_for=unused_for * _DAY)
+        freed = clear_cache(unused_for=unused_for * _DAY)
         console.print(f"{_gibibytes(freed)} GiB freed")
-    entries = decoded_entries()
-    if entries:
+    entries, archives = decoded_entries(), unpacked_archives()
+    rows = [
+        (
+            escape(entry.name),
+            entry.geometry,
+            f"{entry.num_decoded:,} of {entry.num_examples:,}",
+            entry.nbytes,
+            entry.used,
+        )
+        for entry in entries
+    ]
+    for held in sorted(archives, key=lambda held: -held.used):
+        rows.append((escape(held.path.name), "unpacked", "", held.nbytes, held.used))
+    if rows:
         table = Table("dataset", "input", "images", "GiB", "last used")
-        for entry in entries:
-            used = datetime.datetime.fromtimestamp(entry.used)
-            share = f"{entry.num_decoded:,} of {entry.num_examples:,}"
-            table.add_row(
-                escape(entry.name),
-                entry.geometry,
-                share,
-                _gibibytes(entry.nbytes),
-                used.strftime("%Y-%m-%d %H:%M"),
-            )
+        for name, kind, share, nbytes, seconds in rows:
+            used = datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+            table.add_row(name, kind, share, _gibibytes(nbytes), used)
         console.print(table)
-    held = sum(entry.nbytes for entry in entries)
     console.print(
-        f"{_gibibytes(held)} of at most {_gibibytes(cache_limit())} GiB in "
-        f"{cache_folder() / 'decoded'}",
+        f"{_gibibytes(sum(nbytes for *_, nbytes, _ in rows))} of at most "
+        f"{_gibibytes(cache_limit())} GiB in {cache_folder()}",
         markup=False,
     )
 

@@ -6,12 +6,16 @@ a second writer, never meets half a file.
 """
 
 import contextlib
+import fcntl
 import os
+import shutil
+import time
 import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,3 +84,61 @@ def file_stamp(path: str | Path) -> str:
     """Path, size and time of change: what a new content of the file alters."""
     status = os.stat(path)
     return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}"
+
+
+class Held(NamedTuple):
+    """A file or folder of the cache that counts in its limit.
+
+    Attributes:
+        path: Where it is.
+        nbytes: Bytes that it takes.
+        used: When it was last used, in seconds since 1970.
+    """
+
+    path: Path
+    nbytes: int
+    used: float
+
+    def remove(self) -> None:
+        """Removes it; who has it open can read on."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def unpacked_archives() -> list[Held]:
+    """The plain tars that compressed ones were unpacked to."""
+    return [_held(path) for path in _in_tar_folder() if not path.name.startswith(".")]
+
+
+def remove_unfinished(older_than: float) -> None:
+    """Removes what a killed process left half unpacked.
+
+    Args:
+        older_than: Where the file system has no locks, which tell what is in use: only
+            what nobody has written to for so many seconds.
+    """
+    for path in _in_tar_folder():
+        if not path.name.startswith("."):
+            continue
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            old = time.time() - os.fstat(file.fileno()).st_mtime >= older_than
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            except OSError:
+                if not old:
+                    continue
+            path.unlink()
+
+
+def _in_tar_folder() -> list[Path]:
+    folder = cache_folder() / "tar"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _held(path: Path) -> Held:
+    status = path.stat()
+    return Held(path, status.st_blocks * 512, status.st_mtime)

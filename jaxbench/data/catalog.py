@@ -38,7 +38,7 @@ from jaxbench.data.sources.embedded import (
 from jaxbench.data.sources.folder import open_folder
 from jaxbench.data.sources.tfds import open_tfds, prepared_configs
 from jaxbench.data.splits import STANDARD_SHARES, stratified_parts
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, printable, unknown_name
 
 _DIGITS_LICENCE = "CC BY 4.0"
 _DIGITS_REFERENCE = "https://archive.ics.uci.edu/dataset/80"
@@ -158,8 +158,14 @@ def parse_address(address: str) -> Address:
     "~" in front of it is the home folder.
 
     Raises:
-        UserError: If the kind is unknown or something is empty.
+        UserError: If the kind is unknown, something is empty, or the address cannot be
+            a path or be written into results.
     """
+    if "\0" in address or printable(address) != address:
+        raise UserError(
+            f"{address!r}: an address must be UTF-8 without NUL; rename the file or "
+            "folder, or make a link to it under another name"
+        )
     kind, colon, path = address.partition(":")
     if not colon or not re.fullmatch(r"[\w-]+", kind):
         kind, path = "", address

@@ -15,7 +15,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from jaxbench.data.cache import cache_folder, written_whole
+from jaxbench.data.cache import (
+    Held,
+    cache_folder,
+    remove_unfinished,
+    unpacked_archives,
+    written_whole,
+)
 from jaxbench.errors import UserError
 
 _DEFAULT_LIMIT_GIB = 32.0
@@ -191,7 +197,7 @@ def open_entry(key: str, name: str, words: str, shape: tuple[int, ...]) -> Path 
     """
     folder = cache_folder() / "decoded" / key
     if not (folder / _ABOUT).is_file():
-        if not _make_room(int(np.prod(shape))):
+        if not make_room(int(np.prod(shape))):
             return None
         about = {"name": name, "geometry": words, "num_examples": shape[0]}
         _make_entry(folder, about, shape)
@@ -216,22 +222,31 @@ def _make_entry(folder: Path, about: dict, shape: tuple[int, ...]) -> None:
             raise
 
 
-def _make_room(nbytes: int) -> bool:
-    """Removes what was used least recently until so many bytes fit under the limit."""
+def make_room(nbytes: int, *, written: int = 0) -> bool:
+    """Removes what was used least recently, until more fits under the limit.
+
+    Args:
+        nbytes: What is to be kept in the end.
+        written: Bytes of it that are on the disk already.
+
+    Returns:
+        Whether it fits under the limit, and into half of what is free on the disk: the
+        results of the run go to a disk, too.
+    """
     limit, root = cache_limit(), cache_folder()
     root.mkdir(parents=True, exist_ok=True)
     _remove_litter(_HALF_MADE)
     if nbytes > limit:
         return False
-    entries = sorted(decoded_entries(), key=lambda entry: entry.used)
-    held = sum(_reserved(entry) for entry in entries)
-    for entry in entries:
-        if held + nbytes <= limit:
+    entries = [Held(e.path, _reserved(e), e.used) for e in decoded_entries()]
+    candidates = sorted((*entries, *unpacked_archives()), key=lambda held: held.used)
+    taken = sum(held.nbytes for held in candidates)
+    for held in candidates:
+        if taken + nbytes <= limit:
             break
-        held -= _reserved(entry)
-        shutil.rmtree(entry.path, ignore_errors=True)
-    # Half of what is free: the results of the run go to a disk, too.
-    return nbytes <= shutil.disk_usage(root).free / 2
+        taken -= held.nbytes
+        held.remove()
+    return nbytes <= (shutil.disk_usage(root).free + written) / 2
 
 
 def _reserved(entry: DecodedEntry) -> int:
@@ -265,8 +280,8 @@ def _read_entries(root: Path) -> Iterator[DecodedEntry]:
             continue
 
 
-def clear_decoded(*, unused_for: float = 0.0) -> int:
-    """Removes entries.
+def clear_cache(*, unused_for: float = 0.0) -> int:
+    """Removes entries and unpacked archives.
 
     Args:
         unused_for: Only those that were not opened for so many seconds.
@@ -275,16 +290,19 @@ def clear_decoded(*, unused_for: float = 0.0) -> int:
         How many bytes became free.
     """
     _remove_litter(min(unused_for, _HALF_MADE))
+    entries = [Held(e.path, e.nbytes, e.used) for e in decoded_entries()]
     freed, now = 0, time.time()
-    for entry in decoded_entries():
-        if now - entry.used >= unused_for:
-            freed += entry.nbytes
-            shutil.rmtree(entry.path, ignore_errors=True)
+    for held in (*entries, *unpacked_archives()):
+        if now - held.used >= unused_for:
+            freed += held.nbytes
+            held.remove()
     return freed
 
 
 def _remove_litter(older_than: float) -> None:
-    """Removes folders that are no entry, once they have been there for some seconds."""
+    """Removes folders that are no entry, once they have been there for some seconds,
+    and what was left half unpacked."""
+    remove_unfinished(older_than)
     root = cache_folder() / "decoded"
     entries = {entry.path for entry in decoded_entries()}
     for folder in root.iterdir() if root.is_dir() else ():

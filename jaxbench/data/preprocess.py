@@ -23,6 +23,8 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+# "Magic number" of AppleDouble, RFC 1740.
+_APPLE_DOUBLE = b"\0\5\x16\7"
 
 
 def decode(encoded: bytes) -> Image.Image:
@@ -35,12 +37,16 @@ def decode(encoded: bytes) -> Image.Image:
     Raises:
         ValueError: If the bytes are no image, a broken one, or one whose samples do not
             fit 8 bits (16-bit gray, 32-bit whole or real numbers): Pillow would clip
-            these at 255, not scale them.
+            these at 255, not scale them. Also if it has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`, from where on Pillow warns of bombs.
     """
     if not encoded:
         raise ValueError("the file is empty (0 bytes)")
+    if encoded.startswith(_APPLE_DOUBLE):
+        raise ValueError("no image, but attributes that macOS keeps beside a file")
     try:
         image = Image.open(io.BytesIO(encoded))
+        _check_pixels(image.width, image.height, "the image has")
         image.load()
     except Exception as error:
         # Pillow's plugins raise nearly anything on broken files: OSError, SyntaxError,
@@ -49,9 +55,20 @@ def decode(encoded: bytes) -> Image.Image:
     return to_rgb(image)
 
 
+def _check_pixels(width: int, height: int, what: str) -> None:
+    """Refuses an image that would fill the memory: a few bytes can claim any size."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise ValueError(
+            f"{what} {width}x{height} pixels, more than the {limit:,} of "
+            "PIL.Image.MAX_IMAGE_PIXELS; make it smaller first"
+        )
+
+
 def _without_address(error: Exception) -> str:
     """Pillow's message less "<_io.BytesIO object at 0x...>", new in every run."""
-    return re.sub(r" ?<_io\.\w+ object at 0x\w+>", "", str(error))
+    text = re.sub(r" ?<_io\.\w+ object at 0x\w+>", "", str(error))
+    return text or type(error).__name__
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -106,7 +123,8 @@ def preprocess(
         uint8 RGB of `spec.size`.
 
     Raises:
-        ValueError: If the bytes cannot be decoded; see `decode`.
+        ValueError: If the bytes cannot be decoded, see `decode`; or if it is so long
+            and thin that it would become as large by resizing.
     """
     if isinstance(image, np.ndarray):
         if spec.crop_fraction == 1 and image.shape[:2] == spec.size:
@@ -117,6 +135,7 @@ def preprocess(
     height, width = resized_size(picture.height, picture.width, spec)
     if 0 in (height, width):
         raise ValueError(f"{picture.width}x{picture.height} pixels cannot be resized")
+    _check_pixels(width, height, "before the crop, it would be resized to")
     # Width first, in a step of its own: so did Pillow until release 13, which begins
     # with the height where that shrinks much more. With 8 bits between the steps the
     # order shows (by up to 15 levels in noise), and published accuracies had this one.

@@ -78,7 +78,9 @@ def digest(*parts: bytes | str | Iterable[str]) -> str:
     for part in parts:
         if not isinstance(part, bytes | str):
             part = digest(*part)
-        content = part.encode() if isinstance(part, str) else part
+        # Names of files need not be Unicode; all that is has the same bytes as ever.
+        text = isinstance(part, str)
+        content = part.encode("utf-8", "surrogatepass") if text else part
         hasher.update(len(content).to_bytes(8))
         hasher.update(content)
     return hasher.hexdigest()

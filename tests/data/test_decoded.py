@@ -18,7 +18,7 @@ from jaxbench.data.decoded import (
     decoded_source,
     geometry,
 )
-from jaxbench.data.decoded_store import cache_limit, clear_decoded, decoded_entries
+from jaxbench.data.decoded_store import cache_limit, clear_cache, decoded_entries
 from jaxbench.data.source import DecodeError, Example
 from jaxbench.errors import UserError
 from model_zoo import InputSpec
@@ -219,7 +219,7 @@ def test_an_entry_that_was_made_anew_is_another_one():
     old = decoded_source(base, SPEC)
     for row in range(5):
         old[row]
-    clear_decoded()
+    clear_cache()
     new = decoded_source(base, SPEC)
     for row in range(10, 15):
         new[row]
@@ -270,14 +270,14 @@ def test_damaged_entries_are_left_alone_and_can_be_removed(content):
     assert decoded_source(base, SPEC) is base
     assert isinstance(decoded_source(base, OTHER), DecodedSource)
     assert len(decoded_entries()) == 1
-    clear_decoded()
+    clear_cache()
     assert isinstance(decoded_source(base, SPEC), DecodedSource)
 
 
 def test_clear():
     batches(decoded_source(Encoded(), SPEC))
-    assert clear_decoded(unused_for=3600.0) == 0
-    assert clear_decoded() > 0
+    assert clear_cache(unused_for=3600.0) == 0
+    assert clear_cache() > 0
     assert decoded_entries() == ()
 
 

@@ -68,23 +68,16 @@ class Directory(DirectoryTree):
 class Archive(TarTree):
     """A tar; a packed one is unpacked once into the cache."""
 
-    def has_file(self, path: str) -> bool:
-        """Whether there is a file of that path."""
-        return path in self._position
-
     def names(self, prefix: str) -> list[str]:
         """Names of all that lies directly under a folder, sorted."""
-        start = f"{prefix}/" if prefix else ""
-        below = [*self._position, *self._folders]
-        inside = (path[len(start) :] for path in below if path.startswith(start))
-        return sorted({path.partition("/")[0] for path in inside if path})
+        folder = self._resolved(prefix)
+        return [] if folder is None else sorted(self._inside.get(folder, []))
 
     def array(self, path: str) -> np.ndarray:
         """Content of a member, uint8 [size], mapped into memory."""
-        position = self._position[path]
-        offset, size = int(self._offsets[position]), int(self._sizes[position])
-        if not size:
-            return np.empty(0, np.uint8)
+        position, offset, size = self._place(path)
+        if position in self._sparse or not size:
+            return np.frombuffer(self.read(path), np.uint8)
         # A copy of the descriptor: closing the one must not close the other.
         with os.fdopen(os.dup(self._file), "rb") as file:
             if offset + size > os.fstat(file.fileno()).st_size:

@@ -9,11 +9,8 @@ import numpy as np
 
 from jaxbench.data.known.base import Item
 from jaxbench.data.sources.folder import open_tree
-from jaxbench.data.sources.trees import Tree
+from jaxbench.data.sources.trees import Tree, is_litter, join
 from jaxbench.errors import UserError
-
-# What programs leave behind in folders and archives.
-_LITTER = ("__MACOSX",)
 
 
 class ListedImage(NamedTuple):
@@ -64,15 +61,10 @@ class Listing:
         return content if self._decode is None else self._decode(content)
 
 
-def join(prefix: str, name: str) -> str:
-    """A path inside a tree."""
-    return f"{prefix}/{name}" if prefix else name
-
-
 def folders(tree: Tree, prefix: str) -> list[str]:
     """Names of the folders under one, sorted, without hidden ones."""
     found = tree.folders(prefix)
-    return [f for f in found if not f.startswith(".") and f not in _LITTER]
+    return [folder for folder in found if not is_litter(folder)]
 
 
 def inner_root(tree: Tree, prefix: str, wanted: Collection[str]) -> str:

@@ -6,6 +6,7 @@ ImageNet's do (`n01440764_tench.JPEG`), may lie flat, without class folders.
 """
 
 import errno
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,15 @@ import numpy as np
 from jaxbench.data.cache import remembered
 from jaxbench.data.source import DecodeError, Example, digest, read_only
 from jaxbench.data.sources.tar import ARCHIVES, TarTree
-from jaxbench.data.sources.trees import EXTENSIONS, DirectoryTree, Tree
+from jaxbench.data.sources.trees import (
+    EXTENSIONS,
+    DirectoryTree,
+    Tree,
+    as_text,
+    is_litter,
+    join,
+    nothing_at,
+)
 from jaxbench.data.splits import STANDARD_SHARES, stratified_parts
 from jaxbench.errors import UserError, unknown_name
 
@@ -42,6 +51,13 @@ class FolderSource:
         ids: Path of each image under the prefix.
         labels: Class of each image.
         class_names: One name a class.
+
+    Attributes:
+        ids: The paths. Bytes that are not UTF-8 are written as `\\xe9` in them and in
+            `class_names`, which results, reports and other programs can hold.
+
+    Raises:
+        UserError: If two names are written alike then.
     """
 
     def __init__(
@@ -56,9 +72,10 @@ class FolderSource:
         self.name = name
         self._tree = tree
         self._prefix = prefix
-        self.ids = tuple(ids)
+        self._paths = tuple(join(prefix, id) for id in ids)
+        self.ids = as_text(ids)
         self.labels = read_only(np.asarray(labels, np.int32))
-        self.class_names = tuple(class_names)
+        self.class_names = as_text(class_names)
 
     @property
     def fingerprint(self) -> str:
@@ -80,7 +97,7 @@ class FolderSource:
         who asks for the image to say.
         """
         ids = [self.ids[i] for i in indices]
-        paths = [self._path(id) for id in ids]
+        paths = [self._paths[i] for i in indices]
 
         def compute() -> dict[str, np.ndarray]:
             with ThreadPoolExecutor(_READERS) as pool:
@@ -111,13 +128,10 @@ class FolderSource:
     def __getitem__(self, index: int) -> Example:
         id = self.ids[index]
         try:
-            content = self._tree.read(self._path(id))
+            content = self._tree.read(self._paths[index])
         except OSError as error:
             raise DecodeError(self.name, id, str(error)) from error
         return Example(content, int(self.labels[index]), id)
-
-    def _path(self, id: str) -> str:
-        return f"{self._prefix}/{id}" if self._prefix else id
 
 
 def open_folder(path: str, split: str | None, name: str) -> FolderSource:
@@ -172,15 +186,13 @@ def folder_splits(path: str, name: str) -> dict[str, FolderSource]:
 
 def open_tree(path: str, name: str) -> tuple[Tree, str]:
     """The tree, and the folder in it that the path names."""
-    for place in (Path(path), *Path(path).parents):
-        if place.is_file():
-            break
-        if place.is_dir():
-            if place == Path(path):
-                return DirectoryTree(path), ""
-            raise UserError(f"{name}: there is nothing at {path!r}; check the path")
-    else:
-        raise UserError(f"{name}: there is nothing at {path!r}; check the path")
+    if os.path.isdir(path):
+        return DirectoryTree(path), ""
+    place = Path(path)
+    while not os.path.exists(place) and place != place.parent:
+        place = place.parent
+    if not os.path.isfile(place):
+        raise UserError(f"{name}: {nothing_at(path)}; check the path")
     if not place.name.endswith(ARCHIVES):
         raise UserError(
             f"{name}: {str(place)!r} is a file; wanted a folder with one sub-folder a "
@@ -200,13 +212,15 @@ def _split_folders(tree: Tree, prefix: str, name: str) -> dict[str, str]:
 
     A class may be called "train": it is a split only if it holds folders and no images.
     """
+    if problems := tree.problems(prefix):
+        raise ValueError("; ".join(problems))
     top = [folder for folder in tree.folders(prefix) if not folder.startswith(".")]
     named = [
         folder
         for folder in top
         if folder in SPLIT_FOLDERS
-        and tree.folders(_join(prefix, folder))
-        and not tree.files(_join(prefix, folder))
+        and tree.folders(join(prefix, folder))
+        and not tree.files(join(prefix, folder))
     ]
     if not named:
         return {}
@@ -235,9 +249,11 @@ def _own_split(
     if split not in splits:
         raise UserError(f"{name}: {unknown_name('split', split, splits)}")
     # All splits share one list of classes: a label means the same in each.
-    folders = [_join(prefix, folder) for folder in splits.values()]
+    folders = [join(prefix, folder) for folder in splits.values()]
+    if problems := [text for folder in folders for text in tree.problems(folder)]:
+        raise ValueError("; ".join(problems))
     class_names = sorted({c for folder in folders for c in tree.folders(folder)})
-    root = _join(prefix, splits[split])
+    root = join(prefix, splits[split])
     ids, labels, _ = _classify(tree, root, class_names, name)
     _check_wrapper(tree, root, class_names, name, f"{path}/{splits[split]}")
     return FolderSource(name, tree, root, ids, labels, class_names)
@@ -273,16 +289,21 @@ def _classify(
     labels: list[int] = []
     empty: list[str] = []
     problems: list[str] = []
+    number = {name: label for label, name in enumerate(class_names)}
     for folder in classes:
         try:
-            found = tree.images(_join(root, folder))
+            found = tree.images(join(root, folder))
         except ValueError as error:
             problems.append(str(error))
             continue
         if not found:
             empty.append(folder)
         ids += [path[start:] for path in found]
-        labels += [class_names.index(folder)] * len(found)
+        labels += [number[folder]] * len(found)
+        if found and is_litter(folder):
+            problems.append(
+                f"{folder} holds {len(found)} images and would be a class of its own"
+            )
     if empty and len(empty) == len(classes):
         problems.append(
             f"no image under any of {len(classes)} folders (of {', '.join(EXTENSIONS)})"
@@ -314,10 +335,10 @@ def _check_wrapper(
     folders = tree.folders(root)
     # Down to the first folder with images, with several folders, or with splits.
     while len(folders) == 1 and folders[0] not in SPLIT_FOLDERS:
-        below = _join(root, _join(inner, folders[0]))
+        below = join(root, join(inner, folders[0]))
         if tree.files(below):
             break
-        inner, folders = _join(inner, folders[0]), tree.folders(below)
+        inner, folders = join(inner, folders[0]), tree.folders(below)
     if inner:
         raise UserError(
             f"{name}: its only folder, {class_names[0]!r}, holds no images but "
@@ -346,7 +367,3 @@ def _classify_flat(
     ids = [match[1] for match in wordnet if match]
     class_names, labels = np.unique(ids, return_inverse=True)
     return files, labels.astype(np.int32), [str(c) for c in class_names]
-
-
-def _join(prefix: str, name: str) -> str:
-    return f"{prefix}/{name}" if prefix else name

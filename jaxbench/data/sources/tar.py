@@ -1,29 +1,41 @@
 """Tar files as trees: an index read once, then reads by offset from any thread."""
 
-import gzip
+import errno
 import os
-import posixpath
-import shutil
-import tarfile
 import weakref
-import zlib
-from pathlib import Path
+from collections.abc import Hashable
 
 import numpy as np
 
-from jaxbench.data.cache import cache_folder, file_stamp, remembered, written_whole
-from jaxbench.data.source import digest
-from jaxbench.data.sources.trees import folder_order, is_image
+from jaxbench.data.cache import file_stamp, remembered
+from jaxbench.data.sources.tar_index import (
+    LINK_TO_NOTHING,
+    read_index,
+    split_names,
+)
+from jaxbench.data.sources.trees import (
+    Listing,
+    WalkedTree,
+    check_size,
+    is_image,
+    join,
+    may_hold_images,
+)
+from jaxbench.data.unpacked import UNPACKERS, unpacked
 from jaxbench.errors import UserError
 
-ARCHIVES = (".tar", ".tar.gz", ".tgz")
+ARCHIVES = (".tar", *UNPACKERS)
+# Links that are followed before a path counts as a loop, as in Linux.
+_MOST_LINKS = 40
 
 
-class TarTree:
-    """A `.tar`, or a `.tar.gz` that is unpacked once into a plain tar in the cache.
+class TarTree(WalkedTree):
+    """A `.tar`, or a compressed one that is unpacked once into a plain tar in the cache.
 
-    Links inside the archive are followed. Where a name comes twice, the later member
-    counts, as it does when a tar is extracted.
+    It is read as if `tar -x` had extracted it into an empty folder: where a name comes
+    twice, the later member counts; symbolic and hard links are followed, to files and
+    to folders, but not out of the archive; sparse members have their holes filled with
+    zeros. Whatever has an image's name is read, or is one of the `problems`.
 
     Args:
         path: The archive.
@@ -33,65 +45,135 @@ class TarTree:
     """
 
     def __init__(self, path: str) -> None:
-        plain = path if path.endswith(".tar") else _unpacked(path)
-        self._stamp = file_stamp(path)
-        index = remembered("tar-index", self._stamp, lambda: _read_index(plain, path))
-        self._offsets = index["offsets"]
-        self._sizes = index["sizes"]
-        names = index["names"].tolist()
-        self._position = {name: i for i, name in enumerate(names)}
-        self._broken: list[str] = index["broken"].tolist()
-        # Names of the folders and images directly under each folder.
-        self._folders: dict[str, set[str]] = {"": set()}
-        self._images: dict[str, list[str]] = {"": []}
-        for folder in index["folders"].tolist():
+        try:
+            self._stamp = file_stamp(path)
+            plain = unpacked(path)
+            self._file = os.open(plain, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        weakref.finalize(self, os.close, self._file)
+        index = self._index(plain, path)
+        self._offsets, self._sizes = index["offsets"], index["sizes"]
+        # Rows (member, place in the file, length) of sparse members.
+        self._extents = index["extents"]
+        self._sparse = set(self._extents[:, 0].tolist())
+        self._position = {n: i for i, n in enumerate(split_names(index["names"]))}
+        links = (split_names(index[key]) for key in ("links", "targets"))
+        self._links = dict(zip(*links, strict=True))
+        odd = (split_names(index[key]) for key in ("odd", "reasons"))
+        self._odd = dict(zip(*odd, strict=True))
+        # Names of all that lies directly under each folder.
+        self._inside: dict[str, list[str]] = {"": []}
+        for folder in split_names(index["folders"]):
             self._add_folder(folder)
-        for name in filter(is_image, names):
+        for name in (*self._position, *self._links, *self._odd):
             folder, _, file = name.rpartition("/")
             self._add_folder(folder)
-            self._images[folder].append(file)
-        self._file = os.open(plain, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._file)
+            self._inside[folder].append(file)
+
+    def _index(self, plain: str, path: str) -> dict[str, np.ndarray]:
+        try:
+            return remembered(
+                "tar-members", self._stamp, lambda: read_index(plain, path)
+            )
+        except UserError:
+            # What is no tar is not kept.
+            if plain != path:
+                os.unlink(plain)
+            raise
 
     def _add_folder(self, path: str) -> None:
-        if path not in self._folders:
-            self._folders[path], self._images[path] = set(), []
+        added = []
+        while path not in self._inside:
+            self._inside[path] = []
             parent, _, name = path.rpartition("/")
-            self._add_folder(parent)
-            self._folders[parent].add(name)
+            added.append((parent, name))
+            path = parent
+        for parent, name in added:
+            self._inside[parent].append(name)
 
     def has_folder(self, path: str) -> bool:
         """Whether a folder of that path is in the archive."""
-        return path in self._folders
+        return self._resolved(path) in self._inside
 
-    def folders(self, prefix: str) -> list[str]:
-        """Names of the folders directly under one, sorted."""
-        return sorted(self._folders[prefix])
+    def has_file(self, path: str) -> bool:
+        """Whether a file of that path is in the archive."""
+        return self._resolved(path) in self._position
 
-    def files(self, prefix: str) -> list[str]:
-        """Names of the image files directly under a folder, sorted."""
-        return sorted(self._images[prefix])
+    def _resolved(self, path: str) -> str | None:
+        """The member or folder that a path leads to; None if it leads to nothing."""
+        if path in self._position or path in self._inside:
+            return path
+        done: list[str] = []
+        pending = path.split("/")[::-1]
+        followed = 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                if not done:
+                    return None  # Above the archive.
+                done.pop()
+                continue
+            if part in ("", "."):
+                continue
+            here = "/".join((*done, part))
+            target = self._links.get(here)
+            if target is not None:
+                followed += 1
+                if target.startswith("/") or followed > _MOST_LINKS:
+                    return None
+                pending += target.split("/")[::-1]
+            elif here in self._inside or (here in self._position and not pending):
+                done.append(part)
+            else:
+                return None
+        return "/".join(done)
 
-    def images(self, prefix: str) -> list[str]:
-        """Paths of all images under a folder, in torchvision's order."""
-        start = f"{prefix}/" if prefix else ""
-        problems = [
-            f"{name}: a link to nothing, or one of a loop"
-            for name in self._broken
-            if name.startswith(start)
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        found = [start + file for file in self._images[prefix]]
-        for folder in self._folders[prefix]:
-            found += self.images(start + folder)
-        return folder_order(found)
+    def _list(self, folder: str) -> Listing:
+        listing = Listing([], [], [])
+        resolved = self._resolved(folder)
+        for name in self._inside[folder if resolved is None else resolved]:
+            inner = join(resolved or "", name)
+            target = self._resolved(inner)
+            if target in self._inside:
+                listing.folders.append(name)
+            elif target in self._position:
+                if is_image(name):
+                    listing.images.append(name)
+            elif inner in self._odd:
+                listing.problems.append(f"{join(folder, name)}: {self._odd[inner]}")
+            elif may_hold_images(name):
+                listing.problems.append(f"{join(folder, name)}: {LINK_TO_NOTHING}")
+        return listing
+
+    def _identity(self, folder: str) -> Hashable:
+        return self._resolved(folder)
+
+    def _place(self, path: str) -> tuple[int, int, int]:
+        """Number, offset and size of the member that a path leads to.
+
+        Raises:
+            FileNotFoundError: If it leads to none.
+        """
+        position = self._position.get(self._resolved(path) or "")
+        if position is None:
+            raise FileNotFoundError(errno.ENOENT, "not in the archive", path)
+        return position, int(self._offsets[position]), int(self._sizes[position])
 
     def read(self, path: str) -> bytes:
         """Content of one member."""
-        position = self._position[path]
-        size = int(self._sizes[position])
-        content = os.pread(self._file, size, int(self._offsets[position]))
+        position, offset, size = self._place(path)
+        check_size(size)
+        if position not in self._sparse:
+            return self._read(offset, size)
+        content = bytearray(size)
+        for start, length in self._extents[self._extents[:, 0] == position, 1:]:
+            content[start : start + length] = self._read(offset, int(length))
+            offset += int(length)
+        return bytes(content)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        content = os.pread(self._file, size, offset)
         if len(content) != size:
             raise OSError(f"the archive ends after {len(content)} of {size} bytes")
         return content
@@ -99,109 +181,3 @@ class TarTree:
     def stamp(self, paths: list[str]) -> str:
         """Path, size and time of change of the archive, and the members asked for."""
         return "\n".join((self._stamp, *paths))
-
-
-def _unpacked(path: str) -> str:
-    """The plain tar of a `.tar.gz`, made in the cache on the first call."""
-    stem = Path(path).name.partition(".")[0]
-    plain = cache_folder() / "tar" / f"{stem}-{digest(file_stamp(path))}.tar"
-    if plain.exists():
-        return str(plain)
-    try:
-        with (
-            written_whole(plain) as temporary,
-            gzip.open(path) as packed,
-            temporary.open("wb") as file,
-        ):
-            shutil.copyfileobj(packed, file, 1 << 20)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
-            f"{path}: not a whole gzip file ({error}); get or make it again"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be unpacked into {plain.parent} ({error}); set "
-            "JAXBENCH_CACHE to a folder with room, or unpack it yourself"
-        ) from error
-    return str(plain)
-
-
-def _read_index(plain: str, path: str) -> dict[str, np.ndarray]:
-    places: dict[str, tuple[int, int]] = {}
-    links: dict[str, str] = {}
-    folders: list[str] = []
-    try:
-        with tarfile.open(plain, "r:") as archive:
-            for member in archive:
-                name = _clean(member.name)
-                if member.isdir():
-                    folders.append(name)
-                elif member.isreg() and not member.issparse():
-                    places[name] = (member.offset_data, member.size)
-                elif member.islnk():
-                    links[name] = _clean(member.linkname)
-                elif member.issym():
-                    target = posixpath.join(posixpath.dirname(name), member.linkname)
-                    links[name] = _clean(target)
-            _check_end(plain, archive.offset)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole tar file ({error}); get or make it again"
-        ) from error
-    broken = []
-    for name in links:
-        place = _follow(name, links, places)
-        if place is not None:
-            places[name] = place
-        elif is_image(name):
-            broken.append(name)
-    table = np.array(list(places.values()), dtype=np.int64).reshape(-1, 2)
-    return {
-        "names": np.array(list(places), dtype=str),
-        "offsets": table[:, 0],
-        "sizes": table[:, 1],
-        "folders": np.array([name for name in folders if name], dtype=str),
-        "broken": np.array(sorted(broken), dtype=str),
-    }
-
-
-def _check_end(plain: str, end: int) -> None:
-    """Refuses an archive that goes on, or stops, where its index came to an end.
-
-    tarfile takes a damaged header, and a file cut between two members, for the end.
-    POSIX ends an archive with two blocks of zeros, and programs pad it with more; one
-    block is enough here, as it is for GNU tar.
-
-    Raises:
-        tarfile.ReadError: If the rest of the file is anything but zeros.
-    """
-    with open(plain, "rb") as file:
-        file.seek(end)
-        rest = file.read(tarfile.BLOCKSIZE)
-        if len(rest) < tarfile.BLOCKSIZE:
-            raise tarfile.ReadError(f"cut at byte {end}: no end-of-archive block")
-        if any(rest):
-            raise tarfile.ReadError(f"a damaged header at byte {end}")
-        while rest:
-            if rest.count(0) < len(rest):
-                raise tarfile.ReadError(
-                    f"more data behind an end-of-archive block at byte {end}: a "
-                    "damaged header, or archives laid end to end"
-                )
-            rest = file.read(1 << 20)
-
-
-def _clean(name: str) -> str:
-    """Without "./", "//" and a leading "/": `./a//b.png` is `a/b.png`, `.` is ``."""
-    name = posixpath.normpath(name).lstrip("/")
-    return "" if name == "." else name
-
-
-def _follow(
-    name: str, links: dict[str, str], places: dict[str, tuple[int, int]]
-) -> tuple[int, int] | None:
-    seen: set[str] = set()
-    while name in links and name not in seen:
-        seen.add(name)
-        name = links[name]
-    return places.get(name)

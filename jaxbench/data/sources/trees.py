@@ -4,11 +4,13 @@ A tree lists its folders and images and reads a file by its path, from many thre
 once. Paths are relative to the root and use "/".
 """
 
+import errno
 import os
-from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxbench.data.cache import file_stamp
+from jaxbench.errors import UserError, printable
 
 # torchvision.datasets.folder.IMG_EXTENSIONS.
 EXTENSIONS = (
@@ -22,6 +24,15 @@ EXTENSIONS = (
     ".tiff",
     ".webp",
 )
+# A broken link of such a name was neither an image nor a folder of them.
+_OTHER_FILES = (
+    *(".csv", ".gz", ".html", ".json", ".jsonl", ".log", ".md", ".npy", ".npz"),
+    *(".pdf", ".py", ".sh", ".tar", ".toml", ".tsv", ".txt", ".xml", ".yaml", ".yml"),
+    ".zip",
+)
+_BROKEN_LINKS = {errno.ELOOP: "a loop of links", errno.ENOTDIR: "a link to nothing"}
+# No image file is as large: it is refused before it fills the memory.
+LARGEST_FILE = 2**31
 
 
 @runtime_checkable
@@ -36,12 +47,18 @@ class Tree(Protocol):
         """Names of the image files directly under a folder, sorted."""
         ...
 
+    def problems(self, prefix: str) -> list[str]:
+        """What lies directly under a folder and may be an image or a folder of images,
+        but cannot be read: each path with the reason."""
+        ...
+
     def images(self, prefix: str) -> list[str]:
         """Paths of all images under a folder, in torchvision's order.
 
         Raises:
             OSError: If a folder cannot be listed.
-            ValueError: If links make no sense; the message names every one.
+            ValueError: If something under it has problems, or links form a loop; the
+                message names every one.
         """
         ...
 
@@ -58,9 +75,29 @@ class Tree(Protocol):
         ...
 
 
+class Listing(NamedTuple):
+    """Names of the folders and images in a folder, and problems as `Tree.problems`."""
+
+    folders: list[str]
+    images: list[str]
+    problems: list[str]
+
+
 def is_image(name: str) -> bool:
     """Whether a file's extension is one that torchvision's ImageFolder reads."""
     return name.lower().endswith(EXTENSIONS)
+
+
+def may_hold_images(name: str) -> bool:
+    """Whether a link that leads nowhere may have been an image or a folder of them."""
+    if is_image(name):
+        return True
+    return not name.startswith(".") and not name.lower().endswith(_OTHER_FILES)
+
+
+def is_litter(folder: str) -> bool:
+    """Whether programs leave folders of that name behind, in folders and archives."""
+    return folder.startswith(".") or folder in ("__MACOSX", "@eaDir")
 
 
 def folder_order(paths: Iterable[str]) -> list[str]:
@@ -72,58 +109,112 @@ def folder_order(paths: Iterable[str]) -> list[str]:
     return sorted(paths, key=lambda path: path.rpartition("/")[::2])
 
 
-class DirectoryTree:
-    """A folder on disk; links are followed, and a loop of links is an error."""
+def join(prefix: str, name: str) -> str:
+    """A path inside a tree."""
+    return f"{prefix}/{name}" if prefix else name
 
-    def __init__(self, root: str) -> None:
-        self._root = root
+
+def as_text(names: Iterable[str]) -> tuple[str, ...]:
+    """File names as texts that any file format can hold; see `printable`.
+
+    Raises:
+        UserError: If two names become the same text.
+    """
+    names = tuple(names)
+    texts = tuple(map(printable, names))
+    if texts != names and len(set(texts)) < len(texts):
+        twice = next(text for text in texts if texts.count(text) > 1)
+        raise UserError(f"two names that are not UTF-8 are both {twice!r}; rename one")
+    return texts
+
+
+def nothing_at(path: str) -> str:
+    """Words for a path that leads to no file and no folder."""
+    reason = ""
+    try:
+        os.stat(path)
+        reason = " (a device, pipe or socket)"
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            reason = f" ({error.strerror})"
+    return f"there is nothing at {path!r}{reason}"
+
+
+class WalkedTree:
+    """What a tree does with its listings; links are followed, a loop is an error."""
+
+    def _list(self, folder: str) -> Listing:
+        raise NotImplementedError
+
+    def _identity(self, folder: str) -> Hashable:
+        """What two paths of one folder have in common."""
+        raise NotImplementedError
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly under one, sorted."""
-        with os.scandir(self._absolute(prefix)) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir())
+        return sorted(self._list(prefix).folders)
 
     def files(self, prefix: str) -> list[str]:
         """Names of the image files directly under a folder, sorted."""
-        with os.scandir(self._absolute(prefix)) as entries:
-            return sorted(e.name for e in entries if is_image(e.name) and e.is_file())
+        return sorted(self._list(prefix).images)
+
+    def problems(self, prefix: str) -> list[str]:
+        """What directly under a folder cannot be read, with the reason."""
+        return sorted(self._list(prefix).problems)
 
     def images(self, prefix: str) -> list[str]:
         """Paths of all images under a folder, in torchvision's order."""
         found: list[str] = []
         problems: list[str] = []
-        self._walk(prefix, (), found, problems)
+        # Not recursive: an archive may be thousands of folders deep.
+        pending: list[tuple[str, tuple[Hashable, ...]]] = [(prefix, ())]
+        while pending:
+            folder, above = pending.pop()
+            here = self._identity(folder)
+            if here in above:
+                problems.append(f"{folder}: a link to a folder above it (a loop)")
+                continue
+            listing = self._list(folder)
+            found += [join(folder, name) for name in listing.images]
+            problems += listing.problems
+            below = (*above, here)
+            pending += [(join(folder, name), below) for name in listing.folders]
         if problems:
             raise ValueError("; ".join(sorted(problems)))
         return folder_order(found)
 
-    def _walk(
-        self,
-        folder: str,
-        above: tuple[tuple[int, int], ...],
-        found: list[str],
-        problems: list[str],
-    ) -> None:
-        status = os.stat(self._absolute(folder))
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            problems.append(f"{folder}: a link to a folder above it (a loop)")
-            return
+
+class DirectoryTree(WalkedTree):
+    """A folder on disk."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def _list(self, folder: str) -> Listing:
+        listing = Listing([], [], [])
         with os.scandir(self._absolute(folder)) as entries:
             for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir():
-                    self._walk(path, (*above, here), found, problems)
-                elif not is_image(entry.name):
-                    continue
-                elif entry.is_file():
-                    found.append(path)
-                elif entry.is_symlink():
-                    problems.append(f"{path}: a link to nothing")
+                try:
+                    if entry.is_dir():
+                        listing.folders.append(entry.name)
+                    elif is_image(entry.name) and entry.is_file():
+                        listing.images.append(entry.name)
+                    elif reason := _reason(entry):
+                        listing.problems.append(f"{join(folder, entry.name)}: {reason}")
+                except OSError as error:
+                    if may_hold_images(entry.name):
+                        reason = _BROKEN_LINKS.get(error.errno or 0, error.strerror)
+                        listing.problems.append(f"{join(folder, entry.name)}: {reason}")
+        return listing
+
+    def _identity(self, folder: str) -> Hashable:
+        status = os.stat(self._absolute(folder))
+        return status.st_dev, status.st_ino
 
     def read(self, path: str) -> bytes:
         """Content of one file."""
         with open(self._absolute(path), "rb") as file:
+            check_size(os.fstat(file.fileno()).st_size)
             return file.read()
 
     def stamp(self, paths: list[str]) -> str:
@@ -139,3 +230,23 @@ class DirectoryTree:
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self._root, path) if path else self._root
+
+
+def _reason(entry: os.DirEntry) -> str:
+    """Why an entry that is no folder and no image file cannot be read; "" if it is
+    another file, which is no concern of an image folder."""
+    if entry.is_symlink() and not os.path.exists(entry.path):
+        return "a link to nothing" if may_hold_images(entry.name) else ""
+    if is_image(entry.name):
+        return "a device, pipe or socket, not a file"
+    return ""
+
+
+def check_size(size: int) -> None:
+    """Refuses a file that is far too large for an image.
+
+    Raises:
+        OSError: If it is.
+    """
+    if size > LARGEST_FILE:
+        raise OSError(errno.EFBIG, f"{size:,} bytes, too large for an image file")
