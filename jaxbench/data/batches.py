@@ -15,7 +15,7 @@ from jaxbench.data.decoded import (
 )
 from jaxbench.data.preparing import preparing
 from jaxbench.data.scoring import Scoring, scoring_of
-from jaxbench.data.source import DecodeError, Source
+from jaxbench.data.source import DecodeError, Source, memory_bytes
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
 
@@ -248,7 +248,7 @@ def load_images(
     if held is not None and not problems:
         return ImageArrays(held, source.labels, source.ids, (), scoring)  # pyright: ignore
     shape = (len(source), *input_spec.size, 3)
-    needed, memory = int(np.prod(shape)), _memory_bytes()
+    needed, memory = int(np.prod(shape)), memory_bytes()
     if needed > memory:
         problems.append(
             f"{len(source)} images need {needed / 2**30:.1f} GiB of this machine's "
@@ -314,7 +314,3 @@ def _argument_problems(
     if num_threads < 1:
         problems.append(f"num_threads is {num_threads}, wanted 1 or more")
     return problems
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -300,8 +300,7 @@ def clear_cache(*, unused_for: float = 0.0) -> int:
 
 
 def _remove_litter(older_than: float) -> None:
-    """Removes folders that are no entry, once they have been there for some seconds,
-    and what was left half unpacked."""
+    """Removes folders that are no entry, once that old, and half unpacked archives."""
     remove_unfinished(older_than)
     root = cache_folder() / "decoded"
     entries = {entry.path for entry in decoded_entries()}

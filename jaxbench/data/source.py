@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -78,11 +79,11 @@ def digest(*parts: bytes | str | Iterable[str]) -> str:
     for part in parts:
         if not isinstance(part, bytes | str):
             part = digest(*part)
-        # Names of files need not be Unicode; all that is has the same bytes as ever.
-        text = isinstance(part, str)
-        content = part.encode("utf-8", "surrogatepass") if text else part
-        hasher.update(len(content).to_bytes(8))
-        hasher.update(content)
+        if isinstance(part, str):
+            # Names of files need not be Unicode.
+            part = part.encode("utf-8", "surrogatepass")
+        hasher.update(len(part).to_bytes(8))
+        hasher.update(part)
     return hasher.hexdigest()
 
 
@@ -327,3 +328,8 @@ def read_only(array: np.ndarray) -> np.ndarray:
     """The same array, protected from writing: sources hand theirs out."""
     array.flags.writeable = False
     return array
+
+
+def memory_bytes() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

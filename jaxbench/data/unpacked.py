@@ -9,7 +9,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from jaxbench.data.cache import cache_folder, file_stamp, written_whole
 from jaxbench.data.decoded_store import cache_limit, make_room
@@ -21,14 +21,14 @@ _CHUNK = 2**20
 _STEP = 16 * 2**20
 
 
-def _open_zstd(path: str) -> BinaryIO:
+def _open_zstd(path: str) -> Any:
     # Here, not above: importing it takes half a second.
     import pyarrow
 
     return pyarrow.input_stream(path, compression="zstd")
 
 
-_OPENERS: dict[str, Callable[[str], BinaryIO]] = {
+_OPENERS: dict[str, Callable[[str], Any]] = {
     "gzip": gzip.open,
     "bzip2": bz2.open,
     "xz": lzma.open,
@@ -93,8 +93,8 @@ def _check_room(path: str, nbytes: int, written: int) -> None:
     if not make_room(nbytes, written=written):
         raise UserError(
             f"{path}: unpacks to {nbytes / 2**30:.2f} GiB or more, which is over the "
-            f"cache's limit of {cache_limit() / 2**30:g} GiB or half of what is free on "
-            f"the disk of {cache_folder()}; set JAXBENCH_CACHE_LIMIT (GiB), set "
+            f"cache's limit of {cache_limit() / 2**30:g} GiB or half of what is free "
+            f"on the disk of {cache_folder()}; set JAXBENCH_CACHE_LIMIT (GiB), set "
             "JAXBENCH_CACHE to a folder with room, or unpack it yourself"
         )
 

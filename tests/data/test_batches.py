@@ -207,7 +207,7 @@ def test_all_bad_arguments_at_once(folder):
 
 
 def test_what_does_not_fit_in_memory_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(batches_module, "_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(batches_module, "memory_bytes", lambda: 1000)
     with pytest.raises(UserError, match=r"30 images need .* GiB .*read them in batch"):
         load_images(folder, SPEC)
 

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import subprocess
 import sys
 
@@ -170,3 +173,39 @@ def test_annotations_are_no_images_of_a_pattern():
     assert "imagenet-x" not in expand_addresses("imagenet-[rx]")
     with pytest.raises(UserError, match="matches nothing"):
         expand_addresses("imagenet-[x]")
+
+
+IMPOSSIBLE = {
+    r"'folder:/a\\x00b': an address must be UTF-8 without NUL": "folder:/a\0b",
+    r"'arrays:/caf\\udce9': an address must be UTF-8": "arrays:/caf\udce9",
+    "there is nothing at '/x+' \\(File name too long\\); check": f"folder:/{'x' * 300}",
+    "there is nothing at '/x+.npz' \\(File name too": f"arrays:/{'x' * 300}.npz",
+    "no prepared dataset in ": f"tfds:{'x' * 300}",
+    "a device, pipe or socket": "folder:/dev/null",
+    "too many levels": "folder:LOOP/cat",
+}
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE)
+def test_case_32_paths_that_cannot_be(message, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    address = IMPOSSIBLE[message].replace("LOOP", str(tmp_path / "loop"))
+    with pytest.raises(UserError, match=f"(?i){message}"):
+        open_dataset(address)
+
+
+def test_case_32_a_folder_of_somebody_else(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(UserError, match="Permission denied: '.*repair or remove it"):
+        open_dataset(f"folder:{tmp_path}")
+    (tmp_path / "a.tar").touch()
+    monkeypatch.setattr(os, "stat", denied)
+    with pytest.raises(
+        UserError, match=r"nothing at '.*/a\.tar' \(Permission denied\)"
+    ):
+        open_dataset(f"folder:{tmp_path}/a.tar")

@@ -251,7 +251,7 @@ def test_decoded_for_another_input_is_refused():
 def test_a_whole_entry_needs_no_memory(monkeypatch):
     base = Encoded()
     load_images(decoded_source(base, SPEC), SPEC)
-    monkeypatch.setattr(batching, "_memory_bytes", lambda: 1000)
+    monkeypatch.setattr(batching, "memory_bytes", lambda: 1000)
     assert len(load_images(decoded_source(base, SPEC), SPEC).images) == N
 
 

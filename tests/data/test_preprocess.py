@@ -240,10 +240,34 @@ def test_broken_files(reason):
     assert " at 0x" not in str(caught.value)
 
 
-def test_a_decompression_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ValueError, match="decompression bomb"):
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(10, "decompression bomb"), (20, "the image has 5x6 pixels, more than the 20 ")],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_case_36_a_decompression_bomb_is_refused(monkeypatch, limit, message):
+    """Where Pillow raises, from twice its limit on, and where it only warns."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ValueError, match=message):
         decode(as_file(random_pixels(6, 5)))
+
+
+def test_case_36_thin_images_do_not_grow_into_bombs():
+    """A line of 50,000 pixels, resized to 256 rows, would have 12,800,000 columns."""
+    line = as_file(np.zeros((1, 50_000), np.uint8))
+    with pytest.raises(ValueError, match=r"be resized to 12800000x256 pixels, more th"):
+        preprocess(line, InputSpec((224, 224), 0.875))
+    assert preprocess(line, InputSpec((8, 8), 1.0, "squash")).shape == (8, 8, 3)
+
+
+def test_case_36_every_error_has_a_reason(monkeypatch):
+    def no_memory(file):
+        raise MemoryError
+
+    content = as_file(random_pixels(6, 5))
+    monkeypatch.setattr(Image, "open", no_memory)
+    with pytest.raises(ValueError, match="bytes, MemoryError"):
+        decode(content)
 
 
 # --- normalising

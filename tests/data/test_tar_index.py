@@ -52,7 +52,9 @@ def link_all_ways(root, photos):
     (root / "dog/deep.jpg").symlink_to("more/../cat/03.jpg")
     os.link(root / "cat/04.jpg", root / "eel/hard.jpg")
     os.link(root / "cat/04.jpg", root / "cat/hard.jpg")
-    os.link(root / "dog/up.jpg", root / "dog/hard-link-to-link.jpg", follow_symlinks=False)
+    os.link(
+        root / "dog/up.jpg", root / "dog/hard-link-to-link.jpg", follow_symlinks=False
+    )
 
 
 @gnu_tar
@@ -178,7 +180,9 @@ def test_case_04_what_tar_would_not_extract_is_named(tmp_path, encoded, kind):
                 link(archive, name, target)
             else:
                 add(archive, name, content)
-    with pytest.raises(UserError, match="would not extract ('l'|'c'|'../c|'c/../a)"):
+    with pytest.raises(
+        UserError, match=r"would not extract '(l|c|\.\./c/0\.jpg|c/\.\./a/1\.jpg)'"
+    ):
         open_dataset(f"folder:{path}")
 
 

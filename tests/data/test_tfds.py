@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -196,3 +198,123 @@ def test_it_never_overwrites_and_leaves_no_half(folder, monkeypatch, tmp_path):
 def writes_too_much(splits, name, version, description, temporary):
     whole = Path(temporary).parent / "mine" / "1.0.0"
     shutil.copytree(whole, temporary / name / version)
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def as_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+def fewer_records(file):
+    edit_json(file, lambda c: c["splits"][0].update(shardLengths=["20"]))
+
+
+def another_version(file):
+    edit_json(file, lambda c: c.update(version="2.0.0"))
+
+
+def another_module(file):
+    edit_json(file, lambda c: c.update(moduleName="tfds.image.mine"))
+
+
+SHARD = "mine-train.array_record-00000-of-00001"
+DAMAGED_FILES = [
+    ("features.json", Path.unlink, r"features\.json: No such file"),
+    ("features.json", cut, r"features\.json is damaged \(Expecting"),
+    ("features.json", as_folder, r"features\.json: Is a directory"),
+    ("features.json", lambda f: f.write_bytes(b"\xff\xfe"), "features.json is damaged"),
+    ("features.json", lambda f: f.write_text("[]"), "features.json describes nothing"),
+    (
+        "features.json",
+        lambda f: f.write_text('{"a": 1}'),
+        "features.json: Python class",
+    ),
+    ("dataset_info.json", Path.unlink, r"there is no .*/1\.0\.0/dataset_info\.json"),
+    ("dataset_info.json", cut, r"dataset_info\.json is damaged \(Unterminated"),
+    ("dataset_info.json", lambda f: f.write_text(""), r"dataset_info\.json is damaged"),
+    (
+        "dataset_info.json",
+        another_version,
+        r"dataset_info\.json is of version 2\.0\.0, ",
+    ),
+    ("dataset_info.json", fewer_records, rf"{SHARD} holds 30 records, .* says 20"),
+    (
+        "dataset_info.json",
+        lambda f: edit_json(f, lambda c: c.update(splits=[])),
+        r"dataset_info\.json lists no splits",
+    ),
+    ("label.labels.txt", Path.unlink, r"there is no .*/label\.labels\.txt"),
+    ("label.labels.txt", cut, r"label\.labels\.txt has 2 class names, .* says 3"),
+    ("label.labels.txt", lambda f: f.write_text(""), r"label\.labels\.txt is empty"),
+    (
+        "label.labels.txt",
+        lambda f: f.write_bytes(b"\xff"),
+        r"labels\.txt cannot be read",
+    ),
+    (SHARD, Path.unlink, rf"{SHARD} cannot be read \(.*No such file"),
+    (SHARD, lambda f: f.write_bytes(b""), rf"{SHARD} cannot be read"),
+    (SHARD, cut, rf"{SHARD} cannot be read"),
+    (SHARD, as_folder, rf"{SHARD} cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"), DAMAGED_FILES, ids=[m for *_, m in DAMAGED_FILES]
+)
+def test_case_26_damaged_files_are_named(folder, file, damage, message):
+    path = prepare_dataset(folder, "mine").path
+    damage(path / file)
+    with pytest.raises(UserError, match=f"tfds:mine: .*{message}.* prepare .*again"):
+        open_dataset("tfds:mine")
+
+
+def test_case_26_other_programs_may_write_no_class_names(folder):
+    path = prepare_dataset(folder, "mine").path
+    another_module(path / "dataset_info.json")
+    (path / "label.labels.txt").unlink()
+    assert open_dataset("tfds:mine").class_names == ("0", "1", "2")
+
+
+def test_case_26_labels_without_a_class(folder):
+    path = prepare_dataset(folder, "mine").path
+    (path / "label.labels.txt").write_text("cat\ndog\n")
+    edit_json(
+        path / "features.json",
+        lambda c: c["featuresDict"]["features"]["label"]["classLabel"].update(
+            numClasses="2"
+        ),
+    )
+    with pytest.raises(UserError, match="has the label 2, and 2 class names"):
+        open_dataset("tfds:mine")
+
+
+def test_case_26_files_of_somebody_else(folder, monkeypatch):
+    prepare_dataset(folder, "mine")
+    read_text = Path.read_text
+
+    def denied(path, *arguments):
+        if path.suffix == ".json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read_text(path, *arguments)
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(
+        UserError, match=r"_info\.json: Permission .* features\.json: P"
+    ):
+        open_dataset("tfds:mine")
+
+
+def test_case_25_names_that_are_not_utf_8_can_be_prepared(tmp_path, encoded):
+    root = os.fsencode(tmp_path / "photos")
+    for name in (b"caf\xe9/\xff.jpg", b"dog/0.jpg"):
+        os.makedirs(os.path.dirname(os.path.join(root, name)))
+        with open(os.path.join(root, name), "wb") as file:
+            file.write(encoded(0))
+    prepare_dataset(tmp_path / "photos", "mine")
+    source = open_dataset("tfds:mine")
+    assert source.ids == (r"caf\xe9/\xff.jpg", "dog/0.jpg")
+    assert source.class_names == (r"caf\xe9", "dog")

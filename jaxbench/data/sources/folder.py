@@ -42,7 +42,7 @@ _UNREADABLE = "unreadable:"
 
 
 class FolderSource:
-    """Encoded images of a tree.
+    r"""Encoded images of a tree.
 
     Args:
         name: The address.
@@ -53,7 +53,7 @@ class FolderSource:
         class_names: One name a class.
 
     Attributes:
-        ids: The paths. Bytes that are not UTF-8 are written as `\\xe9` in them and in
+        ids: The paths. Bytes that are not UTF-8 are written as `\xe9` in them and in
             `class_names`, which results, reports and other programs can hold.
 
     Raises:

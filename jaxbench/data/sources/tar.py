@@ -30,7 +30,7 @@ _MOST_LINKS = 40
 
 
 class TarTree(WalkedTree):
-    """A `.tar`, or a compressed one that is unpacked once into a plain tar in the cache.
+    """A `.tar`, or a compressed one, unpacked once into a plain tar in the cache.
 
     It is read as if `tar -x` had extracted it into an empty folder: where a name comes
     twice, the later member counts; symbolic and hard links are followed, to files and

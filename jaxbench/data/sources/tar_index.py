@@ -3,6 +3,7 @@
 import posixpath
 import tarfile
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +46,9 @@ def read_index(plain: str, path: str) -> dict[str, np.ndarray]:
     members = _Members()
     try:
         # Names that are not UTF-8 keep their bytes.
-        options = {"encoding": "utf-8", "errors": "surrogateescape"}
-        with tarfile.open(plain, "r:", **options) as archive:
+        with tarfile.open(
+            plain, "r:", encoding="utf-8", errors="surrogateescape"
+        ) as archive:
             for member in archive:
                 members.add(member)
             _check_end(plain, archive.offset)
@@ -90,7 +92,9 @@ class _Members:
         """Does what extracting one more member would."""
         if not _is_safe(member.name) or "\0" in member.linkname:
             if may_hold_images(member.name):
-                self._problems.append(f"{member.name!r}: \"..\" or NUL in its path or target")
+                self._problems.append(
+                    f'{member.name!r}: ".." or NUL in its path or target'
+                )
             return
         name = _clean(member.name)
         for table in (self._files, self._links, self._odd):
@@ -111,7 +115,8 @@ class _Members:
     def _add_file(self, name: str, member: tarfile.TarInfo) -> None:
         sparse = member.issparse()
         # GNU tar's old headers have four places for pieces, used or not.
-        extents = tuple(piece for piece in member.sparse or () if piece[1] and sparse)
+        pieces: Any = member.sparse if sparse else ()
+        extents = tuple((start, length) for start, length in pieces if length)
         end = 0
         for start, length in extents:
             if start < end or length < 0:
@@ -125,11 +130,11 @@ class _Members:
 
     def _add_hard_link(self, name: str, target: str) -> None:
         """Another name of what the target is now, whatever replaces that later."""
-        for table in (self._files, self._links):
-            if target in table:
-                table[name] = table[target]
-                return
-        if may_hold_images(name):
+        if target in self._files:
+            self._files[name] = self._files[target]
+        elif target in self._links:
+            self._links[name] = self._links[target]
+        elif may_hold_images(name):
             self._odd[name] = f"{LINK_TO_NOTHING}: no {target} before it"
 
     def problems(self) -> list[str]:

@@ -17,10 +17,15 @@ import numpy as np
 from jaxbench.data.cache import file_stamp, remembered
 from jaxbench.data.source import DecodeError, Example, digest, read_only
 from jaxbench.data.sources.folder import default_split
+from jaxbench.data.sources.tfds_files import (
+    INFO_FILE,
+    check_class_names,
+    check_shards,
+    open_builder,
+)
 from jaxbench.errors import UserError, unknown_name
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_INFO_FILE = "dataset_info.json"
 # Features that name an example, in the order of preference.
 ID_FEATURES = ("id", "file_name", "filename", "image/filename")
 # The feature that lists all right classes of an image.
@@ -113,6 +118,10 @@ def read_split(
     """
     builder = _builder(folder, name)
     splits = list(builder.info.splits)
+    if not splits:
+        raise UserError(
+            f"{name}: {folder / INFO_FILE} lists no splits; prepare it again"
+        )
     split = split or default_split(splits, name)
     image, label, id = _features(builder.info.features, name)
     # Here, not above: importing it takes a second.
@@ -131,35 +140,43 @@ def read_split(
         # Of a split that exists, the slice is wrong: past the end, or no number.
         wrong = "; ".join(strangers) or str(error) or type(error).__name__
         raise UserError(f"{name}: cannot read the split {split!r}: {wrong}") from error
+
+    def read_index() -> dict[str, np.ndarray]:
+        check_shards(builder, split, name)
+        sets = LABEL_SETS if label_sets else None
+        return _read_index(records, (image, label, id), split, name, sets)
+
     stamps = [file_stamp(file) for file in sorted(folder.iterdir()) if file.is_file()]
-    index = remembered(
-        "tfds-rows",
-        "\n".join((split, str(label_sets), *stamps)),
-        lambda: _read_index(
-            records, (image, label, id), split, name, LABEL_SETS if label_sets else None
-        ),
-    )
+    key = "\n".join((split, str(label_sets), *stamps))
+    index = remembered("tfds-rows", key, read_index)
     class_names = builder.info.features[label].names
+    check_class_names(folder, label, class_names, name)
+    if index["labels"].max(initial=-1) >= len(class_names):
+        raise UserError(
+            f"{name}: has the label {index['labels'].max()}, and {len(class_names)} "
+            "class names; prepare the dataset again"
+        )
     return TfdsSource(name, records, (image, label, id), class_names, index)
 
 
 def prepared_configs(name: str) -> list[str]:
     """Configs of a dataset that are prepared under the data directory."""
     folder = data_dir() / name
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     return sorted(sub.name for sub in folder.iterdir() if prepared_versions(sub))
 
 
 def prepared_versions(folder: Path) -> list[Path]:
     """Folders of prepared versions, the newest last."""
-    if not folder.is_dir():
+    return [sub for sub in _version_folders(folder) if (sub / INFO_FILE).is_file()]
+
+
+def _version_folders(folder: Path) -> list[Path]:
+    # Not Path.is_dir, which raises for names that are too long.
+    if not os.path.isdir(folder):
         return []
-    versions = [
-        sub
-        for sub in folder.iterdir()
-        if _VERSION.fullmatch(sub.name) and (sub / _INFO_FILE).is_file()
-    ]
+    versions = [sub for sub in folder.iterdir() if _VERSION.fullmatch(sub.name)]
     return sorted(versions, key=lambda sub: [int(n) for n in sub.name.split(".")])
 
 
@@ -176,6 +193,9 @@ def _prepared_folder(path: str, name: str) -> Path:
             f"{name}: {path} has the configs {', '.join(configs)}; say which one: "
             f"tfds:{path}/{configs[0]}"
         )
+    half = [sub for sub in _version_folders(folder) if version in ("", sub.name)]
+    if half:
+        raise UserError(f"{name}: there is no {half[-1] / INFO_FILE}; prepare it again")
     raise UserError(
         f"{name}: no prepared dataset in {folder}{f'/{version}' if version else ''}. "
         "Set TFDS_DATA_DIR to where yours lie; or prepare it with "
@@ -186,9 +206,7 @@ def _prepared_folder(path: str, name: str) -> Path:
 
 
 def _builder(folder: Path, name: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
+    builder = open_builder(folder, name)
     format = builder.info.file_format
     if format is None or format.value != "array_record":
         raise UserError(
@@ -261,13 +279,19 @@ def _each_record(records: Any, name: str) -> Iterator[Any]:
         try:
             found = records.__getitems__(positions)
         except Exception:
+            found = [None]
+        # Of a cut file, records come as None.
+        if any(record is None for record in found):
             found = [_record(records, position, name) for position in positions]
         yield from found
 
 
 def _record(records: Sequence, position: int, name: str) -> Any:
     try:
-        return records[position]
+        record = records[position]
+        if record is None:
+            raise EOFError("the file is cut")
+        return record
     except Exception as error:
         # As above: anything may come out of a damaged file.
         raise UserError(
@@ -277,4 +301,7 @@ def _record(records: Sequence, position: int, name: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        # As file names that are not UTF-8: see `as_text`.
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)

@@ -48,8 +48,10 @@ class Tree(Protocol):
         ...
 
     def problems(self, prefix: str) -> list[str]:
-        """What lies directly under a folder and may be an image or a folder of images,
-        but cannot be read: each path with the reason."""
+        """Paths directly under a folder that cannot be read, each with the reason.
+
+        Only what may be an image, or a folder of images.
+        """
         ...
 
     def images(self, prefix: str) -> list[str]:
@@ -233,8 +235,7 @@ class DirectoryTree(WalkedTree):
 
 
 def _reason(entry: os.DirEntry) -> str:
-    """Why an entry that is no folder and no image file cannot be read; "" if it is
-    another file, which is no concern of an image folder."""
+    """Why what is no folder and no image file cannot be read; "" for other files."""
     if entry.is_symlink() and not os.path.exists(entry.path):
         return "a link to nothing" if may_hold_images(entry.name) else ""
     if is_image(entry.name):
