@@ -64,7 +64,7 @@ def data_list() -> None:
     for address, meaning in (
         (
             "folder:PATH[@split]",
-            "one folder a class, or a .tar/.tar.gz of such folders",
+            "one folder a class, or a .tar of such folders, plain or compressed",
         ),
         ("arrays:PATH.npz[@split]", "images, labels (uint8, integers)"),
         ("tfds:NAME[/CONFIG][@split]", "a prepared TFDS dataset in ArrayRecord format"),

@@ -1,6 +1,5 @@
 import errno
 import os
-
 import subprocess
 import sys
 
@@ -201,7 +200,7 @@ def test_case_32_a_folder_of_somebody_else(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
 
     monkeypatch.setattr(os, "scandir", denied)
-    with pytest.raises(UserError, match="Permission denied: '.*repair or remove it"):
+    with pytest.raises(UserError, match=r"Permission denied: '.*repair or remove it"):
         open_dataset(f"folder:{tmp_path}")
     (tmp_path / "a.tar").touch()
     monkeypatch.setattr(os, "stat", denied)

@@ -12,8 +12,9 @@ import pytest
 from jaxbench.data import load_images, open_dataset
 from jaxbench.data.sources.tar import TarTree
 from jaxbench.data.sources.trees import DirectoryTree
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, printable
 from model_zoo.input_spec import InputSpec
+from tests.data.test_folder import image_folder_order
 
 gnu_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
 
@@ -66,8 +67,10 @@ def test_case_04_links_in_a_tar_are_followed_as_in_a_folder(
     link_all_ways(root, photos)
     run_tar("-cf", "../p.tar", f"--format={format}", ".", where=root)
     source = same(root, tmp_path / "p.tar")
+    samples = list(zip(source.ids, source.labels, strict=True))
+    assert samples == image_folder_order(root)
     assert source.class_names == ("ant", "cat", "cow", "dog", "eel")
-    assert len(source) == 3 * 10 + 3 + 16 + 11 + 10 - 10 + 10
+    assert np.bincount(source.labels).tolist() == [11, 11, 11, 26, 11]
     same(extracted(tmp_path / "p.tar", tmp_path / "again"), tmp_path / "p.tar")
 
 
@@ -314,6 +317,12 @@ def test_case_25_names_that_are_not_utf_8(tmp_path, encoded, pack):
         assert open_dataset(f"folder:{archive}", class_names=["dog", r"caf\xe9"])
 
 
+def test_case_25_texts_of_no_file_name_can_be_shown():
+    assert printable("caf\udce9 \u00e9") == "caf\\xe9 \u00e9"
+    assert printable("\ud800 \udce9") == r"\ud800 \udce9"
+    assert str(UserError("caf\udce9")) == r"caf\xe9"
+
+
 def test_case_25_two_names_that_are_written_alike(tmp_path, encoded):
     for name in (b"\xe9.jpg", rb"\xe9.jpg"):
         path = os.path.join(os.fsencode(tmp_path), b"a", name)
@@ -332,6 +341,23 @@ def test_case_32_a_tar_of_very_deep_folders(tmp_path, encoded):
     source = open_dataset(f"folder:{path}")
     assert source.class_names == ("a", "b")
     assert source[1].image == encoded(0)
+
+
+@pytest.mark.parametrize("place", ["tar", "folder"])
+def test_case_32_links_that_fan_out(tmp_path, encoded, place):
+    """Two links to the next folder in each of 40: a million million images."""
+    path = tmp_path / "fan.tar"
+    with tarfile.open(path, "w") as archive:
+        add(archive, "40/0.jpg", encoded(0))
+        for level in range(40):
+            link(archive, f"{level}/a", f"../{level + 1}")
+            link(archive, f"{level}/b", f"../{level + 1}")
+    if place == "folder":
+        with tarfile.open(path) as archive:
+            archive.extractall(tmp_path / "out")
+        path = tmp_path / "out"
+    with pytest.raises(UserError, match="links lead to it in over 1000 ways"):
+        open_dataset(f"folder:{path}")
 
 
 @pytest.mark.parametrize("place", ["path", "linkpath"])

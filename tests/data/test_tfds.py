@@ -231,7 +231,7 @@ DAMAGED_FILES = [
     (
         "features.json",
         lambda f: f.write_text('{"a": 1}'),
-        "features.json: Python class",
+        r"features\.json: Message type .* has no field named",
     ),
     ("dataset_info.json", Path.unlink, r"there is no .*/1\.0\.0/dataset_info\.json"),
     ("dataset_info.json", cut, r"dataset_info\.json is damaged \(Unterminated"),

@@ -135,7 +135,7 @@ class FolderSource:
 
 
 def open_folder(path: str, split: str | None, name: str) -> FolderSource:
-    """Opens a folder, a `.tar`, `.tar.gz` or `.tgz`, or a folder inside such a file.
+    """Opens a folder, a `.tar`, plain or compressed, or a folder inside such a file.
 
     Args:
         path: `photos`, `photos.tar.gz`, or `photos.tar.gz/train`.
@@ -146,8 +146,9 @@ def open_folder(path: str, split: str | None, name: str) -> FolderSource:
 
     Raises:
         UserError: If nothing is there, there are no images, class folders are empty
-            (all are named), links loop, the split does not exist, or the only folder
-            holds folders alone (the path that holds the classes is named).
+            (all are named), something that may be an image or a class cannot be read,
+            the split does not exist, or the only folder holds folders alone (the path
+            that holds the classes is named).
     """
     tree, prefix = open_tree(path, name)
     try:

@@ -26,8 +26,9 @@ def open_builder(folder: Path, name: str) -> Any:
         try:
             return tfds.builder_from_directory(folder)
         except Exception as error:
-            # Its parsers raise what they like.
-            problems.append(f"{INFO_FILE} and {FEATURES_FILE}: {error}")
+            # Its parsers raise what they like, on many lines.
+            reason = " ".join(str(error).split())
+            problems.append(f"{INFO_FILE} and {FEATURES_FILE}: {reason}")
     raise UserError(f"{name}: {folder}: {'; '.join(problems)}; prepare it again")
 
 

@@ -6,6 +6,7 @@ once. Paths are relative to the root and use "/".
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -30,6 +31,7 @@ _OTHER_FILES = (
     *(".pdf", ".py", ".sh", ".tar", ".toml", ".tsv", ".txt", ".xml", ".yaml", ".yml"),
     ".zip",
 )
+_MOST_PATHS = 1000
 _BROKEN_LINKS = {errno.ELOOP: "a loop of links", errno.ENOTDIR: "a link to nothing"}
 # No image file is as large: it is refused before it fills the memory.
 LARGEST_FILE = 2**31
@@ -170,12 +172,19 @@ class WalkedTree:
         problems: list[str] = []
         # Not recursive: an archive may be thousands of folders deep.
         pending: list[tuple[str, tuple[Hashable, ...]]] = [(prefix, ())]
+        times: Counter[Hashable] = Counter()
         while pending:
             folder, above = pending.pop()
             here = self._identity(folder)
             if here in above:
                 problems.append(f"{folder}: a link to a folder above it (a loop)")
                 continue
+            times[here] += 1
+            if times[here] > _MOST_PATHS:
+                # Links that fan out double the images at every level.
+                raise ValueError(
+                    f"{folder}: links lead to it in over {_MOST_PATHS} ways"
+                )
             listing = self._list(folder)
             found += [join(folder, name) for name in listing.images]
             problems += listing.problems
