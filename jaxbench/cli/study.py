@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from jaxbench.cli.display import console
+from jaxbench.cli.tables import CsvFolder, show_page
 
 if TYPE_CHECKING:
     from jaxbench.reports.page import Page
@@ -42,17 +43,19 @@ def study_coupling(
     rule: Annotated[
         str, typer.Option(help="Which pairs failed: 'fitted' or 'eq1'.")
     ] = "fitted",
+    csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,
     formats: Formats = None,
 ) -> None:
     """Write the page of which optimizer fits which backbone.
 
-    Its tables in the terminal are those of [bold]jaxbench coupling[/].
+    [bold]jaxbench coupling[/] prints its tables in the terminal.
 
     Example: [bold]jaxbench study coupling results/digits-grid[/]
     """
-    write_study("coupling", folder, {"rule": rule}, output, figures, formats)
+    page = write_study("coupling", folder, {"rule": rule}, output, figures, formats)
+    show_page(page, csv_folder, shown=())
 
 
 def write_study(

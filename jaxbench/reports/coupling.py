@@ -8,22 +8,18 @@ columns, an optimizer at two values of a momentum is two rows.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
-
-import numpy as np
 
 from jaxbench.reports.entries import Results, Row, is_number
 from jaxbench.reports.trainings import OPTIONS, RECIPE
 from jaxbench.studies import (
     EQ1_MARGINS,
     BestPair,
-    Failures,
     RankDistances,
     ScoreTable,
     best_pairs,
-    failed_pairs,
     rank_distances,
     score_table,
     tuned_table,
@@ -31,10 +27,7 @@ from jaxbench.studies import (
 from jaxbench.studies.published import load_published_backbones
 from jaxbench.training import OPTIMIZERS
 
-Rule = Literal["fitted", "eq1"]
 PublishedDataset = Literal["cifar100", "imagenet1k"]
-# With fewer scores of a backbone its quartiles say nothing about a collapse.
-MIN_OPTIMIZERS = 4
 _NEEDED = ("model", "optimizer", "learning_rate", "weight_decay", "seed")
 _PUBLISHED: Mapping[PublishedDataset, tuple[re.Pattern, int]] = {
     # Not imagenette, imagenet-a, imagenet_v2, cifar100-c.
@@ -157,37 +150,6 @@ def load_sweeps(results: Results) -> tuple[Sweep, ...]:
     return tuple(
         _sweep(name, groups[name], results)
         for name in sorted(sizes, key=lambda name: (-sizes[name], name))
-    )
-
-
-def marked_failures(sweep: Sweep, rule: Rule = "fitted") -> Failures | None:
-    """The failures of a grid; None where no pair has an outcome.
-
-    On a backbone with fewer than `MIN_OPTIMIZERS` scores only diverged pairs count.
-    """
-    table = sweep.table
-    if not table.diverged and np.isnan(table.values).all():
-        return None
-    margin = sweep.margin if rule == "eq1" else None
-    found = failed_pairs(table, rule=rule, margin=margin)
-    few = np.array([name in too_few(table) for name in table.backbones])
-    diverged = np.array(
-        [[(o, b) in table.diverged for b in table.backbones] for o in table.optimizers]
-    )
-    return replace(
-        found,
-        thresholds=np.where(few, np.nan, found.thresholds),
-        failed=np.where(few[None, :], diverged, found.failed),
-    )
-
-
-def too_few(table: ScoreTable) -> tuple[str, ...]:
-    """Backbones with too few scores for the failure rule."""
-    counts = (~np.isnan(table.values)).sum(axis=0)
-    return tuple(
-        name
-        for name, count in zip(table.backbones, counts, strict=True)
-        if count < MIN_OPTIMIZERS
     )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import Rule, Sweep, marked_failures
+from jaxbench.reports.coupling import Sweep
+from jaxbench.reports.coupling_failures import Rule, marked_failures
 from jaxbench.reports.entries import Row, is_number
 from jaxbench.results import ResultStore
 from jaxbench.studies import (

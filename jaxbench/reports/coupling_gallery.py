@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxbench.reports import coupling_figures, figures
-from jaxbench.reports.coupling import (
-    MIN_OPTIMIZERS,
-    Sweep,
+from jaxbench.reports.coupling import Sweep, optimizer_order, optimizer_title
+from jaxbench.reports.coupling_costs import TARGET_SHARE, Costs
+from jaxbench.reports.coupling_failures import (
+    Rule,
     marked_failures,
-    optimizer_order,
-    optimizer_title,
+    not_judged,
+    rule_text,
     too_few,
 )
-from jaxbench.reports.coupling_costs import TARGET_SHARE, Costs
 from jaxbench.reports.coupling_figures import Boxes, Ridge
 from jaxbench.reports.coupling_published import published_distances
 from jaxbench.reports.entries import Entry, Results, diverged, is_number
@@ -27,26 +27,28 @@ from jaxbench.studies import (
 from jaxbench.studies.cost import TAU_MAX
 
 MAX_BACKBONES = 6
-FITTED_RULE = (
-    "below the median of its backbone's scores by more than three quarters of their "
-    "interquartile range, and by more than 2 points"
-)
 _PROFILE_POINTS = 121
 
 
 def coupling_exhibits(
-    results: Results, studied: Sequence[tuple[Sweep, Costs]]
+    results: Results, studied: Sequence[tuple[Sweep, Costs]], rule: Rule = "fitted"
 ) -> list[Exhibit]:
-    """The figures of every grid; the heat map of pairs that are in no grid."""
+    """The figures of every grid; the heat map of pairs that are in no grid.
+
+    Args:
+        results: Every run.
+        studied: Grids and what their trials cost.
+        rule: Which pairs count as failed.
+    """
     found = []
     for number, (sweep, costs) in enumerate(studied):
-        makers: tuple[Callable[[Sweep, Costs], Exhibit | None], ...] = (
+        makers: tuple[Callable[[Sweep, Costs, Rule], Exhibit | None], ...] = (
             _heat_map,
             _ridges,
             _boxes,
             _profiles,
         )
-        for exhibit in (maker(sweep, costs) for maker in makers):
+        for exhibit in (maker(sweep, costs, rule) for maker in makers):
             if exhibit is not None:
                 found.append(_told_apart(exhibit, sweep, number, len(studied)))
     if not studied:
@@ -64,7 +66,7 @@ def _told_apart(exhibit: Exhibit, sweep: Sweep, number: int, count: int) -> Exhi
     return Exhibit(name, title, exhibit.caption, exhibit.figure)
 
 
-def _heat_map(sweep: Sweep, _: Costs) -> Exhibit | None:
+def _heat_map(sweep: Sweep, _: Costs, rule: Rule) -> Exhibit | None:
     table = sweep.table
     rows = list(dict.fromkeys([*table.backbones, *(b for _, b in sweep.broken)]))
     names = {*table.optimizers, *(o for o, _ in sweep.broken)}
@@ -73,7 +75,7 @@ def _heat_map(sweep: Sweep, _: Costs) -> Exhibit | None:
     marks: dict[tuple[int, int], str] = {}
     for optimizer, backbone in sweep.broken:
         marks[rows.index(backbone), columns.index(optimizer)] = "error"
-    failures = marked_failures(sweep)
+    failures = marked_failures(sweep, rule)
     failed = set(failures.pairs()) if failures else set()
     for optimizer, backbone in sweep.best:
         cell = rows.index(backbone), columns.index(optimizer)
@@ -86,7 +88,7 @@ def _heat_map(sweep: Sweep, _: Costs) -> Exhibit | None:
     return Exhibit(
         "optimizer_backbone",
         "Optimizer and backbone",
-        _heat_caption(sweep, set(marks.values())),
+        _heat_caption(sweep, set(marks.values()), rule),
         figures.heat_map(
             values,
             rows,
@@ -97,25 +99,19 @@ def _heat_map(sweep: Sweep, _: Costs) -> Exhibit | None:
     )
 
 
-def _heat_caption(sweep: Sweep, words: set[str]) -> str:
+def _heat_caption(sweep: Sweep, words: set[str], rule: Rule) -> str:
     seeds = max(pair.num_seeds for pair in sweep.pairs)
     parts = [
         f"{sweep.score} of every pair, in percent. Each cell is the grid point with "
         "the best validation accuracy, so the test images chose nothing",
         f", and the mean over up to {seeds} seeds." if seeds > 1 else ".",
     ]
-    few = too_few(sweep.table)
-    if len(few) < len(sweep.table.backbones):
-        parts.append(f" Failed, by the fitted rule: a score {FITTED_RULE}")
+    if len(too_few(sweep.table)) < len(sweep.table.backbones):
+        name = "the fitted rule" if rule == "fitted" else "Eq. (1)"
+        parts.append(f" Failed, by {name}: a score {rule_text(sweep, rule)}")
         parts.append("." if "failed" in words else "; no pair is.")
-    if few:
-        shown = "every backbone" if len(few) > 3 else ", ".join(few)
-        all_few = len(few) == len(sweep.table.backbones)
-        parts.append(
-            f" With fewer than {MIN_OPTIMIZERS} scores on "
-            f"{'each backbone' if all_few else shown}, nothing is marked as failed "
-            "there."
-        )
+    if open_questions := not_judged(sweep):
+        parts.append(f" Failures are {open_questions}.")
     if "diverged" in words:
         parts.append(
             " Diverged: at every grid point of the pair a loss stopped being finite."
@@ -174,11 +170,11 @@ def _heat_metric(results: Results, pairs: Sequence[Entry]) -> tuple[str, str]:
     return "val_accuracy", "Validation accuracy"
 
 
-def _ridges(sweep: Sweep, _: Costs) -> Exhibit | None:
+def _ridges(sweep: Sweep, _: Costs, rule: Rule) -> Exhibit | None:
     if max(pair.num_points for pair in sweep.pairs) < 2:
         return None
     backbones = _widest(sweep)
-    failures = marked_failures(sweep)
+    failures = marked_failures(sweep, rule)
     failed = set(failures.pairs()) if failures else set()
     panels = {
         backbone: [
@@ -227,7 +223,7 @@ def _widest(sweep: Sweep) -> list[str]:
     return [name for name in names if name in order[:MAX_BACKBONES]]
 
 
-def _boxes(sweep: Sweep, _: Costs) -> Exhibit | None:
+def _boxes(sweep: Sweep, _: Costs, __: Rule) -> Exhibit | None:
     own = sweep.distances
     if own is None or len(own.optimizers) * len(own.backbones) < 4:
         return None
@@ -284,7 +280,7 @@ def _along(sweep: Sweep, given: RankDistances, kind: str) -> list[np.ndarray]:
     return groups
 
 
-def _profiles(sweep: Sweep, costs: Costs) -> Exhibit | None:
+def _profiles(sweep: Sweep, costs: Costs, _: Rule) -> Exhibit | None:
     names, times = costs.workloads(sweep)
     if len(names) < 2 or not np.isfinite(times).any():
         return None

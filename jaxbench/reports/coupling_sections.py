@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxbench.reports.cells import Table
-from jaxbench.reports.coupling import MIN_OPTIMIZERS, Rule, Sweep, too_few
+from jaxbench.reports.coupling import Sweep
 from jaxbench.reports.coupling_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
-from jaxbench.reports.coupling_gallery import FITTED_RULE
+from jaxbench.reports.coupling_failures import Rule, not_judged, rule_text
 from jaxbench.reports.coupling_published import (
     published_spread_table,
     published_table,
@@ -22,7 +22,7 @@ from jaxbench.reports.coupling_tables import (
     spread_table,
     weights_table,
 )
-from jaxbench.studies import LayerStatistics
+from jaxbench.studies import TRIMMED_FROM, LayerStatistics
 
 
 class Section(NamedTuple):
@@ -156,32 +156,21 @@ def _published(sweep: Sweep) -> tuple[Section, Section]:
 
 
 def _failure_text(sweep: Sweep, rule: Rule) -> str:
-    text = f"Rule {rule}: {_rule_text(sweep, rule)}. A diverged pair has failed too."
-    if few := too_few(sweep.table):
-        text += (
-            f" With fewer than {MIN_OPTIMIZERS} scores only diverged pairs count: "
-            f"{', '.join(few)}."
-        )
+    words = rule_text(sweep, rule)
+    text = f"Rule {rule}: a score {words}. A diverged pair has failed too."
+    if open_questions := not_judged(sweep):
+        text += f" Of the other pairs, {open_questions}."
     return text
 
 
-def _rule_text(sweep: Sweep, rule: Rule) -> str:
-    if rule == "fitted":
-        return f"a score {FITTED_RULE}"
-    return (
-        "a score below the best of its backbone by more than their interquartile range "
-        f"or by more than {100 * sweep.margin:g} points, whichever is less: Eq. (1) of "
-        "arXiv 2410.06373 as printed, which marks many"
-    )
-
-
 def _ranking_text(sweep: Sweep, rule: Rule) -> str:
+    many = len(sweep.table.backbones) >= TRIMMED_FROM
+    kept = f"the backbones{' without the worst of each optimizer' if many else ''}"
     text = (
         "Score: 0.4 performance + 0.2 robustness + 0.2 coupling + 0.2 compute, as in "
-        "the study; lower is better. Performance ranks the mean score without each "
-        "optimizer's worst backbone. Compute ranks seconds a step over those of the "
-        "fastest optimizer, the geometric mean over backbones in classes of "
-        f"{COST_CLASS:g}."
+        f"the study; lower is better. Performance ranks the mean score over {kept}. "
+        "Compute ranks seconds a step over those of the fastest optimizer, the "
+        f"geometric mean over backbones in classes of {COST_CLASS:g}."
     )
     found = ranking(sweep, rule)
     ranked = {row.optimizer for row in found[0]} if found else set()

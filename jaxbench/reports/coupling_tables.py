@@ -15,8 +15,9 @@ from jaxbench.reports.cells import (
     significant_cell,
     text_cell,
 )
-from jaxbench.reports.coupling import Rule, Sweep, marked_failures, optimizer_title
+from jaxbench.reports.coupling import Sweep, optimizer_title
 from jaxbench.reports.coupling_costs import Costs, ranking, relative_costs, timing
+from jaxbench.reports.coupling_failures import Rule, marked_failures, too_few
 from jaxbench.studies import (
     LayerStatistics,
     Spread,
@@ -26,6 +27,8 @@ from jaxbench.studies import (
 )
 
 PAIR = (Column("Optimizer"), Column("Backbone"))
+# In place of a mark, where a backbone has too few scores for the failure rule.
+NOT_JUDGED = "not judged"
 
 
 def pair_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
@@ -45,9 +48,12 @@ def pair_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
         Column("Failed", help="by the failure rule; every diverged pair failed"),
     )
     rows = []
+    few = too_few(sweep.table)
     for optimizer, backbone in sweep.ordered:
         pair = sweep.best[optimizer, backbone]
-        word = "diverged" if pair.diverged else "failed"
+        word = NOT_JUDGED if backbone in few else ""
+        if (optimizer, backbone) in failed:
+            word = "diverged" if pair.diverged else "failed"
         rows.append(
             (
                 *pair_cells(sweep, optimizer, backbone),
@@ -59,7 +65,7 @@ def pair_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
                 text_cell(pair.num_usable),
                 percent_cell(pair.val_accuracy),
                 percent_cell(pair.score),
-                text_cell(word if (optimizer, backbone) in failed else ""),
+                text_cell(word),
             )
         )
     return Table(columns, tuple(rows))
@@ -110,16 +116,18 @@ def spread_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
     if failures is None or np.isnan(sweep.table.values).all():
         return Table(columns, ())
     plain, trimmed = plain_statistics(sweep.table), trimmed_statistics(sweep.table)
+    few = too_few(sweep.table)
     rows = []
     for backbone in sweep.table.backbones:
         lost = [sweep.title(o) for o, b in failures.pairs() if b == backbone]
+        count = NOT_JUDGED if backbone in few and not lost else len(lost)
         rows.append(
             (
                 text_cell(backbone),
                 text_cell(plain[backbone].num),
                 *spread_cells(plain[backbone]),
                 *spread_cells(trimmed[backbone]),
-                text_cell(len(lost)),
+                text_cell(count),
                 text_cell(", ".join(lost)),
             )
         )
@@ -164,6 +172,7 @@ def ranking_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
         Column("Performance", True, "rank by accuracy"),
         Column("Robustness", True, "rank by rank distance"),
         Column("Coupling", True, "1 if it failed on a backbone"),
+        Column("Failed on", help="backbones, by the failure rule"),
         Column("Compute", True, "rank by cost"),
         Column("Relative cost", True, "seconds a step over the fastest optimizer's"),
     )
@@ -171,17 +180,25 @@ def ranking_table(sweep: Sweep, rule: Rule = "fitted") -> Table:
     if found is None:
         return Table(columns, ())
     ranked, parts = found
-    costs = relative_costs(sweep)
-    rows = (
-        (
-            text_cell(sweep.title(row.optimizer)),
-            text_cell(row.place),
-            decimal_cell(row.score, 1),
-            *(text_cell(int(value)) for value in parts[row.optimizer]),
-            decimal_cell(costs[row.optimizer], 2),
+    costs, failures = relative_costs(sweep), marked_failures(sweep, rule)
+    pairs = failures.pairs() if failures else ()
+    few = too_few(sweep.table)
+    judged = NOT_JUDGED if len(few) == len(sweep.table.backbones) else ""
+    rows = []
+    for row in ranked:
+        performance, robustness, coupling, compute = map(int, parts[row.optimizer])
+        lost = [backbone for name, backbone in pairs if name == row.optimizer]
+        rows.append(
+            (
+                text_cell(sweep.title(row.optimizer)),
+                text_cell(row.place),
+                decimal_cell(row.score, 1),
+                *map(text_cell, (performance, robustness, coupling)),
+                text_cell(", ".join(lost) or judged),
+                text_cell(compute),
+                decimal_cell(costs[row.optimizer], 2),
+            )
         )
-        for row in ranked
-    )
     return Table(columns, tuple(rows))
 
 

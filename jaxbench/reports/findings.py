@@ -4,8 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxbench.reports.cells import format_interval, format_value
-from jaxbench.reports.coupling import Sweep, marked_failures
+from jaxbench.reports.coupling import Sweep
 from jaxbench.reports.coupling_costs import ranking
+from jaxbench.reports.coupling_failures import (
+    Rule,
+    gap_words,
+    largest_gap,
+    marked_failures,
+    not_judged,
+    too_few,
+)
 from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.tables import drops
@@ -46,9 +54,9 @@ def find(results: Results, sweeps: Sequence[Sweep] = ()) -> list[Finding]:
     return found[:place] + coupled + found[place:]
 
 
-def find_coupling(sweep: Sweep) -> list[Finding]:
+def find_coupling(sweep: Sweep, rule: Rule = "fitted") -> list[Finding]:
     """What a grid of optimizers and backbones says."""
-    return [*_coupling(sweep), *_ranked(sweep)]
+    return [*_coupling(sweep, rule), *_ranked(sweep, rule)]
 
 
 def _most_accurate(results: Results) -> Iterator[Finding]:
@@ -161,47 +169,81 @@ def _lost(results: Results) -> Iterator[Finding]:
         yield Finding(_TO_LOOK_AT, shown, f"of {total:,} runs", text)
 
 
-def _coupling(sweep: Sweep) -> Iterator[Finding]:
-    failures = marked_failures(sweep)
+def _coupling(sweep: Sweep, rule: Rule) -> Iterator[Finding]:
+    failures = marked_failures(sweep, rule)
     if failures is None or len(sweep.table.optimizers) < 2:
         return
-    pairs = failures.pairs()
+    title, named = "Backbone-optimizer coupling", _RULE_NAMES[rule]
+    pairs, few = failures.pairs(), too_few(sweep.table)
+    open_questions = not_judged(sweep)
+    more = f" {_sentence(open_questions)}" if open_questions else ""
+    # A diverged pair failed whatever the other scores of its backbone are.
+    judged = [p for p in sweep.best if p[1] not in few or p in sweep.table.diverged]
+    value = f"{len(pairs)} of {len(judged)}{' judged' if few else ''} pairs failed"
+    if pairs:
+        shown, text = _failing(sweep, pairs)
+        text = f"Optimizers that fail, by {named}, on {sweep.dataset}. {text}{more}"
+        yield Finding(title, value, shown, text)
+    elif len(few) == len(sweep.table.backbones):
+        reason, _, gap = open_questions.partition("; ")
+        text = (
+            f"{sweep.score} less the backbone's best, trained on {sweep.dataset}. The "
+            "rule needs the quartiles of a backbone's scores."
+        )
+        yield Finding(title, reason, gap, text)
+    else:
+        text = f"No score fails by {named}, on {sweep.dataset}; {gap_words(sweep)}."
+        yield Finding(title, value, "no backbone", text + more)
+
+
+_RULE_NAMES = {"fitted": "the fitted rule", "eq1": "Eq. (1)"}
+
+
+def _failing(sweep: Sweep, pairs: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The backbones with the most failures, and the optimizers of the first."""
     counts = {b: [o for o, c in pairs if c == b] for b in sweep.table.backbones}
     failing = sorted((b for b in counts if counts[b]), key=lambda b: -len(counts[b]))
-    value = f"{len(pairs)} of {len(sweep.pairs)} pairs failed"
-    if not failing:
-        text = f"By the fitted rule, on {sweep.dataset}: no optimizer collapses."
-        yield Finding("Backbone-optimizer coupling", value, "no backbone", text)
-        return
-    shown = [f"{b} ({len(counts[b])})" for b in failing[:_SHOWN]]
-    more = f" and {len(failing) - _SHOWN} more" if len(failing) > _SHOWN else ""
+    shown = ", ".join(f"{b} ({len(counts[b])})" for b in failing[:_SHOWN])
+    if len(failing) > _SHOWN:
+        shown += f" and {len(failing) - _SHOWN} more"
     worst = ", ".join(map(sweep.title, counts[failing[0]][:_SHOWN_NAMES]))
     hidden = len(counts[failing[0]]) - _SHOWN_NAMES
     worst += f" and {hidden} more" if hidden > 0 else ""
-    yield Finding(
-        "Backbone-optimizer coupling",
-        value,
-        ", ".join(shown) + more,
-        f"Optimizers that fail, by the fitted rule, on {sweep.dataset}. On "
-        f"{failing[0]}: {worst}.",
-    )
+    return shown, f"On {failing[0]}: {worst}."
 
 
-def _ranked(sweep: Sweep) -> Iterator[Finding]:
-    found = ranking(sweep)
-    if found is None:
+def _ranked(sweep: Sweep, rule: Rule) -> Iterator[Finding]:
+    found = ranking(sweep, rule)
+    failures = marked_failures(sweep, rule)
+    if found is None or failures is None:
         return
     places = found[0]
-    best = [sweep.title(row.optimizer) for row in places if row.place == 1]
+    best = [row.optimizer for row in places if row.place == 1]
     after = [sweep.title(row.optimizer) for row in places if row.place > 1]
     text = (
         "By accuracy, robustness of the settings, failures and cost over "
         f"{len(sweep.table.backbones)} backbones, on {sweep.dataset}."
     )
+    gap = largest_gap(sweep.table, best)
+    if gap is not None:
+        whose = f"{sweep.title(gap.optimizer)} " if len(best) > 1 else ""
+        text += (
+            f" Its largest gap to the best score of a backbone: {whose}"
+            f"{100 * gap.size:.1f} points, on {gap.backbone}."
+        )
     if after:
         text += f" Then: {', '.join(after[:_SHOWN])}."
+    shown = []
+    for name in best:
+        lost = [b for o, b in failures.pairs() if o == name]
+        words = f" (failed on {', '.join(lost)})" if lost else ""
+        shown.append(sweep.title(name) + words)
     count = f"place 1 of {len(places)}"
-    yield Finding("Best-ranked optimizer", ", ".join(best), count, text)
+    yield Finding("Best-ranked optimizer", ", ".join(shown), count, text)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _percent_value(row: Row, name: str) -> str:

@@ -46,6 +46,7 @@ from jaxbench.studies.lottery_significance import (
 from jaxbench.studies.lottery_survival import Survival, ranking_survival
 from jaxbench.studies.optimizer_ranking import (
     RANKING_WEIGHTS,
+    TRIMMED_FROM,
     RankedOptimizer,
     RankingColumns,
     rank_optimizers,
@@ -126,6 +127,7 @@ __all__ = [
     "EQ1_MARGINS",
     "PLAIN",
     "RANKING_WEIGHTS",
+    "TRIMMED_FROM",
     "UNKNOWN",
     "Agreement",
     "BestPair",

@@ -15,6 +15,9 @@ from jaxbench.studies.score_table import ScoreTable
 RANKING_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"performance": 0.4, "robustness": 0.2, "bocb": 0.2, "compute": 0.2}
 )
+# Backbones from which on each optimizer's worst one is left out of its performance: one
+# of the study's 20 is 5 % of them, one of three would be a third.
+TRIMMED_FROM = 10
 # Sums of tenths are equal to this many digits or not at all.
 _DIGITS = 9
 _SHOWN = 3
@@ -107,8 +110,10 @@ def ranking_columns(
     """The rank columns of one's own grid.
 
     The study does not say how its columns were made. Here performance ranks the mean
-    score over backbones without each optimizer's worst one, which gives 15 of the 20
-    printed ranks, none more than two places off; a diverged pair scores 0. Robustness
+    score over backbones; of `TRIMMED_FROM` or more, each optimizer's worst one is left
+    out, which gives 15 of the 20 printed ranks, none more than two places off. With
+    fewer backbones none is left out: it would be a large share of the evidence, and
+    the collapse that a reader is looking for. A diverged pair scores 0. Robustness
     ranks the mean distance. bocb is 1 with any failed pair: 19 of the 20 printed.
     Compute ranks the cost. Equal values share a rank and the next one follows without
     a gap. A column of many different ranks moves the score more than one of few: round
@@ -125,11 +130,10 @@ def ranking_columns(
 
     Raises:
         ValueError: If a pair is missing (means over other backbones do not compare),
-            the table has one backbone, or an optimizer has no distance or no cost.
+            or an optimizer has no distance or no cost.
     """
-    if len(table.backbones) < 2:
-        raise ValueError("performance without the worst backbone needs two backbones")
-    means = np.sort(_filled(table), axis=1)[:, 1:].mean(axis=1)
+    left_out = int(len(table.backbones) >= TRIMMED_FROM)
+    means = np.sort(_filled(table), axis=1)[:, left_out:].mean(axis=1)
     summaries = distances.per_optimizer()
     coupled = {optimizer for optimizer, _ in failures.pairs()}
     for kind, known in (

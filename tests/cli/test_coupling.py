@@ -55,6 +55,13 @@ def test_every_table_is_printed(folder):
     assert "Layers" not in output
 
 
+def test_the_study_writes_its_tables_too(folder, tmp_path):
+    output = call("study", "coupling", folder, "--csv", tmp_path, "-o", tmp_path / "p")
+    assert "Failed pairs" not in output
+    table = rows_of(tmp_path / "ranking.csv")
+    assert {row["optimizer"]: row["failed_on"] for row in table}["LION"] == "resnet8"
+
+
 def test_a_narrow_terminal_does_without_details(folder):
     (sweep,) = load_sweeps(load_results(ResultStore(folder)))
     table = pair_table(sweep)

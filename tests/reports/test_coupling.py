@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 from jaxbench import studies
-from jaxbench.reports.coupling import (
-    load_sweeps,
-    marked_failures,
-    optimizer_order,
-    too_few,
-)
+from jaxbench.reports.coupling import load_sweeps, optimizer_order
 from jaxbench.reports.coupling_costs import ranking, read_costs, relative_costs
+from jaxbench.reports.coupling_failures import marked_failures, not_judged, too_few
 from jaxbench.reports.coupling_published import (
     published_distances,
     published_spread_table,
@@ -30,7 +26,7 @@ from jaxbench.reports.coupling_tables import (
     spread_table,
 )
 from jaxbench.reports.entries import load_results
-from jaxbench.reports.findings import find
+from jaxbench.reports.findings import find, find_coupling
 from jaxbench.studies import published
 from jaxbench.training import OPTIMIZERS
 from tests.reports.coupling_runs import (
@@ -344,6 +340,85 @@ def test_findings_name_the_failing_backbones_and_the_best_optimizer(store, sweep
     assert "SGD-M, RMSProp" in coupling.text
     best = [r.optimizer for r in ranking(sweep)[0] if r.place == 1]
     assert found["Best-ranked optimizer"].value == OPTIMIZERS[best[0]].title
+
+
+def finding(sweep, title, rule="fitted"):
+    (found,) = [f for f in find_coupling(sweep, rule) if f.title == title]
+    return found
+
+
+def test_case_15_below_four_optimizers_nothing_is_said_to_hold(tmp_path):
+    runs = [
+        coupling_trial(model, optimizer, final=final)
+        for model, scores in {
+            "convnext_micro": (0.90, 0.84, 0.85),
+            "vit_micro": (0.952, 0.758, 0.94),
+        }.items()
+        for optimizer, final in zip(("adamw", "sgd", "adam"), scores, strict=True)
+    ]
+    sweep = sweep_of(tmp_path, *runs)
+    words = "not judged: fewer than 4 optimizers"
+    gap = "largest gap 19.4 points, SGD-M on vit_micro"
+    assert not_judged(sweep) == f"{words}; {gap}"
+    found = finding(sweep, "Backbone-optimizer coupling")
+    assert (found.value, found.subject) == (words, gap)
+    pairs = cells_by(pair_table(sweep), "Optimizer", "Backbone")
+    assert {row["Failed"] for row in pairs.values()} == {"not judged"}
+    spread = cells_by(spread_table(sweep))
+    assert {row["Failures"] for row in spread.values()} == {"not judged"}
+
+
+def test_case_15_some_backbones_have_too_few_optimizers(tmp_path):
+    finals = {"sgd": 0.80, "adam": 0.81, "adamw": 0.82, "lamb": 0.83}
+    runs = [coupling_trial("resnet8", o, final=value) for o, value in finals.items()]
+    runs += [
+        coupling_trial("vit_tiny", o, final=f) for o, f in (("sgd", 0.3), ("adam", 0.8))
+    ]
+    sweep = sweep_of(tmp_path, *runs)
+    found = finding(sweep, "Backbone-optimizer coupling")
+    assert found.value == "0 of 4 judged pairs failed"
+    assert (
+        "Not judged on vit_tiny: fewer than 4 optimizers with a score; largest gap "
+        "50.0 points, SGD-M on vit_tiny."
+    ) in found.text
+
+
+def test_case_15_a_rule_that_marks_nothing_has_the_largest_gap_beside_it(tmp_path):
+    # Half of the optimizers collapse: no quartile sees it.
+    finals = {"sgd": 0.2, "adam": 0.95, "adamw": 0.95, "lamb": 0.2}
+    runs = [coupling_trial("resnet8", o, final=value) for o, value in finals.items()]
+    found = finding(sweep_of(tmp_path, *runs), "Backbone-optimizer coupling")
+    assert found.value == "0 of 4 pairs failed"
+    assert "largest gap 75.0 points, SGD-M on resnet8" in found.text
+    assert "collapse" not in found.text
+
+
+def test_case_14_the_best_ranked_optimizer_is_named_with_its_failures(tmp_path):
+    # LION is the best on five backbones and collapses on the sixth.
+    names = ("sgd", "adam", "adamw", "lamb", "lion")
+    finals = {f"net{i}": (0.5, 0.52, 0.51, 0.53, 0.99) for i in range(5)}
+    finals["hard"] = (0.80, 0.81, 0.82, 0.83, 0.3)
+    runs = [
+        coupling_trial(model, optimizer, rate=rate, final=final - 0.1 * (rate != 0.1))
+        for model, scores in finals.items()
+        for optimizer, final in zip(names, scores, strict=True)
+        for rate in (0.1, 0.2)
+    ]
+    sweep = sweep_of(tmp_path, *runs)
+    assert ("lion", "hard") in marked_failures(sweep).pairs()
+    found = finding(sweep, "Best-ranked optimizer")
+    assert "LION (failed on hard)" in found.value
+    assert "53.0 points, on hard" in found.text
+    rows = cells_by(ranking_table(sweep))
+    assert rows["LION",]["Failed on"] == "hard"
+    assert rows["Adam",]["Failed on"] == ""
+
+
+def test_findings_follow_the_rule(sweep):
+    count = len(marked_failures(sweep, "eq1").pairs())
+    found = finding(sweep, "Backbone-optimizer coupling", "eq1")
+    assert found.value == f"{count} of 10 pairs failed"
+    assert "by Eq. (1)" in found.text
 
 
 def test_trials_without_settings_are_in_no_grid(tmp_path):

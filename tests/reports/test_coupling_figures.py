@@ -148,11 +148,16 @@ def test_curves_without_the_length_of_an_epoch_are_over_steps(tmp_path):
     assert ">Step<" in (tmp_path / "learning_curves.svg").read_text()
 
 
-def test_few_optimizers_are_said_to_be_too_few(tmp_path):
+def test_case_15_few_optimizers_are_not_judged_and_their_largest_gap_is_named(tmp_path):
     runs = [r for r in coupling_runs() if r.settings["optimizer"] in ("lion", "lamb")]
     page = page_of(write_store(tmp_path / "store", *runs), tmp_path)
-    assert "With fewer than 4 scores on each backbone, nothing is marked" in page.text
-    assert "0 of 4 pairs failed" in page.text
+    assert "0 of 4 pairs failed" not in page.text
+    # The finding, the caption of the table and that of the heat map.
+    reason, gap = "fewer than 4 optimizers", "largest gap 43.0 points, LION on resnet8"
+    assert f"not judged: {reason}" in page.text
+    assert gap in page.text
+    assert f"Of the other pairs, not judged: {reason}; {gap}." in page.text
+    assert f"Failures are not judged: {reason}; {gap}." in page.text
 
 
 def test_two_datasets_have_figures_and_tables_of_their_own(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbench.studies import (
+    TRIMMED_FROM,
     RankDistances,
     RankingColumns,
     ScoreTable,
@@ -201,7 +202,37 @@ def grid_of_two():
 def test_diverged_pairs_score_nothing_and_equal_values_share_a_rank():
     table, distances = grid_of_two()
     found = ranking_columns(table, distances, failed_pairs(table), {"a": 2.0, "b": 2.0})
-    assert found == {"a": (1, 1, 1, 1), "b": (2, 1, 0, 1)}
+    assert found == {"a": (2, 1, 1, 1), "b": (1, 1, 0, 1)}
+
+
+def flat_grid(scores):
+    """Optimizers of equal tuning and cost."""
+    values = np.array(list(scores.values()))
+    backbones = tuple(f"net{i}" for i in range(values.shape[1]))
+    table = ScoreTable(tuple(scores), backbones, values)
+    distances = RankDistances(table.optimizers, backbones, np.zeros(values.shape))
+    return ranking_columns(
+        table, distances, failed_pairs(table), dict.fromkeys(scores, 1.0)
+    )
+
+
+def test_case_14_below_ten_backbones_none_is_left_out():
+    scores = {
+        "a": [0.950, 0.950, 0.80],
+        "b": [0.951, 0.951, 0.20],
+        "c": [0.949, 0.949, 0.81],
+    }
+    columns = flat_grid(scores)
+    assert [columns[name].performance for name in scores] == [2, 3, 1]
+    assert columns["b"].bocb == 1
+    assert [row.optimizer for row in rank_optimizers(columns)] == ["c", "a", "b"]
+
+
+def test_case_14_the_worst_backbone_is_left_out_from_ten_on():
+    # Without its worst backbone "b" is better, with it "a" is.
+    for count, first in ((TRIMMED_FROM - 1, "a"), (TRIMMED_FROM, "b")):
+        columns = flat_grid({"a": [0.9] * count, "b": [0.91] * (count - 1) + [0.2]})
+        assert columns[first].performance == 1
 
 
 def test_columns_that_cannot_be_made():
@@ -211,8 +242,6 @@ def test_columns_that_cannot_be_made():
     holes = ScoreTable(table.optimizers, table.backbones, table.values)
     with pytest.raises(ValueError, match="1 pairs have no score: a on y; leave out"):
         ranking_columns(holes, distances, failures, cost)
-    with pytest.raises(ValueError, match="needs two backbones"):
-        ranking_columns(table.select(backbones=["x"]), distances, failures, cost)
     with pytest.raises(ValueError, match="unknown cost of optimizer 'b'"):
         ranking_columns(table, distances, failures, {"a": 1.0})
     with pytest.raises(ValueError, match="b have no cost"):

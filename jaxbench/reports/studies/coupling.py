@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import get_args
+from typing import cast, get_args
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.coupling import Rule, Sweep, load_sweeps, marked_failures
+from jaxbench.reports.coupling import Sweep, load_sweeps
 from jaxbench.reports.coupling_costs import Costs, read_costs
+from jaxbench.reports.coupling_failures import Rule, marked_failures
 from jaxbench.reports.coupling_gallery import coupling_exhibits
 from jaxbench.reports.coupling_sections import coupling_sections
 from jaxbench.reports.entries import load_results
@@ -27,6 +28,7 @@ def build(store: ResultStore, *, rule: str = "fitted") -> Page:
     """
     if rule not in get_args(Rule):
         raise UserError(unknown_name("rule", rule, get_args(Rule)))
+    chosen = cast(Rule, rule)
     results = load_results(store)
     studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
     if not studied:
@@ -34,7 +36,7 @@ def build(store: ResultStore, *, rule: str = "fitted") -> Page:
             f"{str(store.path)!r} has no finished trials, so there is no optimizer to "
             "compare; train some with jaxbench run or jaxbench sweep"
         )
-    figures = coupling_exhibits(results, studied)
+    figures = coupling_exhibits(results, studied, chosen)
     return Page(
         name="coupling",
         title="Backbone-optimizer coupling",
@@ -44,10 +46,10 @@ def build(store: ResultStore, *, rule: str = "fitted") -> Page:
         findings=tuple(
             Finding(found.title, found.value, f"{found.subject}: {found.text}")
             for sweep, _ in studied
-            for found in find_coupling(sweep)
+            for found in find_coupling(sweep, chosen)
         ),
         sections=(
-            *_grids(studied, rule),  # pyright: ignore[reportArgumentType]
+            *_grids(studied, chosen),
             Section(
                 "figures",
                 "Figures",
@@ -100,7 +102,7 @@ def _grids(studied: Sequence[tuple[Sweep, Costs]], rule: Rule) -> list[Section]:
 
 
 def _failures_map(sweep: Sweep, rule: Rule, end: str) -> HeatMap:
-    """Distance of every score from the best of its backbone; failed pairs are told."""
+    """Distance of every score from the best of its backbone; failures are counted."""
     table = sweep.table
     failures = marked_failures(sweep, rule)
     count = Counter(backbone for _, backbone in failures.pairs()) if failures else {}

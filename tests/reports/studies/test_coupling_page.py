@@ -3,7 +3,8 @@
 import pytest
 
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import load_sweeps, marked_failures
+from jaxbench.reports.coupling import load_sweeps
+from jaxbench.reports.coupling_failures import marked_failures
 from jaxbench.reports.entries import load_results
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
