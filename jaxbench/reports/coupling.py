@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from jaxbench.reports.entries import Results, Row, is_number
 from jaxbench.reports.trainings import OPTIONS, RECIPE
@@ -24,6 +24,7 @@ from jaxbench.studies import (
     score_table,
     tuned_table,
 )
+from jaxbench.studies.naming import differing, setting_texts
 from jaxbench.studies.published import load_published_backbones
 from jaxbench.training import OPTIMIZERS
 
@@ -222,13 +223,13 @@ def _named_apart(trials: Sequence[Row]) -> list[Row]:
     for row in trials:
         by_model[row["model"]].append(row)
         by_pair[row["model"], row["optimizer"]].append(row)
-    recipes = {name: _varying(rows, RECIPE) for name, rows in by_model.items()}
-    options = {pair: _varying(rows, OPTIONS) for pair, rows in by_pair.items()}
+    recipes = {name: _values(rows, RECIPE) for name, rows in by_model.items()}
+    options = {pair: _values(rows, OPTIONS) for pair, rows in by_pair.items()}
     found = []
     for row in trials:
         model, optimizer = row["model"], row["optimizer"]
-        words = [f"{n}={_shown(row[n])}" for n in options[model, optimizer]]
-        recipe = ", ".join(f"{n}={_shown(row[n])}" for n in recipes[model])
+        words = _words(row, options[model, optimizer])
+        recipe = ", ".join(_words(row, recipes[model]))
         names = {
             "model": f"{model} ({recipe})" if recipe else model,
             "optimizer": " ".join([optimizer, *words]),
@@ -237,12 +238,16 @@ def _named_apart(trials: Sequence[Row]) -> list[Row]:
     return found
 
 
-def _varying(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
-    return [name for name in names if len({row.get(name) for row in rows}) > 1]
+def _values(rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[Any, str]]:
+    """The settings in which rows differ, with the texts of their values."""
+    return {
+        name: setting_texts({row.get(name) for row in rows})
+        for name in differing(rows, names)
+    }
 
 
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _words(row: Row, values: Mapping[str, Mapping[Any, str]]) -> list[str]:
+    return [f"{name}={texts[row.get(name)]}" for name, texts in values.items()]
 
 
 def _test_scores(

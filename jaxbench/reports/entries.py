@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.results import Problem, ResultStore
+from jaxbench.studies.naming import setting_texts
 
 Row = dict[str, Any]
 # What tells apart two models of one name: grid points of trials, other weights, or
@@ -27,6 +28,9 @@ _SHORT = {
     "dtype": "dtype",
     "zero_shot": "prompts",
     "image_size": "size",
+    "crop_fraction": "crop",
+    "interpolation": "interpolation",
+    "class_order": "classes",
     "probe_train": "train",
 }
 _GRID_POINT = ("learning_rate", "weight_decay", "seed")
@@ -156,7 +160,7 @@ def identity(row: Row, *, sized: bool = True) -> tuple:
     names = _GRID_POINT if trial else _SHORT
     if not sized:
         names = [name for name in names if name != "image_size"]
-    details = (row[name] if name in names else None for name in _SHORT)
+    details = (row.get(name) if name in names else None for name in _SHORT)
     return (model_title(row), row["optimizer"], *details, trial or row.get("probe_id"))
 
 
@@ -175,22 +179,38 @@ def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
         pairs[(model_title(row), row["optimizer"])].add(identity(row, sized=sized))
     labels = {}
     for (model, optimizer), members in pairs.items():
+        values = {
+            i: {member[i] for member in members} for i in range(2, 2 + len(_SHORT))
+        }
         varying = [
-            (i, short)
+            (i, short, setting_texts(values[i]))
             for i, short in enumerate(_SHORT.values(), start=2)
-            if len({member[i] for member in members}) > 1
+            if len(values[i]) > 1
         ]
         told = training_words({trained[m[-1]] for m in members if m[-1] in trained})
         for member in members:
             words = [model or "(unnamed)", optimizer or ""]
             words += [told.get(trained.get(member[-1], ()), "")]
-            words += [f"{short}={_shown(member[i])}" for i, short in varying]
+            words += [
+                f"{short}={texts[member[i]]}"
+                for i, short, texts in varying
+                if member[i] is not None
+            ]
             labels[member] = " ".join(filter(None, words))
     twice = Counter(labels.values())
     return {
         member: label if twice[label] == 1 else f"{label} {(member[-1] or '')[:6]}"
         for member, label in labels.items()
     }
+
+
+def superseded(rows: Iterable[Row]) -> int:
+    """How many results have a later one of the same model on the same dataset.
+
+    Nothing that a label could name tells them apart: other code or data made them.
+    """
+    counts = Counter((identity(r), r["role"], r["dataset"]) for r in rows)
+    return counts.total() - len(counts)
 
 
 def diverged(trial: Row | None) -> bool:
@@ -231,13 +251,10 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def _order(row: Row) -> tuple:
-    names = ("model", "optimizer", *_SHORT, "dataset", "run_id")
+    # Of two results of one model on one dataset the later one is shown: it comes last.
+    names = ("model", "optimizer", *_SHORT, "dataset", "created_at", "run_id")
     # None sorts first and never meets a number or a string.
-    return tuple((row[name] is not None, row[name] or 0) for name in names)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return tuple((row.get(name) is not None, row.get(name) or 0) for name in names)
 
 
 def _entries(

@@ -14,7 +14,14 @@ from jaxbench.reports.coupling_failures import (
     not_judged,
     too_few,
 )
-from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number
+from jaxbench.reports.entries import (
+    Entry,
+    Results,
+    Row,
+    diverged,
+    is_number,
+    superseded,
+)
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.tables import drops
 
@@ -153,17 +160,27 @@ def _lost(results: Results) -> Iterator[Finding]:
     failed = len(results.failures)
     lost = sum(map(diverged, results.trials))
     unreadable = len(results.problems)
+    older = superseded(results.evaluations)
     total = failed + unreadable + len(results.trials) + len(results.evaluations)
     parts = [
         f"{failed} failed" if failed else "",
         f"{lost} diverged" if lost else "",
         f"{unreadable} unreadable" if unreadable else "",
+        f"{older} superseded" if older else "",
     ]
     text = (
         "Listed below with their errors; the same command again does what is missing."
     )
     if not failed and not unreadable:
         text = "Training whose loss stopped being finite; marked in the figures."
+        if not lost:
+            text = ""
+    if older:
+        text += (
+            " Of several results of one model on one dataset, made by other code or of "
+            "other images, the latest is shown; the last table has all."
+        )
+        text = text.strip()
     if any(parts):
         shown = ", ".join(filter(None, parts))
         yield Finding(_TO_LOOK_AT, shown, f"of {total:,} runs", text)

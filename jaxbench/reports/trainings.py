@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from jaxbench.studies.curation import ARM_SETTINGS, SHARED_SETTINGS
+from jaxbench.studies.naming import setting_texts
 from jaxbench.training import OPTIMIZERS, SHARED_OPTIONS, Recipe
 
 Training = tuple[Any, ...]
@@ -28,6 +29,9 @@ RECIPE = (
         if field.name not in SHARED_OPTIONS
     ),
     *("image_size", "dtype", "layer_decay", "started_from", "frozen", "teacher"),
+    # Two tables of teachers may share the name and not the network.
+    "teacher_trial",
+    "image_limit",
 )
 _TRIED = ("model", "optimizer", "learning_rate", "weight_decay", *OPTIONS)
 # In the order in which names prefer them.
@@ -36,8 +40,6 @@ TRAINING = tuple(
         [
             *("dataset", "objective", "started_from", "frozen", "teacher"),
             *RECIPE,
-            # Two tables of teachers may share the name and not the network.
-            "teacher_trial",
             *ARM_SETTINGS,
             *(name for name in SHARED_SETTINGS if name not in _TRIED),
         ]
@@ -86,6 +88,6 @@ def _telling(trainings: Collection[Training]) -> Sequence[int]:
 
 def _texts(values: set[Any]) -> dict[Any, str]:
     """How values are shown: a network without its weights where that is enough."""
-    texts = {v: f"{v:g}" if isinstance(v, float) else str(v) for v in values}
+    texts = setting_texts(values)
     short = {v: text.partition(" ")[0] for v, text in texts.items()}
     return short if len(set(short.values())) == len(values) else texts

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxbench.errors import UserError
+from jaxbench.studies.naming import setting_texts, setting_words
 from jaxbench.training import OPTIMIZERS
 
 Row = Mapping[str, Any]
@@ -33,11 +34,25 @@ SHARED_SETTINGS = (
     *("learning_rate", "weight_decay", "epochs", "train_batch_size", "warmup_epochs"),
     *("clip_norm", "contrastive_temperature", "projection_hidden", "projection_width"),
     *("huber_weight", "huber_delta", "normalized_projections", "probe_dataset"),
-    *("probe_feature_norm", "tested_on"),
+    *("probe_feature_norm", "probe_validation", "probe_epochs", "probe_batch_size"),
+    *("probe_learning_rates", "probe_weight_decays", "tested_on", "image_limit"),
     *(f"view_{name}" for name in ("crop_scale", "crop_ratio", "flip", "jitter")),
     *("view_jitter_probability", "view_grayscale", "view_blur"),
     *sorted({name for row in OPTIMIZERS.values() for name in row.options}),
 )
+# What `_rule` says of an arm; of the rest, what differs is added.
+_IN_RULE = (
+    *("curation", "curation_max_distance", "curation_quantile", "curation_on_reject"),
+    *("curation_measured", "budget"),
+)
+_WORDS = {
+    "model": "",
+    "train_batch_size": "batch",
+    "huber_weight": "Huber",
+    "curation_window": "window",
+    "curation_warmup": "warm-up",
+    "curation_max_redraws": "redraws",
+}
 # What a curated run may need less of, and where it stands in a row.
 COSTS = (
     *("train_seconds", "train_cpu_seconds", "peak_memory_bytes", "images_seen"),
@@ -62,7 +77,10 @@ class Arm:
 
     Attributes:
         setting: Values of `SHARED_SETTINGS`.
-        name: The curation in words.
+        name: The curation in words: its rule, and every other setting of curation in
+            which the arms of the folder differ.
+        title: The same, after the settings of training in which the arms differ. No
+            two arms share it.
         curated: Whether draws may be rejected.
         measured: Whether distances were measured.
         budget: "draws" or "updates".
@@ -71,6 +89,7 @@ class Arm:
 
     setting: tuple
     name: str
+    title: str
     curated: bool
     measured: bool
     budget: str
@@ -121,7 +140,15 @@ def find_arms(rows: Sequence[Row]) -> tuple[Arm, ...]:
     order: dict[tuple, int] = {}
     for setting, _ in groups:
         order.setdefault(setting, len(order))
-    arms = [_arm(setting, found) for (setting, _), found in groups.items()]
+    firsts = [next(iter(found.values())) for found in groups.values()]
+    rules = _rules(firsts)
+    titles = setting_words(firsts, SHARED_SETTINGS, words=_WORDS)
+    arms = [
+        _arm(setting, found, rule, " ".join(title))
+        for ((setting, _), found), rule, title in zip(
+            groups.items(), rules, titles, strict=True
+        )
+    ]
     return tuple(
         sorted(
             arms,
@@ -130,26 +157,52 @@ def find_arms(rows: Sequence[Row]) -> tuple[Arm, ...]:
     )
 
 
-def _arm(setting: tuple, rows: Mapping[int, Row]) -> Arm:
+def _arm(setting: tuple, rows: Mapping[int, Row], name: str, where: str) -> Arm:
     first = next(iter(rows.values()))
     curated = first["curation"] != "none"
     measured = curated or bool(first.get("curation_measured"))
-    budget = first.get("budget") or "draws"
-    return Arm(setting, arm_name(first), curated, measured, budget, dict(rows))
+    return Arm(
+        setting=setting,
+        name=name,
+        title=f"{where}: {name}" if where else name,
+        curated=curated,
+        measured=measured,
+        budget=first.get("budget") or "draws",
+        rows=dict(rows),
+    )
 
 
-def arm_name(row: Row) -> str:
-    """A run's curation in words."""
-    if row["curation"] == "none":
-        return "plain" if not row.get("curation_measured") else "plain, measured"
-    if row["curation"] == "value":
-        rule = f"distance <= {row['curation_max_distance']:g}"
-    else:
-        rule = f"quantile {row['curation_quantile']:g}"
-    words = [rule, str(row["curation_on_reject"])]
-    if row.get("budget") == "updates":
-        words.append("equal updates")
-    return ", ".join(words)
+def _rules(rows: Sequence[Row]) -> list[str]:
+    """The curation of each row in words; rows of other curations have other words."""
+    others = [name for name in ARM_SETTINGS if name not in _IN_RULE]
+    thresholds = {
+        name: setting_texts({row.get(name) for row in rows})
+        for name in ("curation_max_distance", "curation_quantile")
+    }
+    more: dict[int, tuple[str, ...]] = {}
+    # Only runs of one kind of rule have the same settings, such as a window: what the
+    # other kinds lack is no difference.
+    for kind in dict.fromkeys(map(_kind, rows)):
+        places = [i for i, row in enumerate(rows) if _kind(row) == kind]
+        words = setting_words([rows[i] for i in places], others, words=_WORDS)
+        more |= dict(zip(places, words, strict=True))
+    found = []
+    for place, row in enumerate(rows):
+        if row["curation"] == "none":
+            measured = row.get("curation_measured")
+            found.append("plain, measured" if measured else "plain")
+            continue
+        value = row["curation"] == "value"
+        name = "curation_max_distance" if value else "curation_quantile"
+        rule = f"{'distance <=' if value else 'quantile'} {thresholds[name][row[name]]}"
+        budget = ["equal updates"] if row.get("budget") == "updates" else []
+        parts = (rule, str(row["curation_on_reject"]), *more[place], *budget)
+        found.append(", ".join(parts))
+    return found
+
+
+def _kind(row: Row) -> tuple:
+    return row["curation"], row.get("curation_on_reject")
 
 
 def compare_arms(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from jaxbench.config import ExperimentConfig, config_digest
@@ -99,6 +100,10 @@ def _provenance(config: ExperimentConfig) -> dict[str, str]:
     return provenance() | {"config_digest": config_digest(config)}
 
 
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
 def _identity(
     config: ExperimentConfig, job: Pretraining, trial: PretrainTrial
 ) -> dict[str, Any]:
@@ -131,5 +136,11 @@ def _identity(
         "budget": recipe.budget,
         "probe_dataset": table.probe.dataset,
         "probe_feature_norm": table.probe.feature_norm,
+        "probe_validation": str(table.probe.validation),
+        "probe_epochs": table.probe.epochs,
+        "probe_batch_size": table.probe.batch_size,
+        "probe_learning_rates": _listed(table.probe.learning_rates),
+        "probe_weight_decays": _listed(table.probe.weight_decays),
+        "image_limit": config.limit,
         "tested_on": job.tested_on,
     }

@@ -44,6 +44,7 @@ def recipe_settings(config: ExperimentConfig, train: TrainConfig) -> dict[str, A
     names = ("image_size", "dtype", "strategy", "layer_decay")
     return recipe | {
         **{name: getattr(train, name) for name in names},
+        "image_limit": config.limit,
         "started_from": train.weights,
         "frozen": " ".join(train.frozen),
         "teacher": teacher,

@@ -151,7 +151,7 @@ def test_labels_tell_models_apart(tmp_path):
         store.write(trial(more, skill=2.0 + seed))
     results = load_results(store)
     assert sorted(results.labels.values()) == [
-        "m weights=None",
+        "m",
         "m weights=a.npz",
         "m weights=b.npz",
         "t sgd seed=0",
@@ -288,3 +288,35 @@ def test_findings_are_the_extremes(results):
     assert findings["Best at foreign images"].subject == foreign[0].label
     assert findings["Runs to look at"].value == "2 failed, 2 diverged"
     assert "points" in findings["Largest drop under shift"].value
+
+
+def test_case_16_other_views_of_the_images_are_other_models(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for crop in (None, 0.875, 0.95):
+        run = evaluation(
+            {"model": "a", "crop_fraction": crop}, "d", "clean", skill=3.0, n=20
+        )
+        store.write(run)
+    labels = [entry.label for entry in load_results(store).entries]
+    assert sorted(labels) == ["a", "a crop=0.875", "a crop=0.95"]
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_case_16_of_two_results_the_later_is_shown_and_counted(tmp_path, later):
+    store = ResultStore(tmp_path, create=True)
+    for number, accuracy in enumerate((0.25, 0.75)):
+        day = "2026-02-01" if number == later else "2026-01-01"
+        run = evaluation({"model": "a", "note": number}, "d", "clean", skill=3.0, n=20)
+        store.write(
+            replace(
+                run,
+                metrics=run.metrics | {"accuracy": accuracy},
+                provenance=run.provenance | {"created_at": day},
+            )
+        )
+    results = load_results(store)
+    ((_, row),) = results.ranked()
+    assert row["accuracy"] == (0.25, 0.75)[later]
+    (found,) = [f for f in find(results) if f.title == "Runs to look at"]
+    assert (found.value, found.subject) == ("1 superseded", "of 2 runs")
+    assert "the latest is shown" in found.text

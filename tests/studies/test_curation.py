@@ -9,7 +9,9 @@ import scipy.stats
 
 from jaxbench.errors import UserError
 from jaxbench.studies.curation import (
+    ARM_SETTINGS,
     COSTS,
+    SHARED_SETTINGS,
     compare_arms,
     find_arms,
     mean_interval,
@@ -102,7 +104,59 @@ def test_what_costs_more_is_saved_negatively():
 def test_of_two_runs_with_the_same_settings_the_later_counts():
     old, new = run(0, 0.5, created_at="2026-01"), run(0, 0.6, created_at="2026-02")
     (arm,) = find_arms([new, old])
+    assert (arm.name, arm.title) == ("plain", "plain")
     assert arm.values("probe_accuracy") == [0.6]
+
+
+def test_case_16_arms_are_named_by_every_setting_in_which_they_differ():
+    window = QUANTILE | {"curation_window": 100, "curation_warmup": 20}
+    redraw = window | {"curation_on_reject": "redraw", "curation_max_redraws": 3}
+    rows = [
+        run(0, 0.5, curation_measured=True),
+        run(0, 0.5, **window),
+        run(0, 0.5, **window | {"curation_window": 50}),
+        run(0, 0.5, **window | {"curation_warmup": 0}),
+        run(0, 0.5, **redraw),
+        run(0, 0.5, **redraw | {"curation_max_redraws": 1}),
+    ]
+    assert {arm.title for arm in find_arms(rows)} == {
+        "plain, measured",
+        "quantile 0.9, skip, window 100, warm-up 20",
+        "quantile 0.9, skip, window 50, warm-up 20",
+        "quantile 0.9, skip, window 100, warm-up 0",
+        "quantile 0.9, redraw, redraws 3",
+        "quantile 0.9, redraw, redraws 1",
+    }
+
+
+@pytest.mark.parametrize("name", [n for n in ARM_SETTINGS if n != "curation"])
+def test_case_16_no_two_arms_share_a_name(name):
+    values = {"budget": ("draws", "updates"), "curation_on_reject": ("skip", "redraw")}
+    method = "value" if name == "curation_max_distance" else "quantile"
+    arm = {
+        "curation": method,
+        "curation_quantile": 0.9,
+        "curation_max_distance": 0.4,
+        "curation_on_reject": "skip",
+    }
+    # The first two numbers are equal to six digits.
+    chosen = values.get(name, (0.12345671, 0.12345672, 0.5))
+    rows = [run(0, 0.5, **arm | {name: value}) for value in chosen]
+    if name == "curation_measured":
+        rows = [run(0, 0.5, curation_measured=value) for value in (False, True)]
+    arms = find_arms(rows)
+    assert len(arms) == len(rows)
+    assert len({arm.title for arm in arms}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in SHARED_SETTINGS if n not in ("objective", "model")]
+)
+def test_case_16_no_two_settings_share_a_title(name):
+    rows = [run(0, 0.5, **{name: value}) for value in (0.3, 0.12345671, 0.12345672)]
+    titles = [arm.title for arm in find_arms(rows)]
+    assert len(set(titles)) == 3
+    assert all("0.1234567" in title for title in titles[1:])
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "curation.md"

@@ -90,8 +90,14 @@ def transfer_part(
     titles = _titles(tasks)
     part = Part(sections=[_section(lines, titles)], notes=_notes(results, rows, lines))
     linear = [n for n in lines if n.head == _words(_LINEAR) and n.mean is not None]
-    weights = {_weights(next(iter(n.rows.values()))): n for n in linear}
-    named = {_weights(row): m.label for m in models for row in m.rows.values()}
+    weights = {_weights(_headless(next(iter(n.rows.values())))): n for n in linear}
+    # Rows of earlier versions do not say the size that a probe saw.
+    named = {
+        _weights(one): model.label
+        for model in models
+        for row in model.rows.values()
+        for one in (row, row | {"image_size": None})
+    }
     for place, line in weights.items():
         label = named.get(place) if models else line.backbone.label
         if label is not None and line.mean is not None:
@@ -117,8 +123,11 @@ def _headless(row: Row) -> Row:
 
 
 def _weights(row: Row) -> tuple:
-    """What one backbone has in common with a model that has a head."""
-    return row["model"], row.get("weights"), row.get("dtype")
+    """What one backbone has in common with a model that has a head.
+
+    Everything that tells models apart but what makes the head.
+    """
+    return identity(row | {"zero_shot": None})
 
 
 def _task(row: Row) -> Task:

@@ -82,7 +82,6 @@ def build(store: ResultStore, *, level: float = 0.95) -> Page:
             "[[pretrain]] table, as in configs/studies/curation-digits.toml"
         )
     comparisons = compare_arms(arms, level=level)
-    several = len({arm.setting for arm in arms}) > 1
     sections = [
         Section(
             "arms",
@@ -90,10 +89,10 @@ def build(store: ResultStore, *, level: float = 0.95) -> Page:
             "Means over seeds; in brackets Student's interval. A draw is a batch with "
             "two views of each image. The accuracy is that of a linear probe of the "
             "frozen features.",
-            _arms_table(arms, level, several),
+            _arms_table(arms, level),
         ),
-        *_comparison_sections(comparisons, several),
-        *_curve_sections(store, arms, several),
+        *_comparison_sections(comparisons),
+        *_curve_sections(store, arms),
     ]
     return Page(
         name="curation",
@@ -101,24 +100,13 @@ def build(store: ResultStore, *, level: float = 0.95) -> Page:
         question=QUESTION,
         reference=REFERENCE,
         facts=_facts(arms, rows),
-        findings=tuple(_findings(comparisons, several)),
+        findings=tuple(_findings(comparisons)),
         sections=tuple(sections),
         notes=_notes(arms, comparisons),
     )
 
 
-def arm_title(arm: Arm, several: bool) -> str:
-    """An arm's name, with what tells its setting apart where there are several."""
-    if not several:
-        return arm.name
-    setting = dict(zip(SHARED_SETTINGS, arm.setting, strict=True))
-    words = [str(setting["model"]), f"batch {setting['train_batch_size']}"]
-    if setting["huber_weight"]:
-        words.append(f"Huber {setting['huber_weight']:g}")
-    return f"{' '.join(words)}: {arm.name}"
-
-
-def _arms_table(arms: Sequence[Arm], level: float, several: bool) -> Table:
+def _arms_table(arms: Sequence[Arm], level: float) -> Table:
     columns = (
         Column("Curation"),
         Column("Seeds", True),
@@ -133,10 +121,10 @@ def _arms_table(arms: Sequence[Arm], level: float, several: bool) -> Table:
         Column("ms/draw", True),
         Column("Program MB", True, "largest need of the compiled step"),
     )
-    return Table(columns, tuple(_arm_row(arm, level, several) for arm in arms))
+    return Table(columns, tuple(_arm_row(arm, level) for arm in arms))
 
 
-def _arm_row(arm: Arm, level: float, several: bool) -> tuple[Cell, ...]:
+def _arm_row(arm: Arm, level: float) -> tuple[Cell, ...]:
     def mean(name: str) -> float | None:
         values = arm.values(name)
         return sum(values) / len(values) if values else None
@@ -146,7 +134,7 @@ def _arm_row(arm: Arm, level: float, several: bool) -> tuple[Cell, ...]:
         mean(name) for name in ("final_loss", "rejected_share", "seconds_per_draw")
     )
     return (
-        text_cell(arm_title(arm, several)),
+        text_cell(arm.title),
         number_cell(float(len(arm.rows))),
         interval_cell(*outcome[:3], percent=True),
         significant_cell(loss),
@@ -158,7 +146,7 @@ def _arm_row(arm: Arm, level: float, several: bool) -> tuple[Cell, ...]:
     )
 
 
-def _comparison_sections(comparisons: Sequence[ArmComparison], several: bool):
+def _comparison_sections(comparisons: Sequence[ArmComparison]):
     for budget, heading, caption in (
         (
             "draws",
@@ -179,11 +167,11 @@ def _comparison_sections(comparisons: Sequence[ArmComparison], several: bool):
                 f"equal-{budget}",
                 heading,
                 caption + paired + "where curation cost more.",
-                _comparison_table(found, several),
+                _comparison_table(found),
             )
 
 
-def _comparison_table(found: Sequence[ArmComparison], several: bool) -> Table:
+def _comparison_table(found: Sequence[ArmComparison]) -> Table:
     columns = (
         Column("Curation"),
         Column("Pairs", True, "seeds that both have"),
@@ -195,7 +183,7 @@ def _comparison_table(found: Sequence[ArmComparison], several: bool) -> Table:
         saved = (comparison.saved.get(name) for name in _COST_HEADINGS)
         rows.append(
             (
-                text_cell(arm_title(comparison.arm, several)),
+                text_cell(comparison.arm.title),
                 number_cell(float(len(comparison.seeds))),
                 _interval_cell(comparison.difference),
                 *(_interval_cell(interval) for interval in saved),
@@ -210,10 +198,10 @@ def _interval_cell(interval: MeanInterval | None) -> Cell:
     return interval_cell(*interval[:3], percent=True)
 
 
-def _findings(comparisons: Sequence[ArmComparison], several: bool):
+def _findings(comparisons: Sequence[ArmComparison]):
     for comparison in comparisons:
         arm, gain = comparison.arm, comparison.difference
-        title = arm_title(arm, several)
+        title = arm.title
         if gain.low is None or gain.high is None:
             verdict = "One seed says nothing about chance."
         elif gain.low > 0:
@@ -244,14 +232,15 @@ def _time_of(arm: Arm) -> str:
     return "train_cpu_seconds" if on_cpu else "train_seconds"
 
 
-def _curve_sections(store: ResultStore, arms: Sequence[Arm], several: bool):
+def _curve_sections(store: ResultStore, arms: Sequence[Arm]):
+    # No two arms share a title, so none takes the place of another.
     read = {
-        arm_title(arm, several): [
+        arm.title: [
             store.read(arm.rows[seed]["run_id"]).curves for seed in sorted(arm.rows)
         ]
         for arm in arms
     }
-    measured = {arm_title(arm, several) for arm in arms if arm.measured}
+    measured = {arm.title for arm in arms if arm.measured}
     charts = [
         _curves("loss", "Loss", {n: _means(c, "loss") for n, c in read.items()}),
         _curves(
@@ -265,7 +254,7 @@ def _curve_sections(store: ResultStore, arms: Sequence[Arm], several: bool):
             {
                 n: _rejected(c)
                 for n, c in read.items()
-                if n in {arm_title(a, several) for a in arms if a.curated}
+                if n in {a.title for a in arms if a.curated}
             },
             percent=frozenset({"y"}),
         ),
@@ -352,7 +341,7 @@ def _notes(
 ) -> tuple[str, ...]:
     notes: list[str] = [*_NOTES]
     compared = {id(comparison.arm) for comparison in comparisons}
-    alone = [arm.name for arm in arms if arm.curated and id(arm) not in compared]
+    alone = [arm.title for arm in arms if arm.curated and id(arm) not in compared]
     if alone:
         notes.append(
             f"Without a plain run of the same settings and seeds, and so not compared: "

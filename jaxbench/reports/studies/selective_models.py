@@ -8,7 +8,14 @@ from fnmatch import fnmatchcase
 
 from jaxbench.config import PRETRAINED
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.entries import Results, Row, diverged, identity, is_number
+from jaxbench.reports.entries import (
+    Results,
+    Row,
+    diverged,
+    identity,
+    is_number,
+    superseded,
+)
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
@@ -76,6 +83,11 @@ def find_models(
     if lost := [m for m in measured if diverged(m.trial)]:
         names = ", ".join(results.labels[identity(m.clean)] for m in lost)
         notes.append(f"Trials that diverged are no models and are left out: {names}.")
+    if older := superseded(results.evaluations):
+        notes.append(
+            f"{older} results have a later one of the same model on the same dataset, "
+            "made by other code or of other images: the latest is shown."
+        )
     models = _chosen([m for m in measured if not diverged(m.trial)])
     _tell_apart(models)
     known = {m.name for m in models} | {m.label for m in models}

@@ -5,7 +5,10 @@ import pytest
 
 from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.entries import load_results
 from jaxbench.reports.studies.beyond import build
+from jaxbench.reports.studies.beyond_models import find_models
+from jaxbench.reports.studies.beyond_transfer import find_backbones, transfer_part
 from jaxbench.results import ResultStore
 from tests.reports.studies.beyond_runs import (
     CLIP,
@@ -93,6 +96,24 @@ def test_other_weights_of_one_network_are_another_backbone(tmp_path):
     ]
     # A name tells nothing of weights from a file.
     assert {one["Group"].text for one in found} == {"unknown"}
+
+
+def test_case_16_one_network_at_two_sizes_is_two_backbones(tmp_path):
+    runs = [evaluation(CLIP, "imagenet", 2.0)]
+    for size, skill in ((224, 1.0), (384, 3.0)):
+        for dataset in TASKS:
+            run = probed(CLIP, dataset, skill, probe_size=size)
+            run.settings["image_size"] = size
+            runs.append(run)
+    page = page_of(tmp_path, *runs)
+    means = {one["Model"].text: one["Mean %"].value for one in rows(page)}
+    assert set(means) == {f"{CLIP} size=224", f"{CLIP} size=384"}
+    # The model was evaluated at 224 pixels, and has the score of that size.
+    store = ResultStore(tmp_path)
+    results = load_results(store)
+    models, _ = find_models(results, "imagenet", {})
+    part = transfer_part(store, results, find_backbones(results, {}), models)
+    assert part.scores[CLIP]["transfer"][0] == means[f"{CLIP} size=224"]
 
 
 def test_the_best_of_several_probes_is_told(tmp_path):

@@ -91,6 +91,33 @@ def test_the_page_tells_gains_costs_and_curves(store, tmp_path):
     assert "quantile 0.9, skip, equal updates" in text
 
 
+def test_case_16_every_arm_has_its_curves_and_its_rows(tmp_path):
+    store = ResultStore(tmp_path / "results", create=True)
+    arm = {
+        "curation": "quantile",
+        "curation_quantile": 0.5,
+        "curation_on_reject": "skip",
+        "curation_window": 100,
+        "curation_warmup": 20,
+    }
+    write(store, "plain", 0, 0.5, curation="none", curation_measured=True)
+    for number, other in enumerate(
+        ({}, {"curation_window": 50}, {"curation_warmup": 0}, {"learning_rate": 0.2})
+    ):
+        write(store, f"arm{number}", 0, 0.6, rejected=number + 1, **arm | other)
+    page = build(store)
+    sections = {section.name: section for section in page.sections}
+    names = [row[0] for row in sections["arms"].table.texts()]
+    assert len(set(names)) == 5
+    assert "learning rate 0.2: quantile 0.5, skip, window 100, warm-up 20" in names
+    for chart in sections["curves"].charts:
+        assert len(chart.lines) == (4 if chart.name == "rejected" else 5)
+    titles = [finding.title for finding in page.findings]
+    assert len(set(titles)) == len(titles) == 3
+    (note,) = [n for n in page.notes if n.startswith("Without a plain run")]
+    assert "learning rate 0.2" in note
+
+
 def test_a_folder_without_contrastive_runs_says_what_to_do(tmp_path):
     empty = ResultStore(tmp_path / "empty", create=True)
     with pytest.raises(UserError, match=r"no finished contrastive runs.*\[\[pretrain"):
