@@ -21,7 +21,10 @@ def beyond(
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="ImageNet-X's imagenet_x_val_top_factor.jsonl."),
+        typer.Option(
+            help="Factors of the images: ImageNet-X's imagenet_x_val_top_factor.jsonl, "
+            "or a .csv or .jsonl file of your own (id and a column a factor)."
+        ),
     ] = None,
     prototypes: Annotated[
         Path | None,

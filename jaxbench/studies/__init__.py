@@ -18,6 +18,7 @@ from jaxbench.studies.coupling_bias import (
 )
 from jaxbench.studies.error_consistency import ErrorConsistency, error_consistency
 from jaxbench.studies.error_ratios import ErrorRatios, error_ratios
+from jaxbench.studies.factor_files import read_factors
 from jaxbench.studies.invariance import (
     Level,
     ViewOf,
@@ -203,6 +204,7 @@ __all__ = [
     "ranking_columns",
     "ranking_survival",
     "ranks",
+    "read_factors",
     "read_regimes",
     "read_responses",
     "read_result_tables",

@@ -55,7 +55,8 @@ def error_ratios(
     Args:
         correct: Name of an image to whether the classifier is right on it. Images that
             are not annotated do not count.
-        factors: Name of an image to its factors; see `read_imagenet_x`.
+        factors: Name of an image to its factors, as `read_imagenet_x` and
+            `read_factors` return them.
         key: Chooses the resamples.
         num_resamples: Resamples of the images behind the intervals, 1 or more.
         level: Coverage of the intervals, in (0, 1).

@@ -1,17 +1,18 @@
-"""ImageNet-X: what is unusual about each of ImageNet's validation images.
+"""ImageNet-X: what is unusual about ImageNet's validation images.
 
 Idrissi et al. (2022), https://arxiv.org/abs/2211.01866; the files lie in
-`imagenet_x/annotations` of https://github.com/facebookresearch/imagenetx.
+`imagenet_x/annotations` of https://github.com/facebookresearch/imagenetx, and of the
+Python package imagenet-x.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxbench.data.known.base import Item, KnownDataset, NotPreparedError
 from jaxbench.data.known.imagenet_classes import wordnet_ids
-from jaxbench.data.known.imagenet_validation import NUM_IMAGES, image_label
+from jaxbench.data.known.imagenet_validation import image_label
 from jaxbench.data.known.reading import named
 from jaxbench.errors import UserError
 
@@ -34,6 +35,9 @@ FACTORS = (
     "multiple_objects",
 )
 
+# Lines of either file of validation images, each of another image (imagenet-x 0.0.7);
+# 2,758 of them are among the 3,000 prototypes, so that 46,110 are left.
+NUM_ANNOTATED = 48_868
 
 _FOLDER = "imagenet_x/annotations of https://github.com/facebookresearch/imagenetx"
 _USE = (
@@ -46,8 +50,8 @@ class Annotations(dict[str, tuple[str, ...]]):
     """Name of an image (`ILSVRC2012_val_00004487.JPEG`) to its factors.
 
     Attributes:
-        partial: Number of annotated images (expected, found) with the prototypes, where
-            these differ; None where all are annotated.
+        partial: Number of annotated images (published, found) with the prototypes,
+            where these differ; None where the file is whole.
     """
 
     partial: tuple[int, int] | None = None
@@ -57,7 +61,6 @@ def read_imagenet_x(
     path: str | Path,
     *,
     prototypes: str | Path | None = None,
-    ids: Collection[str] | None = None,
     allow_partial: bool = False,
 ) -> Annotations:
     """Reads a file of annotations of the validation images.
@@ -67,17 +70,16 @@ def read_imagenet_x(
             `imagenet_x_val_multi_factor.jsonl` (any number): a JSON object a line with
             `file_name`, `class` and each factor as 0 or 1.
         prototypes: `prototypical_paths.csv`, whose images the paper leaves out.
-        ids: The images at hand, such as a source's; None for all that ImageNet has.
-        allow_partial: Accepts fewer annotated images than there are at hand; `partial`
-            of what is returned says how many.
+        allow_partial: Accepts another number of annotated images than `NUM_ANNOTATED`;
+            `partial` of what is returned says how many.
 
     Returns:
         The factors of each image in the order of FACTORS; () where none is set.
 
     Raises:
-        UserError: If a line is malformed, an image comes twice, is unknown (none of
-            ImageNet's, of another class, or not in `ids`) or is missing, or a prototype
-            is unknown. All problems are named.
+        UserError: If a line is malformed, an image comes twice or is unknown (none of
+            ImageNet's, or of another class), lines are missing, or a prototype is
+            unknown. All problems are named.
     """
     found: dict[str, tuple[str, ...]] = {}
     problems: dict[str, list[str]] = {
@@ -85,9 +87,7 @@ def read_imagenet_x(
         "image that comes twice": [],
         "unknown image": [],
         "image of another class": [],
-        "image that is not at hand": [],
     }
-    at_hand = None if ids is None else set(ids)
     for number, line in enumerate(_lines(path), start=1):
         row = _parsed(line)
         if row is None:
@@ -98,31 +98,43 @@ def read_imagenet_x(
             problems["unknown image"].append(name)
         elif image_label(name) != row["class"]:
             problems["image of another class"].append(name)
-        elif at_hand is not None and name not in at_hand:
-            problems["image that is not at hand"].append(name)
         if name in found:
             problems["image that comes twice"].append(name)
         found[name] = tuple(factor for factor in FACTORS if row[factor])
     left_out = _prototypes(prototypes) if prototypes is not None else []
     problems["unknown prototype"] = [n for n in left_out if image_label(n) is None]
     worded = [named(what, names) for what, names in problems.items() if names]
-    expected = NUM_IMAGES if at_hand is None else len(at_hand)
-    partial = (expected, len(found)) if len(found) != expected else None
+    partial = (NUM_ANNOTATED, len(found)) if len(found) != NUM_ANNOTATED else None
     if not (found or worded):
         worded.append("no annotation")
     if partial and not allow_partial:
-        worded.append(f"{len(found)} annotated images, expected {expected}")
+        worded.append(
+            f"{len(found)} annotated images, the published file has {NUM_ANNOTATED}"
+        )
     if worded:
         raise UserError(
             f"{path}: {'; '.join(worded)}; wanted a JSON object a line: file_name (of "
             "ImageNet's validation images), class (0 to 999) and 0 or 1 for each of "
             f"{', '.join(FACTORS)}. Get the whole file, in {_FOLDER}; allow_partial="
-            "True accepts annotations of fewer images"
+            "True accepts annotations of other numbers of images"
         )
     without = set(left_out)
     kept = Annotations({n: f for n, f in found.items() if n not in without})
     kept.partial = partial
     return kept
+
+
+def is_imagenet_x(path: str | Path) -> bool:
+    """Whether the first line of a file has the fields of ImageNet-X.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    try:
+        row = json.loads(next(iter(_lines(path)), ""))
+    except ValueError:
+        return False
+    return isinstance(row, dict) and {"file_name", "class", *FACTORS} <= row.keys()
 
 
 def _lines(path: str | Path) -> list[str]:
@@ -166,15 +178,15 @@ def _nothing_to_read(path: Path, config: str, split: str) -> Iterable[Item]:
 
 ROWS: dict[str, KnownDataset] = {
     "imagenet-x": KnownDataset(
-        "What is unusual about each of ImageNet's 50,000 validation images, of 16 "
-        "factors such as pose and background: annotations, no images.",
-        licence="unknown (see LICENSE of the repository)",
+        "What is unusual about 48,868 of ImageNet's validation images, of 16 factors "
+        "such as pose and background: annotations, no images.",
+        licence="CC BY-NC 4.0",
         obtain="imagenet_x_val_top_factor.jsonl (one factor an image) or "
         "imagenet_x_val_multi_factor.jsonl, and prototypical_paths.csv (images that "
         f"the paper leaves out), in {_FOLDER}",
         reference="https://arxiv.org/abs/2211.01866",
         layout=f"nothing to prepare. With results on imagenet: {_USE}.",
-        num_examples={"validation": NUM_IMAGES},
+        num_examples={"validation": NUM_ANNOTATED},
         class_names=wordnet_ids,
         read=_nothing_to_read,
         default_split="validation",

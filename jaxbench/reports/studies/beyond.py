@@ -64,7 +64,8 @@ def build(
         store: The folder.
         reference: Address of the clean dataset; the one that most models with a head
             of their own were evaluated on when None.
-        annotations: ImageNet-X's `imagenet_x_val_top_factor.jsonl`, for error ratios.
+        annotations: Factors of the reference's images, for error ratios: ImageNet-X's
+            `imagenet_x_val_top_factor.jsonl`, or a file of `studies.read_factors`.
         prototypes: ImageNet-X's `prototypical_paths.csv`, images to leave out.
         responses: CSV files of answers to cue-conflict images, or folders of them, of
             other models or of people.

@@ -1,11 +1,12 @@
-"""Beyond accuracy: which kinds of images make a model fail? ImageNet-X."""
+"""Beyond accuracy: which kinds of images make a model fail?"""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxbench.data.known.imagenet_validation import NUM_IMAGES
-from jaxbench.data.known.imagenet_x import read_imagenet_x
+from jaxbench.data.known.imagenet_x import FACTORS, is_imagenet_x, read_imagenet_x
 from jaxbench.errors import UserError
 from jaxbench.reports.cells import (
     Column,
@@ -18,12 +19,13 @@ from jaxbench.reports.cells import (
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import Part, Study
 from jaxbench.studies.error_ratios import ErrorRatios, error_ratios
+from jaxbench.studies.factor_files import read_factors
 
 
 def factors_part(
     study: Study, annotations: str | Path | None, prototypes: str | Path | None
 ) -> Part:
-    """Error ratios on the reference.
+    """Error ratios on the reference, by ImageNet-X or by factors of one's own images.
 
     Models that were evaluated on a part of ImageNet's validation images may have
     annotations of a part; a note then says of how many.
@@ -34,45 +36,110 @@ def factors_part(
             are named.
     """
     if annotations is None:
-        return Part(notes=["No error ratios: no annotations of ImageNet-X were given."])
-    rows = [model.rows[study.reference] for model in study.models]
-    evaluated = max(row.get("num_examples") or NUM_IMAGES for row in rows)
-    factors = read_imagenet_x(
-        annotations, prototypes=prototypes, allow_partial=evaluated < NUM_IMAGES
-    )
+        return Part(
+            notes=[
+                "No error ratios: no factors of the images were given (ImageNet-X, or "
+                "a file of one's own; option `annotations`)."
+            ]
+        )
+    published = is_imagenet_x(annotations)
+    correct = _outcomes(study, by_file=published)
+    if published:
+        factors, notes = _imagenet_x(study, annotations, prototypes, correct)
+        source = "ImageNet-X, arXiv 2211.01866"
+    else:
+        if prototypes is not None:
+            raise UserError(
+                f"prototypes are of ImageNet-X, and {annotations} has factors of other "
+                "images; leave the option out"
+            )
+        factors, notes = read_factors(annotations), []
+        source = Path(annotations).name
     found: dict[str, ErrorRatios] = {}
     problems = []
-    for model in study.models:
-        columns = study.store.examples(
-            model.rows[study.reference]["run_id"], ("id", "correct")
-        )
-        names = [str(one).rpartition("/")[2] for one in columns["id"]]
-        correct = dict(zip(names, columns["correct"].tolist(), strict=True))
+    for label, one in correct.items():
         try:
-            found[model.label] = error_ratios(
-                correct,
+            found[label] = error_ratios(
+                one,
                 factors,
                 key=study.key_of("factors"),
                 num_resamples=study.num_resamples,
             )
         except UserError as error:
-            problems.append(f"{model.label} on {study.reference}: {error}")
+            problems.append(f"{label} on {study.reference}: {error}")
     if problems:
-        raise UserError(f"{annotations}: " + "\n".join(problems))
-    part = Part()
-    if factors.partial:
-        expected, annotated = factors.partial
-        part.notes.append(
-            f"Partial: {annotated:,} of ImageNet's {expected:,} validation images are "
-            f"annotated in {Path(annotations).name}, for models that were evaluated on "
-            f"{evaluated:,}."
+        known = next(iter(next(iter(correct.values()))))
+        raise UserError(
+            f"{annotations}: " + "\n".join(problems) + f"\nids of evaluated images are "
+            f"such as {known!r}"
         )
-    means = _means(found)
+    counts = {label: len(one) - len(factors) for label, one in correct.items()}
+    if bare := max(counts.values()):
+        prototypical = ", or are prototypes" if prototypes else ""
+        notes.append(
+            f"Up to {bare:,} of the images evaluated on {study.reference} are not "
+            f"annotated in {Path(annotations).name}{prototypical}: error ratios are "
+            f"about the other {len(factors):,}."
+        )
+    part, means = Part(notes=notes), _means(found)
     for label, one in found.items():
         part.score(label, "error_ratio", (float(np.nanmax(one.ratio)), None, None))
-    part.sections.append(_section(found, means))
+    part.sections.append(_section(found, means, source))
     part.findings += _findings(found, means)
     return part
+
+
+def _outcomes(study: Study, *, by_file: bool) -> dict[str, dict[str, bool]]:
+    """Label of a model to id of an image to whether the model is right on it."""
+    found = {}
+    for model in study.models:
+        run_id = model.rows[study.reference]["run_id"]
+        columns = study.store.examples(run_id, ("id", "correct"))
+        names = [str(one) for one in columns["id"]]
+        if by_file:
+            # ImageNet's images may lie in a folder a class.
+            names = [name.rpartition("/")[2] for name in names]
+        found[model.label] = dict(zip(names, columns["correct"].tolist(), strict=True))
+    return found
+
+
+def _imagenet_x(
+    study: Study,
+    annotations: str | Path,
+    prototypes: str | Path | None,
+    correct: Mapping[str, Mapping[str, bool]],
+) -> tuple[Mapping[str, Sequence[str]], list[str]]:
+    """ImageNet-X's factors of the images that were evaluated, and what to note."""
+    rows = [model.rows[study.reference] for model in study.models]
+    evaluated = max(row.get("num_examples") or NUM_IMAGES for row in rows)
+    part = evaluated < NUM_IMAGES
+    found = read_imagenet_x(annotations, prototypes=prototypes, allow_partial=part)
+    if found.partial:
+        published, annotated = found.partial
+        return found, [
+            f"Partial: {annotated:,} images are annotated in {Path(annotations).name}, "
+            f"of the {published:,} that ImageNet-X has; models were evaluated on up to "
+            f"{evaluated:,} images."
+        ]
+    if not part:
+        return found, []
+    common = set.intersection(*(set(one) for one in correct.values()))
+    kept = {name: factors for name, factors in found.items() if name in common}
+    if not kept:
+        raise UserError(
+            f"{annotations}: none of its images was evaluated on {study.reference} by "
+            "every model"
+        )
+    return kept, [
+        f"Partial: models were evaluated on up to {evaluated:,} of ImageNet's "
+        f"{NUM_IMAGES:,} validation images; {len(kept):,} that every model has are "
+        "annotated."
+    ]
+
+
+def _words(factor: str) -> str:
+    """A factor as it is shown: a user's own as it was given."""
+    return factor.replace("_", " ") if factor in FACTORS else factor
 
 
 def _means(found: dict[str, ErrorRatios]) -> dict[str, float]:
@@ -86,7 +153,9 @@ def _means(found: dict[str, ErrorRatios]) -> dict[str, float]:
     return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
-def _section(found: dict[str, ErrorRatios], means: dict[str, float]) -> Section:
+def _section(
+    found: dict[str, ErrorRatios], means: dict[str, float], source: str
+) -> Section:
     columns = (
         Column("Factor"),
         Column("Model"),
@@ -102,7 +171,7 @@ def _section(found: dict[str, ErrorRatios], means: dict[str, float]) -> Section:
             values = (one.ratio[i], one.low[i], one.high[i])
             rows.append(
                 (
-                    text_cell(factor.replace("_", " ")),
+                    text_cell(_words(factor)),
                     text_cell(label),
                     interval_cell(*map(float, values)),
                     percent_cell(float(one.accuracy[i])),
@@ -114,7 +183,7 @@ def _section(found: dict[str, ErrorRatios], means: dict[str, float]) -> Section:
     heat = HeatMap(
         "error-ratios",
         tuple(found),
-        tuple(factor.replace("_", " ") for factor in means),
+        tuple(map(_words, means)),
         tuple(
             tuple(_finite(one.ratio[one.factors.index(f)]) for f in means)
             for one in found.values()
@@ -125,7 +194,7 @@ def _section(found: dict[str, ErrorRatios], means: dict[str, float]) -> Section:
         "error-ratios",
         "Error ratios by factor",
         f"Error rate on the images with a factor over the error rate on all "
-        f"{first.num_annotated:,} annotated images (ImageNet-X, arXiv 2211.01866). "
+        f"{first.num_annotated:,} annotated images ({source}). "
         "Brackets are bootstrap intervals over the images.",
         Table(columns, tuple(rows)),
         charts=(heat,),
@@ -145,7 +214,7 @@ def _findings(found: dict[str, ErrorRatios], means: dict[str, float]) -> list[Fi
     return [
         Finding(
             "Hardest kind of image",
-            f"{worst.replace('_', ' ')}, {mean:.2f} times the average error",
+            f"{_words(worst)}, {mean:.2f} times the average error",
             f"Mean over models; {', '.join(texts[:4])}{more}.",
         )
     ]

@@ -330,7 +330,7 @@ def test_commands_about_what_is_not_prepared_here(
     text = call("data", "list")
     for part in (
         "imagenet-x",
-        "annotations unknown (see LICENSE of the repository) no images",
+        "annotations CC BY-NC 4.0 no images",
         "clean of each task no",
     ):
         assert part in text
@@ -338,7 +338,7 @@ def test_commands_about_what_is_not_prepared_here(
     for part in (
         "imagenet_x_val_top_factor.jsonl (one factor an image)",
         "https://github.com/facebookresearch/imagenetx",
-        "expected images 50,000 (validation)",
+        "expected images 48,868 (validation)",
         "jaxbench study beyond FOLDER --annotations",
     ):
         assert part in text

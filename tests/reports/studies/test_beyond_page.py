@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxbench.data.known.imagenet_validation import image_name
+from jaxbench.data.known.imagenet_x import NUM_ANNOTATED
 from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
 from jaxbench.reports.page import Curves, HeatMap
@@ -213,8 +215,8 @@ def test_annotations_of_other_images(store, tmp_path):
 
 def test_annotations_of_a_part_are_noted(page):
     note = (
-        "Partial: 80 of ImageNet's 50,000 validation images are annotated in "
-        "imagenet_x_val_top_factor.jsonl, for models that were evaluated on 80."
+        "Partial: 80 images are annotated in imagenet_x_val_top_factor.jsonl, of the "
+        "48,868 that ImageNet-X has; models were evaluated on up to 80 images."
     )
     assert note in page.notes
 
@@ -225,8 +227,52 @@ def test_all_images_need_annotations(tmp_path, annotations):
     whole = run.settings | {"num_examples": 50_000}
     store = ResultStore(tmp_path / "s", create=True)
     store.write(replace(run, settings=whole, run_id=run_digest(whole)))
-    with pytest.raises(UserError, match="80 annotated images, expected 50000"):
+    with pytest.raises(UserError, match="80 annotated images, the published"):
         build(store, annotations=annotations)
+
+
+def test_case_21_the_whole_file_beside_a_part_of_the_images(store, tmp_path):
+    names = [image_name(i) for i in range(31, 31 + NUM_ANNOTATED)]
+    path = write_annotations(tmp_path / "imagenet_x_val_top_factor.jsonl", names)
+    page = build(store, annotations=path, num_resamples=50)
+    found = columns(store, CLIP, "imagenet")
+    # The first 30 of the 80 images that were evaluated are not annotated.
+    one = row(page, "error-ratios", Factor="pose", Model=CLIP)
+    wrong = ~found["correct"][30:]
+    ratio = wrong[np.arange(50) % 4 == 0].mean() / wrong.mean()
+    assert one["Error ratio"].value == pytest.approx(ratio)
+    notes = " ".join(page.notes)
+    assert "50 that every model has are annotated" in notes
+    assert "Up to 30 of the images evaluated on imagenet are not annotated" in notes
+
+
+def test_case_40_factors_of_ones_own_images(store, tmp_path):
+    path = tmp_path / "factors.csv"
+    lines = [
+        f"{name},{int(i % 4 == 0)},{'dark' if i % 2 else ''}"
+        for i, name in enumerate(image_ids("imagenet"))
+    ]
+    path.write_text("\n".join(["id,partly_hidden,light", *lines[:60]]))
+    page = build(store, annotations=path, num_resamples=50)
+    wrong = ~columns(store, CLIP, "imagenet")["correct"][:60]
+    place = np.arange(60)
+    for factor, member in (
+        ("partly_hidden", place % 4 == 0),
+        ("light=dark", place % 2 == 1),
+    ):
+        one = row(page, "error-ratios", Factor=factor, Model=CLIP)
+        assert one["Error ratio"].value == pytest.approx(
+            wrong[member].mean() / wrong.mean()
+        )
+        assert one["Images"].value == member.sum()
+    assert "(factors.csv)" in section(page, "error-ratios").caption
+    assert "Up to 20 of the images evaluated on imagenet" in " ".join(page.notes)
+    check_page(page)
+    with pytest.raises(UserError, match="prototypes are of ImageNet-X"):
+        build(store, annotations=path, prototypes=path)
+    path.write_text("id,dark\ncat/1.png,1\n")
+    with pytest.raises(UserError, match=r"1 of 1 annotated.*cat/1\.png[\s\S]*such as"):
+        build(store, annotations=path)
 
 
 def test_groups_by_name_and_by_option(store, page):
