@@ -152,7 +152,7 @@ def test_average_over_variants_with_shared_images():
         studies.variant_average({})
 
 
-def test_published_averages_derive():
+def test_case_19_published_averages_derive():
     published = load_published_models()
     averages = {}
     for one in published.values():
@@ -160,7 +160,9 @@ def test_published_averages_derive():
         averages[one.title] = sum(rest) / len(rest)
     # The study prints these averages to 0.1 %, of terms rounded likewise.
     wanted = {"ConvNeXt-sup": 60.7, "ViT-sup": 60.2, "ConvNeXt-clip": 48.0}
-    for title, value in (wanted | {"ViT-clip": 49.1}).items():
+    printed = {one.title: 100 * one.average for one in published.values()}
+    assert printed == pytest.approx(wanted | {"ViT-clip": 49.1})
+    for title, value in printed.items():
         assert 100 * averages[title] == pytest.approx(value, abs=0.1)
     assert all(studies.model_family(name) != studies.UNKNOWN for name in published)
     assert published["convnext_base.clip_laion400m"].ece["imagenet-r"] == 0.085

@@ -27,6 +27,7 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
+from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.studies.shape_bias import Share, share
 
 NUM_BINS = 15
@@ -65,6 +66,7 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
             part.score(model.label, "accuracy", one.accuracy)
             part.score(model.label, "gap", one.gap)
             part.score(model.label, "ece", (one.ece, None, None))
+    differs = differences(_with_published(study, chosen), chosen)
     part.sections.append(
         Section(
             "calibration",
@@ -74,13 +76,22 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
             f"confidence and accuracy over {NUM_BINS} bins of equal width. Where a "
             "dataset has some of the classes, only these take part in the softmax. "
             "Curves: how often answers of a given confidence are right, with Wilson "
-            "intervals; below the diagonal is overconfident.",
+            f"intervals; below the diagonal is overconfident. {differs}".rstrip(),
             _table(study, chosen, found),
             charts=tuple(_charts(study, chosen, found)),
         )
     )
     part.findings += _findings(study, found)
     return part
+
+
+def _with_published(study: Study, chosen: list[str]) -> list[Model]:
+    """The models beside whose errors a published one stands."""
+    return [
+        model
+        for model in study.models
+        if model.published and any(a in model.published.ece for a in chosen)
+    ]
 
 
 def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:

@@ -128,9 +128,7 @@ def find_models(
         UserError: If a model has two results on one dataset that nothing tells apart.
     """
     models = _gathered(results, groups)
-    published = load_published_models()
     for model in models.values():
-        model.published = published.get(model.name)
         counts = Counter(s for found in model.sizes.values() for s in found)
         usual = _usual_size(model.name)
         model.size = min(
@@ -158,6 +156,13 @@ def strangers(models: Collection[Model], groups: Mapping[str, str]) -> list[str]
     if not unknown:
         return []
     return [f"Groups are given of models that are not here: {some(unknown)}."]
+
+
+def published_of(row: Row) -> PublishedModel | None:
+    """What was published of a row's model, if it has the weights of its name."""
+    if row.get("weights") != PRETRAINED or row.get("trial_id") is not None:
+        return None
+    return load_published_models().get(row["model"] or "")
 
 
 def has_own_head(row: Row) -> bool:
@@ -294,6 +299,7 @@ def _gathered(results: Results, groups: Mapping[str, str]) -> dict[str, Model]:
         label = entry.label if entry.optimizer else labels[identity(row, sized=False)]
         group = group_of(entry.model, label, row, entry.trial, groups)
         model = models.setdefault(label, Model(label, entry.model, group))
+        model.published = published_of(row)
         address = row["dataset"] or "(unnamed)"
         sizes = model.sizes.setdefault(address, {})
         if row.get("image_size") in sizes:

@@ -20,7 +20,9 @@ from jaxbench.reports.studies.beyond_models import (
     share_text,
     signed_cell,
 )
+from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.studies.invariance import view_of
+from jaxbench.studies.published.beyond import PublishedModel
 from jaxbench.studies.shape_bias import Share
 from jaxbench.studies.variant_average import Values, variant_average
 
@@ -162,18 +164,27 @@ def _section(
                     text_cell(f"{model.published.title} (published)"),
                     text_cell(model.group),
                     *(_percent(numbers.get(name)) for name in names),
-                    Cell("-"),
-                    Cell("-"),
+                    percent_cell(model.published.average),
+                    _published_drop(model.published, study.reference),
                 )
             )
+    measured = [address for name in names for address in members[name]]
+    differs = differences(study.models, measured, averaged=variants)
     return Section(
         "robustness",
         "Robustness",
         f"Accuracy on {study.reference} and on its variants; a column of corruptions "
         "is the mean over kinds and severities. The average is over the variants "
         f"without {study.reference}; its interval is over images, of which one that "
-        "several variants have counts once.",
+        f"several variants have counts once. {differs}".rstrip(),
         Table(columns, tuple(rows)),
+    )
+
+
+def _published_drop(published: PublishedModel, reference: str) -> Cell:
+    clean = published.accuracy.get(reference)
+    return signed_cell(
+        None if clean is None else (published.average - clean, None, None)
     )
 
 

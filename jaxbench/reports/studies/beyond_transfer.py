@@ -8,13 +8,14 @@ import numpy as np
 
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.metrics import wilson_interval
-from jaxbench.reports.cells import Column, Table, text_cell
+from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.entries import Results, Row, identity, is_number, labels_of
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
     Part,
     group_of,
+    published_of,
     share_cell,
     share_text,
 )
@@ -58,7 +59,8 @@ def find_backbones(results: Results, groups: Mapping[str, str]) -> dict[tuple, M
     for row in rows:
         place = identity(row)
         name, label = row["model"] or "(unnamed)", labels[place]
-        found[place] = Model(label, name, group_of(name, label, row, None, groups))
+        group = group_of(name, label, row, None, groups)
+        found[place] = Model(label, name, group, published=published_of(row))
     return found
 
 
@@ -212,19 +214,23 @@ def _section(lines: Sequence[Line], titles: Mapping[Task, str]) -> Section:
         *(Column(f"{title} %", numeric=True) for title in titles.values()),
         *([Column("Mean %", numeric=True, help="of all columns")] if several else []),
     )
-    rows = tuple(
-        (
-            text_cell(line.backbone.label),
-            text_cell(line.backbone.group),
-            text_cell(line.head),
-            *(
-                share_cell(_wilson(line.rows[task]) if task in line.rows else None)
-                for task in titles
-            ),
-            *([share_cell(line.mean)] if several else []),
+    rows = []
+    for line in lines:
+        rows.append(
+            (
+                text_cell(line.backbone.label),
+                text_cell(line.backbone.group),
+                text_cell(line.head),
+                *(
+                    share_cell(_wilson(line.rows[task]) if task in line.rows else None)
+                    for task in titles
+                ),
+                *([share_cell(line.mean)] if several else []),
+            )
         )
-        for line in lines
-    )
+        if published := _published(line, titles):
+            rows.append(published[: len(columns)])
+    beside = any(_published(line, titles) for line in lines)
     return Section(
         "transfer",
         "Transfer: probes on frozen features",
@@ -232,10 +238,43 @@ def _section(lines: Sequence[Line], titles: Mapping[Task, str]) -> Section:
         "backbone, for each dataset anew. Where a backbone has several of one kind on "
         "a dataset, the one with the best validation accuracy is shown. Brackets are "
         "Wilson intervals; that of the mean is over the images of all datasets, each "
-        "dataset with one weight.",
-        Table(columns, rows),
+        "dataset with one weight."
+        + (
+            " Published: of the figures of arXiv 2311.09215, which do not say how the "
+            "features were classified."
+            if beside
+            else ""
+        ),
+        Table(columns, tuple(rows)),
         charts=(_chart(lines, titles),),
     )
+
+
+def _published(line: Line, titles: Mapping[Task, str]) -> tuple[Cell, ...]:
+    """The row of published accuracies; empty where there is none beside a line.
+
+    Their mean is over the 19 tasks of VTAB, and so is in no column of other datasets.
+    """
+    published = line.backbone.published
+    if published is None or line.head != _words(_LINEAR):
+        return ()
+    values = [published.transfer.get(_vtab_name(task.dataset)) for task in titles]
+    if all(value is None for value in values):
+        return ()
+    return (
+        text_cell(f"{published.title} (published)"),
+        text_cell(line.backbone.group),
+        text_cell("not said"),
+        *(Cell("-") if value is None else percent_cell(value) for value in values),
+        Cell("-"),
+    )
+
+
+def _vtab_name(address: str) -> str:
+    """Whose test images these are, as VTAB calls them; "" for other images."""
+    base, modifiers = split_modifiers(address)
+    name, _, split = base.partition("@")
+    return "" if modifiers or split != "test" else name.removeprefix("vtab/")
 
 
 def _chart(lines: Sequence[Line], titles: Mapping[Task, str]) -> HeatMap:

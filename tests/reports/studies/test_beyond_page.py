@@ -12,8 +12,12 @@ from jaxbench.reports.charts_check import check_page
 from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.studies.beyond import build
+from jaxbench.reports.studies.beyond_models import Model, published_of
+from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.reports.studies.beyond_robustness import variant_of
 from jaxbench.results import ResultStore, run_digest
+from jaxbench.studies.published.beyond import CORRUPTED, load_published_models
+from jaxbench.studies.published.beyond import NUM_IMAGES as NUM_PUBLISHED
 from tests.reports.studies.beyond_runs import (
     CLIP,
     NUM_IMAGES,
@@ -132,6 +136,53 @@ def test_robustness_has_one_column_for_all_corruptions(store, page):
     published = row(page, "robustness", Model="ConvNeXt-sup (published)")
     assert published["imagenet %"].text == "85.5"
     assert published["imagenet-c %"].text == "66.8"
+
+
+def test_case_19_published_numbers_of_something_else_are_noted(page):
+    """Two of the 75 corrupted datasets, three of seven variants, 80 images of each."""
+    caption = section(page, "robustness").caption
+    assert (
+        "imagenet-c is published as the mean of 75 datasets (15 corruptions, 5 "
+        "severities) and here of 2; the published average is over "
+        "imagenet-v2/matched-frequency, imagenet-a, imagenet-c, imagenet-hard, "
+        "imagenet-r, imagenet-sketch, imagenet-real, here over imagenet-c, "
+        "imagenet-r, imagenet-v2/matched-frequency"
+    ) in caption
+    parts = "imagenet 80 of 50,000, imagenet-c 80 of 50,000, imagenet-r 80 of 30,000"
+    assert f"here of a part of the images: {parts}" in caption
+    published = row(page, "robustness", Model="ConvNeXt-sup (published)")
+    assert (published["Average %"].text, published["Drop"].text) == ("60.7", "-24.8")
+    parts = "imagenet 80 of 50,000, imagenet-r 80 of 30,000"
+    assert parts in section(page, "calibration").caption
+    assert "average is over" not in section(page, "calibration").caption
+
+
+def model_of(rows, size=224):
+    published = load_published_models()[CLIP]
+    return Model(CLIP, CLIP, "", size=size, rows=rows, published=published)
+
+
+def test_case_19_nothing_is_noted_where_nothing_differs():
+    rows = {name: {"num_examples": n} for name, n in NUM_PUBLISHED.items()}
+    assert len(CORRUPTED) == 75
+    variants = [name for name in load_published_models()[CLIP].accuracy][1:]
+    whole = model_of(rows)
+    assert differences([whole], list(rows), averaged=variants) == ""
+    assert "mean of 75 datasets" in differences(
+        [whole], [*rows, "imagenet-c/spatter_1"], averaged=variants
+    )
+    assert "here also at 336" in differences([model_of(rows, 336)], list(rows))
+    assert "imagenet 100 of 50,000" in differences(
+        [model_of({"imagenet": {"num_examples": 100}})], ["imagenet"]
+    )
+    assert differences([Model("own", "own", "", rows={})], list(rows)) == ""
+
+
+def test_case_19_published_numbers_are_of_the_published_weights():
+    row = {"model": CLIP, "weights": "pretrained"}
+    assert published_of(row) is not None
+    assert published_of(row | {"weights": "mine.safetensors"}) is None
+    assert published_of(row | {"trial_id": "x"}) is None
 
 
 @pytest.mark.parametrize(
@@ -286,7 +337,8 @@ def test_groups_by_name_and_by_option(store, page):
 
 
 def test_linear_probes_are_a_table(page):
-    (one,) = rows(page, "transfer")
+    one, published = rows(page, "transfer")
+    assert published["Model"].text == "ViT-clip (published)"
     assert one["Model"].text == CLIP
     assert one["dtd@test %"].value < one["flowers102@test %"].value
     mean = (one["dtd@test %"].value + one["flowers102@test %"].value) / 2

@@ -116,6 +116,23 @@ def test_case_16_one_network_at_two_sizes_is_two_backbones(tmp_path):
     assert part.scores[CLIP]["transfer"][0] == means[f"{CLIP} size=224"]
 
 
+def test_published_transfer_stands_beside_the_linear_probes(tmp_path):
+    runs = [
+        probed(model, f"{dataset}@test", 2.0, protocol=protocol)
+        for model in (SUPERVISED, CLIP)
+        for dataset in (*TASKS, "pets")
+        for protocol in ("linear_probe", "knn")
+    ]
+    page = page_of(tmp_path, *runs)
+    found = {one["Model"].text: one for one in rows(page)}
+    one = found["ViT-clip (published)"]
+    shown = [one[f"{name}@test %"].text for name in ("dtd", "flowers102", "pets")]
+    assert shown == ["79.4", "96.4", "-"]
+    assert (one["Head"].text, one["Mean %"].text) == ("not said", "-")
+    assert sum("(published)" in one["Model"].text for one in rows(page)) == 2
+    assert "do not say how" in section(page, "transfer").caption
+
+
 def test_the_best_of_several_probes_is_told(tmp_path):
     runs = [
         probed(CLIP, "dtd", skill, probe_validation_accuracy=accuracy)
