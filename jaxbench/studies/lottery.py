@@ -1,8 +1,8 @@
 """The benchmark lottery: does a lead on one test set carry over to its variants?
 
-After "Investigating the Benchmark Lottery of self-supervised learning", arXiv
-2501.15431: https://arxiv.org/abs/2501.15431. Its unified metric is not public in
-formula; the scores here are ours.
+After "Self-supervised Benchmark Lottery on ImageNet: Do Marginal Improvements Translate
+to Improvements on Similar Datasets?": https://arxiv.org/abs/2501.15431. Its unified
+metric is not public in formula; the scores here are ours.
 """
 
 from typing import NamedTuple

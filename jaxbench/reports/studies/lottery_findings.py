@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxbench.metrics import wilson_interval
 from jaxbench.reports.cells import format_interval
 from jaxbench.reports.page import Finding
 from jaxbench.reports.studies.lottery_analysis import Lottery
@@ -54,14 +55,18 @@ def _kept(lottery: Lottery) -> Finding:
         text = f"All models are level on {lottery.table.reference}: no lead to follow."
         return Finding(title, "-", text)
     rows = kept_signs(lottery.table, lottery.adjacent)
-    shares = [_share(row) for row in rows]
-    return Finding(
-        title,
-        _range(shares),
+    text = (
         f"of the {len(lottery.adjacent.ahead):,} adjacent improvements on "
         f"{lottery.table.reference}, by variant; a coin would keep half: "
-        f"{_listed(rows)}.",
+        f"{_listed(rows)}. Brackets: 95 % Wilson intervals, as if leads were "
+        "independent."
     )
+    if level := lottery.adjacent.num_level:
+        text += (
+            f" {level:,} more neighbours are level: which of them stands next to a "
+            "model that is not is the order of the table, and so are its leads."
+        )
+    return Finding(title, _range(rows), text)
 
 
 def _kept_significant(lottery: Lottery) -> Finding:
@@ -187,12 +192,21 @@ def _share(row: Kept) -> float:
     return row.kept / there if there else float("nan")
 
 
-def _range(shares: list[float]) -> str:
-    known = [share for share in shares if share == share]
+def _range(rows: tuple[Kept, ...]) -> str:
+    """The smallest and the largest share with their intervals."""
+    known = sorted(
+        (row for row in rows if row.chosen > row.missing), key=lambda row: _share(row)
+    )
     if not known:
         return "-"
-    low, high = f"{min(known):.0%}", f"{max(known):.0%}"
-    return low if low == high else f"{low} to {high}"
+    texts = [_interval(row) for row in (known[0], known[-1])]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def _interval(row: Kept) -> str:
+    ends = wilson_interval(row.kept, row.chosen - row.missing, level=0.95)
+    low, high = (100 * float(end) for end in ends)
+    return f"{_share(row):.0%} [{low:.0f}, {high:.0f}]"
 
 
 def _listed(rows: tuple[Kept, ...], *, percent: bool = False) -> str:

@@ -140,11 +140,11 @@ def _students(students: StudentResult, dataset: str) -> Iterator[Finding]:
         first = effects[0]
         single = first.num_pairs == 1
         yield Finding(
-            f"What a teacher changed on {dataset}, one seed"
+            f"What a teacher changed on {dataset}, one seed: {title}"
             if single
-            else f"What a teacher changes on {dataset}",
+            else f"What a teacher changes on {dataset}: {title}",
             "; ".join(shown),
-            f"{title}: with the teacher less without, in points, over "
+            "With the teacher less without, in points, over "
             f"{_count(first.num_pairs, 'seed')} and {first.num_images} images. "
             + _decided(effects),
         )

@@ -1,7 +1,8 @@
 """The selective study's pairs: models with and without a teacher."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Key
 
@@ -21,10 +22,20 @@ from jaxbench.studies import (
     median_change,
     paired_effect,
 )
+from jaxbench.studies.naming import setting_words
 from jaxbench.studies.selective_images import METRICS
 
 _SCORES = ("id", "label", "correct", "confidence", "log_one_minus_confidence")
 _SCALED = ("confidence_ts", "log_one_minus_confidence_ts")
+
+_WORDS = {
+    "learning_rate": "lr",
+    "weight_decay": "wd",
+    "distillation": "weight",
+    "distillation_kind": "",
+    "distillation_temperature": "T",
+    "teacher_trial": "trial",
+}
 
 
 class Resampling(NamedTuple):
@@ -72,12 +83,15 @@ def compare_twins(
 ) -> TwinResult:
     """Distilled models of the zoo against the same architecture without a teacher."""
     named: dict[str, Model] = {}
+    others: list[Model] = []
     for model in models:
-        if model.tagged:
-            named.setdefault(model.name, model)
+        if model.tagged and named.setdefault(model.name, model) is not model:
+            others.append(model)
     pairs = [(named[a], named[b]) for a, b in distillation_twins(named)]
     if not pairs:
         return TwinResult([], {}, [])
+    paired = {model.name for pair in pairs for model in pair}
+    unpaired = [model.label for model in others if model.name in paired]
     changes = {
         metric + suffix: median_change(
             [_value(plain, metric + suffix) for _, plain in pairs],
@@ -111,6 +125,11 @@ def compare_twins(
                 ),
             )
         )
+    if unpaired:
+        notes.append(
+            "Of several results of one name the most accurate is a twin; these are "
+            f"not: {', '.join(unpaired)}."
+        )
     return TwinResult(sections, changes, notes)
 
 
@@ -119,12 +138,13 @@ def compare_students(
 ) -> StudentResult:
     """Trials with and without a teacher that are the same in all else, over seeds."""
     alive = [row["run_id"] for row in results.trials if row["diverged_step"] is None]
-    groups = find_students({run_id: store.read(run_id).settings for run_id in alive})
+    settings = {run_id: store.read(run_id).settings for run_id in alive}
+    groups = find_students(settings)
     effects: dict[tuple[str, str], tuple[Effect, ...]] = {}
     notes = []
     if diverged := len(results.trials) - len(alive):
         notes.append(f"{diverged} trials diverged and are no student of a pair.")
-    titles = _titles(groups)
+    titles = _titles(groups, settings)
     for students, title in zip(groups, titles, strict=True):
         for address in _addresses(results, students, dataset):
             try:
@@ -216,22 +236,20 @@ def _addresses(results: Results, students: Students, first: str) -> list[str]:
     return sorted(found, key=lambda address: (address != first, address))
 
 
-def _titles(groups: Sequence[Students]) -> list[str]:
-    """Their titles, with what tells equal ones apart."""
+def _titles(
+    groups: Sequence[Students], settings: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Their titles; to equal ones every setting in which they differ is added."""
     titles = [group.title for group in groups]
-    details = [
-        f"{title} (lr {group.learning_rate:g}, wd {group.weight_decay:g}; "
-        f"{group.kind}, weight {group.weight:g}, T {group.temperature:g}"
-        f"{f', trial {group.teacher_trial[:6]}' if group.teacher_trial else ''})"
-        for title, group in zip(titles, groups, strict=True)
-    ]
-    numbered = [f"{text} {number}" for number, text in enumerate(details, 1)]
-    for finer in (details, numbered):
-        twice = {title for title in titles if titles.count(title) > 1}
-        titles = [
-            fine if title in twice else title
-            for title, fine in zip(titles, finer, strict=True)
-        ]
+    for twice in [title for title, count in Counter(titles).items() if count > 1]:
+        places = [i for i, title in enumerate(titles) if title == twice]
+        rows = [settings[next(iter(groups[i].taught.values()))] for i in places]
+        names = sorted({name for row in rows for name in row} - {"seed", "trial_id"})
+        words = setting_words(rows, names, words=_WORDS)
+        for number, (place, told) in enumerate(zip(places, words, strict=True), 1):
+            finer = f"{twice} ({', '.join(told)})"
+            # Of settings that groups are not made by, all may be the same.
+            titles[place] = finer if words.count(told) == 1 else f"{finer} {number}"
     return titles
 
 
