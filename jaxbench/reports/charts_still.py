@@ -33,6 +33,7 @@ from jaxbench.reports.style import (
     MUTED,
     PALETTE,
     grid_of_axes,
+    label_inches,
     label_text,
     legend_below,
     line_style,
@@ -281,8 +282,12 @@ def _heat_map(chart: HeatMap) -> Figure:
         (len(cell_text(chart, v)) for row in chart.values for v in row), default=1
     )
     each = 0.2 + 0.075 * longest
+    turned = sum(map(len, chart.columns)) > 8 * each * width
+    beside = max(0.0, label_inches(chart.rows) - 1.2)
+    below = max(0.0, label_inches(chart.columns) - 0.6) if turned else 0.0
     figure = new_figure(
-        min(24.0, 2.6 + each * max(2, width)), min(40.0, 1.5 + 0.3 * max(2, height))
+        min(24.0, 2.6 + each * max(2, width)) + beside,
+        min(40.0, 1.5 + 0.3 * max(2, height)) + below,
     )
     axis = figure.subplots()
     if not height or not width:
@@ -308,7 +313,7 @@ def _heat_map(chart: HeatMap) -> Figure:
             axis.text(*place, text, ha="center", va="center", color=colour, fontsize=8)
     axis.set_xticks(np.arange(width) + 0.5, [label_text(n) for n in chart.columns])
     axis.set_yticks(np.arange(height) + 0.5, [label_text(n) for n in chart.rows])
-    if sum(map(len, chart.columns)) > 8 * each * width:
+    if turned:
         axis.tick_params(axis="x", labelrotation=90)
     axis.invert_yaxis()
     axis.grid(visible=False)

@@ -28,6 +28,7 @@ from jaxbench.reports.style import (
     MUTED,
     PALETTE,
     grid_of_axes,
+    label_inches,
     label_text,
     legend_below,
     line_style,
@@ -175,7 +176,12 @@ def heat_map(
     marks = marks or {}
     height, width = values.shape
     each = 0.72 if width <= 12 else 0.56
-    figure = new_figure(2.6 + each * max(2, width), 1.7 + 0.42 * max(2, height))
+    # The figure has room for short names as it is.
+    beside, below = (max(0.0, label_inches(n) - 1.2) for n in (rows, columns))
+    tall = max([0.42, *(0.16 * (1 + label_text(n).count("\n")) for n in rows)])
+    figure = new_figure(
+        2.6 + each * max(2, width) + beside, 1.7 + tall * max(2, height) + below
+    )
     axis = figure.subplots()
     if not height or not width:
         show_nothing(axis, _NOTHING)
@@ -198,7 +204,7 @@ def heat_map(
         axis.text(*place, text, ha="center", va="center", color=colour, fontsize=size)
     axis.set_xticks(np.arange(width) + 0.5, [label_text(name) for name in columns])
     axis.set_yticks(np.arange(height) + 0.5, [label_text(name) for name in rows])
-    if width > 5:
+    if width > 5 or below:
         axis.tick_params(axis="x", labelrotation=45)
     axis.invert_yaxis()
     axis.grid(visible=False)

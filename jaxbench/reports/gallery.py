@@ -201,10 +201,13 @@ def _learning(store: ResultStore, results: Results) -> Exhibit | None:
     shown = kept[: MAX_CURVES - bool(lost)]
     shown += lost[: MAX_CURVES - len(shown)]
     read = list(_read_curves(store, shown))
+    in_draws = all(row.get("objective") for _, row, _ in read)
     in_epochs = all(_epochs(row, curves) is not None for _, row, curves in read)
     panels: dict[str, list[Curve]] = {}
     for label, row, curves in read:
         x = _epochs(row, curves) if in_epochs else curves.get("step")
+        if in_draws:
+            x = np.arange(1.0, max(map(len, curves.values())) + 1)
         if x is None:
             continue  # says neither its steps nor its epochs
         for name in set(curves) - set(_AXES):
@@ -212,7 +215,7 @@ def _learning(store: ResultStore, results: Results) -> Exhibit | None:
     if not panels:
         return None
     percent = [name for name in panels if name.endswith(("accuracy", "_ece"))]
-    x_title = "Epoch" if in_epochs else "Step"
+    x_title = "Draw" if in_draws else "Epoch" if in_epochs else "Step"
     return Exhibit(
         "learning_curves",
         "Learning curves",
@@ -247,6 +250,9 @@ def _epochs(row: Row, curves: Mapping[str, np.ndarray]) -> np.ndarray | None:
     if "step" in curves:
         each = row.get("steps_per_epoch")
         return curves["step"] / each if each else None
+    # Contrastive runs have a point a draw.
+    if row.get("objective"):
+        return None
     # A point an epoch, where nothing else is said.
     return np.arange(1.0, max(map(len, curves.values())) + 1)
 

@@ -7,8 +7,10 @@ could share. Text stays text in SVG, which keeps the files small and searchable.
 import io
 import itertools
 import re
+import textwrap
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -64,7 +66,7 @@ STYLE: dict[Any, Any] = {
 }
 # A fixed salt makes the SVG's ids, and so the file, the same for the same figure.
 _SAVE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "jaxbench"}
-_MAX_LABEL = 44
+_MAX_LABEL, _MAX_LINES = 44, 4
 
 styled = mpl.rc_context(STYLE)
 
@@ -97,12 +99,26 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def label_text(text: str) -> str:
-    """A user's name as a label: never read as mathematics, never too long."""
+    """A user's name as a label: never read as mathematics, never too long.
+
+    A long one goes on in another line, since names often differ at their ends alone;
+    one of too many lines loses its middle and has a checksum in its place.
+    """
+    most = _MAX_LABEL * _MAX_LINES
+    if len(text) > most:
+        cut = f"...{zlib.crc32(text.encode()):08x}..."
+        text = text[: most // 2 - len(cut)] + cut + text[len(cut) - most // 2 :]
     if len(text) > _MAX_LABEL:
-        text = f"{text[: _MAX_LABEL // 2 - 2]}...{text[1 - _MAX_LABEL // 2 :]}"
+        text = textwrap.fill(text, _MAX_LABEL, break_on_hyphens=False)
     # A legend leaves out labels that begin with an underscore.
     text = f" {text}" if text.startswith("_") else text
     return text.replace("$", r"\$")
+
+
+def label_inches(labels: Iterable[str]) -> float:
+    """Room that the longest line of labels needs, in inches."""
+    lines = (line for label in labels for line in label_text(label).split("\n"))
+    return 0.075 * max(map(len, lines), default=0)
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], note: str = "") -> None:
@@ -114,11 +130,13 @@ def legend_below(figure: Figure, axes: Sequence[Axes], note: str = "") -> None:
         entries.setdefault(label, handle)
     if not entries and not note:
         return
-    longest = max(map(len, entries), default=1)
+    lines = [label.split("\n") for label in entries]
+    longest = max((len(line) for label in lines for line in label), default=1)
     # About 12 characters of this size to the inch, and six for the line before them.
     fitting = int(figure.get_figwidth() * 12 / (longest + 6))
     columns = max(1, min(len(entries), fitting))
-    rows = -(-len(entries) // columns) + bool(note)
+    each = max(map(len, lines), default=1)
+    rows = -(-len(entries) // columns) * each + bool(note)
     figure.set_figheight(figure.get_figheight() + 0.19 * rows)
     figure.legend(
         list(entries.values()),

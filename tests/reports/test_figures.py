@@ -8,7 +8,7 @@ import pytest
 from jaxbench.reports import figures
 from jaxbench.reports.figures import Curve, Point, Reliability
 from jaxbench.reports.scatter_legend import marker_look
-from jaxbench.reports.style import PALETTE, inline_svg, line_style, render
+from jaxbench.reports.style import PALETTE, inline_svg, label_text, line_style, render
 
 
 def reliability(label="m", num_bins=15):
@@ -161,3 +161,34 @@ def test_a_long_legend_has_room():
 def test_first_32_curves_look_different():
     looks = {tuple(line_style(index).values()) for index in range(32)}
     assert len(looks) == 4 * len(PALETTE) == 32
+
+
+# Names of runs that differ in the middle, and in the last character, alone.
+ARMS = [
+    f"resnet_micro adamw curation=quantile curation_window={window} "
+    f"curation_warmup=2 curation_on_reject=redraw curation_max_redraws={redraws}"
+    for window in (50, 100)
+    for redraws in (1, 3)
+]
+
+
+def test_case_16_long_names_stay_apart_in_figures():
+    assert len({label_text(name) for name in ARMS}) == len(ARMS)
+    endless = [f"{'x' * 400}{middle}{'y' * 400}" for middle in "ab"]
+    assert len({label_text(name) for name in endless}) == 2
+    assert max(map(len, label_text(endless[0]).split("\n"))) <= 44
+    figure = figures.learning_curves({"Loss": [curve(name) for name in ARMS]})
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.replace("\n", " ") for text in texts] == ARMS
+
+
+@pytest.mark.parametrize("width", [1, 2, 8])
+def test_a_heat_map_has_room_for_long_names(width):
+    # Warnings are errors: matplotlib warns of axes that collapse.
+    values = np.linspace(0, 1, 4 * width).reshape(4, width)
+    columns = [f"{ARMS[0]} {number}" for number in range(width)]
+    figure = figures.heat_map(values, ARMS, columns)
+    render(figure, "png")
+    box = figure.axes[0].get_window_extent()
+    assert box.width > 40 * width
+    assert box.height > 100

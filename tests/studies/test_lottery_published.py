@@ -6,9 +6,11 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxbench import studies
+from jaxbench.metrics import wilson_interval
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).parent / "lottery_tables" / "all_models.csv.gz"
@@ -108,4 +110,21 @@ def test_the_documentation_says_so(table):
             for known in [row.chosen - row.missing]
         ]
         assert f"| {title} | {count:,} | {' | '.join(cells)} |" in text
+    leads = len(found.ahead)
+    ends = [
+        100 * float(end)
+        for row in studies.kept_signs(table, found, None)
+        for end in wilson_interval(row.kept, leads - row.missing, level=0.95)
+    ]
+    assert f"from\n{min(ends):.0f} to {max(ends):.0f} %" in text
     assert "of 1,380 leads" in (ROOT / "README.md").read_text()
+
+
+def test_intervals_of_tau_are_those_of_the_command(table):
+    """As `analyse` draws them without options."""
+    text = (ROOT / "docs" / "studies" / "lottery.md").read_text()
+    key = jax.random.split(jax.random.key(0), 3)[1]
+    found = studies.rank_agreement(table, key=key, num_resamples=1000, level=0.95)
+    assert len(found) == 5
+    for row in found:
+        assert f"{row.tau:.3f} [{row.low:.3f}, {row.high:.3f}]" in text

@@ -1,10 +1,12 @@
 """The page of the lottery: built from a folder and from tables."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
@@ -124,6 +126,10 @@ def test_the_page_of_tables():
     assert len(rows) == min(50, int(first.value.split()[-1]))
     adjusted = [row[4].value for row in rows]
     assert adjusted == sorted(adjusted)
+    kept = next(f for f in page.findings if f.title == "Leads that keep their sign")
+    share = r"\d+% \[\d+, \d+\]"
+    assert re.fullmatch(f"{share}( to {share})?", kept.value)
+    assert "Wilson intervals" in kept.text
     texts = {cell.text for cell in column(page, "improvements", "imagenet-a")}
     assert texts <= {"kept", "reversed", "level", "-"}
     heat = section(page, "datasets").charts[0]
@@ -173,6 +179,17 @@ def test_the_best_of_one_is_no_finding():
     assert best.value == "m0"
 
 
+def test_few_leads_have_wide_intervals():
+    """Four of nine leads: scipy's Wilson interval is 19 to 73 %."""
+    reference = np.linspace(0.9, 0.5, 10)
+    moves = np.array([-1, 1, 1, -1, 1, 1, -1, 1, -1])
+    variant = 0.5 + 0.02 * np.concatenate([[0], np.cumsum(moves)])
+    page = page_of(np.stack([reference, variant], axis=1).tolist())
+    kept = next(f for f in page.findings if f.title == "Leads that keep their sign")
+    low, high = scipy.stats.binomtest(4, 9).proportion_ci(method="wilson")
+    assert kept.value == f"44% [{100 * low:.0f}, {100 * high:.0f}]" == "44% [19, 73]"
+
+
 def test_sentences_about_level_models():
     page = page_of([[0.5, 0.4], [0.5, 0.3]])
     found = {finding.title: finding for finding in page.findings}
@@ -182,6 +199,8 @@ def test_sentences_about_level_models():
     page = page_of([[0.5, 0.4], [0.5, 0.3], [0.1, 0.1]])
     text = page.findings[-1].text
     assert "The first place is shared; 100% of the adjacent leads hold" in text
+    kept = next(f for f in page.findings if f.title == "Leads that keep their sign")
+    assert "1 more neighbours are level" in kept.text
 
 
 def test_families_are_those_of_the_zoo():

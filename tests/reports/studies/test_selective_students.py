@@ -107,6 +107,23 @@ def test_students_of_two_pools_are_two_groups(tmp_path):
     students = {row[0].text for row in section(page, "students").table.rows}
     assert len(students) == 2
     assert {"trial aaaaaa" in s for s in students} == {True, False}
+    titles = [f.title for f in page.findings if f.title.startswith("What a teacher")]
+    assert len(set(titles)) == 2
+    assert all(any(student in title for title in titles) for student in students)
+
+
+def test_case_16_students_are_named_by_every_setting_in_which_they_differ(tmp_path):
+    runs = []
+    for epochs, skill in ((5, 2.0), (9, 2.5)):
+        runs += trained_otherwise(skill, epochs=epochs)
+        teacher = "resnet_micro best-trial"
+        runs += trained_otherwise(
+            skill + 0.5, teacher, epochs=epochs, teacher_trial="t"
+        )
+    page = build_of(tmp_path, *runs)
+    students = {row[0].text for row in section(page, "students").table.rows}
+    named = "vit_micro adamw, teacher resnet_micro best-trial"
+    assert students == {f"{named} (epochs 5)", f"{named} (epochs 9)"}
 
 
 def test_every_training_of_a_network_is_a_model(tmp_path):
