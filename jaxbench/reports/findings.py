@@ -242,7 +242,9 @@ def _ranked(sweep: Sweep, rule: Rule) -> Iterator[Finding]:
         f"{len(sweep.table.backbones)} backbones, on {sweep.dataset}."
     )
     gap = largest_gap(sweep.table, best)
-    if gap is not None:
+    if gap is not None and gap.size == 0:
+        text += " It has the best score of every backbone."
+    elif gap is not None:
         whose = f"{sweep.title(gap.optimizer)} " if len(best) > 1 else ""
         text += (
             f" Its largest gap to the best score of a backbone: {whose}"

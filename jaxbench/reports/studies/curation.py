@@ -219,8 +219,12 @@ def _findings(comparisons: Sequence[ArmComparison]):
         yield Finding(
             f"{title}: accuracy gain at equal {arm.budget}",
             f"{format_interval(*gain[:3], percent=True)} points",
-            f"{verdict}{cost} {len(comparison.seeds)} pairs of seeds.",
+            f"{verdict}{cost} {_pairs(len(comparison.seeds))} of seeds.",
         )
+
+
+def _pairs(number: int) -> str:
+    return f"{number} pair{'' if number == 1 else 's'}"
 
 
 _TIME_WORDS = {"train_seconds": "time", "train_cpu_seconds": "processor time"}
