@@ -29,7 +29,7 @@ _SHORT = {
     "zero_shot": "prompts",
     "image_size": "size",
     "crop_fraction": "crop",
-    "interpolation": "interpolation",
+    "interpolation": "resize",
     "class_order": "classes",
     "probe_train": "train",
 }

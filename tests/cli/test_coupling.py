@@ -159,4 +159,4 @@ def test_a_folder_without_trials_is_an_error(tmp_path, runs):
 def test_a_place_that_cannot_be_written_is_an_error(folder, tmp_path):
     (tmp_path / "file").write_text("")
     output = call("coupling", folder, "--csv", tmp_path / "file", status=2)
-    assert "choose another folder" in re.sub(r"\s+", " ", output)
+    assert "choose another place" in re.sub(r"\s+", " ", output)

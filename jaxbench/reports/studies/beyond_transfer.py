@@ -129,7 +129,7 @@ def _weights(row: Row) -> tuple:
 
     Everything that tells models apart but what makes the head.
     """
-    return identity(row | {"zero_shot": None})
+    return identity(row | {"zero_shot": None, "class_order": None})
 
 
 def _task(row: Row) -> Task:
