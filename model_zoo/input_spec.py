@@ -4,11 +4,14 @@ The one thing that data code needs to know of a model, so this file imports neit
 Flax nor JAX and can be read by every decoding worker at no cost.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 CropMode = Literal["center", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+# Stands for an image size: the one that published results were measured at.
+TEST_SIZE = "test"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,7 +25,8 @@ class InputSpec:
     Attributes:
         size: Height and width in pixels.
         crop_fraction: Share of the resized image's side that the crop keeps, in
-            (0, 1]: the image is resized to `size / crop_fraction` first.
+            (0, 1]: the image is resized to `size / crop_fraction` first. 1 keeps the
+            whole shorter side, and leaves an image of `size` as it is.
         crop_mode: "center" resizes the shorter side and crops the middle; "squash"
             resizes both sides to `size`, losing the aspect ratio.
         interpolation: The resize filter, with Pillow's semantics.
@@ -34,7 +38,7 @@ class InputSpec:
     """
 
     size: tuple[int, int] = (224, 224)
-    crop_fraction: float = 0.875
+    crop_fraction: float = 1.0
     crop_mode: CropMode = "center"
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -62,6 +66,19 @@ class InputSpec:
         ]
         if problems:
             raise ValueError(f"InputSpec: {'; '.join(problems)}")
+
+    def adjusted(
+        self,
+        crop_fraction: float | None = None,
+        interpolation: Interpolation | None = None,
+    ) -> "InputSpec":
+        """The same input with another crop or filter; None keeps this one's.
+
+        Raises:
+            ValueError: If a value is outside its range.
+        """
+        given = {"crop_fraction": crop_fraction, "interpolation": interpolation}
+        return replace(self, **{k: v for k, v in given.items() if v is not None})
 
 
 def _is_size(size: object) -> bool:

@@ -13,7 +13,7 @@ import importlib
 import io
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -63,11 +63,11 @@ class Checkpoint:
         url: Where the authors published it.
         num_classes: Logits, 0 for a backbone without a head.
         input_spec: Size, crop and normalisation.
-        test_size: Height and width of published results, if larger than trained for.
+        test_size: Height and width of published results, if other than trained for.
         test_crop_fraction: The crop that goes with `test_size`.
         licence: SPDX-like name, "" where unknown.
-        top_1_accuracy: Published on ImageNet's validation images at the test size, a
-            fraction; None where there is no result.
+        top_1_accuracy: Published on ImageNet's validation images, at the size and crop
+            of `test_spec`; a fraction, None where there is no result.
         in_selective_study: Whether arXiv 2302.11874 evaluated it.
         legacy_name: What that study called it, where timm's registry has no entry.
     """
@@ -94,6 +94,16 @@ class Checkpoint:
     def tag(self) -> str:
         """What follows the dot."""
         return self.name.partition(".")[2]
+
+    @property
+    def test_spec(self) -> InputSpec:
+        """The input of published results: that of timm's validation script."""
+        spec = self.input_spec
+        return replace(
+            spec,
+            size=self.test_size or spec.size,
+            crop_fraction=self.test_crop_fraction or spec.crop_fraction,
+        )
 
 
 _registered: dict[str, ArchitectureEntry] = {}

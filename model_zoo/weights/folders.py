@@ -7,6 +7,8 @@ from typing import Any
 from model_zoo.input_spec import InputSpec
 
 SUFFIXES = (".safetensors", ".npz")
+# timm's keys of the size and crop of published results -> those they stand for.
+_TEST_KEYS = {"test_input_size": "input_size", "test_crop_pct": "crop_pct"}
 _FILES = ("model.safetensors", "open_clip_model.safetensors", "model.npz")
 
 
@@ -127,9 +129,20 @@ def check_architecture(
 
 
 def configured_spec(
-    config: dict[str, Any], default: InputSpec, path: Path | None
+    config: dict[str, Any],
+    default: InputSpec,
+    path: Path | None,
+    *,
+    testing: bool = False,
 ) -> InputSpec:
     """The input that timm's configuration says, `default` where it is silent.
+
+    Args:
+        config: The configuration.
+        default: What to take where it is silent.
+        path: The weights, for messages.
+        testing: Whether the size and crop of published results are wanted, where the
+            configuration has any.
 
     Raises:
         ValueError: If it says what no input can be; the file is named.
@@ -137,6 +150,10 @@ def configured_spec(
     try:
         merged = {**config, **(config.get("pretrained_cfg") or {})}
         stored = {key: value for key, value in merged.items() if value is not None}
+        if testing:
+            for test, plain in _TEST_KEYS.items():
+                stored[plain] = stored.get(test, stored.get(plain))
+            stored = {key: value for key, value in stored.items() if value is not None}
         return InputSpec(
             size=tuple(stored.get("input_size", (3, *default.size))[1:]),
             crop_fraction=stored.get("crop_pct", default.crop_fraction),
@@ -167,3 +184,41 @@ def configured_classes(
             "whole number"
         )
     return count
+
+
+def configured_labels(
+    config: dict[str, Any], path: Path | None
+) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+    """The names of the classes that timm's configuration says, and what describes them.
+
+    `label_names` is a list in the order of the logits, or an object whose keys are
+    their numbers; `label_descriptions` says more of each name.
+
+    Returns:
+        The names, None where there are none; and descriptions by name.
+
+    Raises:
+        ValueError: If they are something else, a number is left out, or a name comes
+            twice; the file is named.
+    """
+    merged = {**config, **(config.get("pretrained_cfg") or {})}
+    stored = merged.get("label_names") or merged.get("labels")
+    described = merged.get("label_descriptions") or {}
+    if not stored:
+        return None, {}
+    names = stored
+    if isinstance(stored, dict):
+        numbered = {str(number): name for number, name in stored.items()}
+        names = [numbered.get(str(number)) for number in range(len(numbered))]
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+        or not isinstance(described, dict)
+    ):
+        raise ValueError(
+            f"the config.json beside {path} has label_names that name no classes; "
+            "wanted a list of different names in the order of the logits, or an object "
+            "with the keys 0, 1, ...; label_descriptions an object by name"
+        )
+    return tuple(names), {str(k): str(v) for k, v in described.items()}

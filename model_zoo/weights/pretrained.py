@@ -3,8 +3,10 @@
 import dataclasses
 import fnmatch
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -13,6 +15,7 @@ from model_zoo import registry
 from model_zoo.architecture import Settings
 from model_zoo.catalog import find_architecture, find_checkpoint, make_classifier
 from model_zoo.classifier import NetworkClassifier, Variables
+from model_zoo.input_spec import TEST_SIZE, Interpolation
 from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
 from model_zoo.weights.rules import convert
@@ -31,12 +34,19 @@ class Pretrained:
         checkpoint: What the registry says of them; None of a user's own.
         declared_classes: Logits that the registry or a config.json says they have;
             None where nothing says so.
+        label_names: The classes in the order of the logits, where a config.json names
+            them; None where it does not.
+        label_descriptions: Name to description of these classes, as far as it says.
+        configured: Whether a config.json beside the weights says what the input is.
     """
 
     classifier: NetworkClassifier
     path: Path | None
     checkpoint: registry.Checkpoint | None
     declared_classes: int | None
+    label_names: tuple[str, ...] | None = None
+    label_descriptions: Mapping[str, str] = field(default_factory=dict)
+    configured: bool = False
 
     def load(self) -> Variables:
         """Reads the weights, fetching them first where they are not here.
@@ -57,7 +67,9 @@ def load_pretrained(
     *,
     source: Source | None = None,
     num_classes: int | None = None,
-    image_size: int | None = None,
+    image_size: int | Literal["test"] | None = None,
+    crop_fraction: float | None = None,
+    interpolation: Interpolation | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> tuple[NetworkClassifier, Variables]:
     """Makes a classifier and reads its pretrained weights.
@@ -71,8 +83,13 @@ def load_pretrained(
             searches it.
         num_classes: Logits that the weights have; None is what the registry or the
             folder's config.json says. 0 leaves the head out.
-        image_size: Height and width in pixels; None is the weights' own. Position
-            embeddings are resized where the family can.
+        image_size: Height and width in pixels; None is the weights' own. "test" is the
+            size and crop of published results, as timm's validation script has them:
+            `test_input_size` and `test_crop_pct`, the weights' own where they have
+            none. Position embeddings are resized where the family can.
+        crop_fraction: Share of the resized image that the crop keeps; None is the
+            weights' own.
+        interpolation: The resize filter; None is the weights' own.
         dtype: Computation's dtype, float32 or bfloat16; variables are float32.
 
     Raises:
@@ -82,7 +99,13 @@ def load_pretrained(
             tensors are not this model's; all differences are named.
     """
     found = find_pretrained(
-        name, source=source, num_classes=num_classes, image_size=image_size, dtype=dtype
+        name,
+        source=source,
+        num_classes=num_classes,
+        image_size=image_size,
+        crop_fraction=crop_fraction,
+        interpolation=interpolation,
+        dtype=dtype,
     )
     return found.classifier, found.load()
 
@@ -92,7 +115,9 @@ def find_pretrained(
     *,
     source: Source | None = None,
     num_classes: int | None = None,
-    image_size: int | None = None,
+    image_size: int | Literal["test"] | None = None,
+    crop_fraction: float | None = None,
+    interpolation: Interpolation | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Pretrained:
     """Finds weights and makes the classifier they fit, without reading a tensor.
@@ -107,6 +132,8 @@ def find_pretrained(
         source: As `load_pretrained`.
         num_classes: As `load_pretrained`.
         image_size: As `load_pretrained`.
+        crop_fraction: As `load_pretrained`.
+        interpolation: As `load_pretrained`.
         dtype: As `load_pretrained`.
 
     Raises:
@@ -125,20 +152,33 @@ def find_pretrained(
     if source is None or name in registry.checkpoints():
         checkpoint = find_checkpoint(name)
         name = checkpoint.name
+    testing = image_size == TEST_SIZE
     spec = checkpoint.input_spec if checkpoint else entry.input_spec
+    if testing and checkpoint:
+        spec = checkpoint.test_spec
     declared = checkpoint.num_classes if checkpoint else None
     if config is not None:
         folders.check_architecture(config, architecture, path)
-        spec = folders.configured_spec(config, spec, path)
+        spec = folders.configured_spec(config, spec, path, testing=testing)
         declared = folders.configured_classes(config, declared, path)
+    spec = spec.adjusted(crop_fraction, interpolation)
     chosen = (num_classes, declared, 1000)
     settings = Settings(
         next(count for count in chosen if count is not None),
-        spec.size if image_size is None else (image_size, image_size),
+        (image_size, image_size) if isinstance(image_size, int) else spec.size,
         jnp.dtype(dtype),
     )
     classifier = make_classifier(name, entry.build(), spec, settings)
-    return Pretrained(classifier, path, checkpoint, declared)
+    names, descriptions = folders.configured_labels(config or {}, path)
+    return Pretrained(
+        classifier,
+        path,
+        checkpoint,
+        declared,
+        names,
+        descriptions,
+        configured=config is not None,
+    )
 
 
 def list_pretrained(folder: Source, pattern: str = "*") -> dict[str, Path]:
