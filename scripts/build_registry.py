@@ -87,9 +87,12 @@ def input_row(config: dict) -> dict:
     return {k: v for k, v in values.items() if v != _DEFAULTS[k]}
 
 
-def checkpoint_row(name: str, top_1: dict[str, float], studied: set[str]) -> dict:
-    """One checkpoint: where it is, what it wants, what it reached."""
+def checkpoint_row(
+    name: str, top_1: dict[tuple[str, int], float], studied: set[str]
+) -> dict:
+    """One checkpoint: where it is, what it wants, what it reached at its test size."""
     config = _registry._model_pretrained_cfgs[name].to_dict()
+    tested = config.get("test_input_size") or config["input_size"]
     repository = (config.get("hf_hub_id") or "").removeprefix("hf-hub:")
     row = {
         "repository": repository if repository != f"timm/{name}" else None,
@@ -102,20 +105,19 @@ def checkpoint_row(name: str, top_1: dict[str, float], studied: set[str]) -> dic
         else None,
         "test_crop_fraction": config.get("test_crop_pct"),
         "licence": config.get("license") or None,
-        "top_1_accuracy": top_1.get(name),
+        "top_1_accuracy": top_1.get((name, tested[1])),
         "in_selective_study": name in studied or None,
     }
     return {k: v for k, v in row.items() if v is not None}
 
 
-def published_top_1(path: Path) -> dict[str, float]:
-    """Best published top-1 of each checkpoint, as a fraction."""
-    best: dict[str, float] = {}
+def published_top_1(path: Path) -> dict[tuple[str, int], float]:
+    """Published top-1 of each checkpoint and image size, as a fraction."""
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            value = round(float(row["top1"]) / 100, 5)
-            best[row["model"]] = max(value, best.get(row["model"], 0.0))
-    return best
+        return {
+            (row["model"], int(row["img_size"])): round(float(row["top1"]) / 100, 5)
+            for row in csv.DictReader(file)
+        }
 
 
 def coverage_rows(path: Path) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from jaxbench.cli.display import console, errors, results_table, show_plan, watch
+from jaxbench.cli.inputs import check_weights, show_inputs
 from jaxbench.cli.signals import as_interruption
 from jaxbench.cli.study import write_study
 from jaxbench.config import ExperimentConfig
@@ -40,6 +41,8 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
         plan = make_plan(config)
     if dry_run:
         show_plan(plan)
+        show_inputs(plan)
+        check_weights(plan)
         return
     store = ResultStore(config.results, create=True)
     for problem in store.problems:

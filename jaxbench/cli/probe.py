@@ -5,12 +5,18 @@ from typing import Annotated
 import typer
 
 from jaxbench.cli.execution import execute
+from jaxbench.cli.inputs import (
+    Classes,
+    CropFraction,
+    ImageSize,
+    Interpolation,
+    TestSize,
+    input_keys,
+)
 from jaxbench.cli.work import (
     Calibration,
-    Classes,
     DryRun,
     Dtype,
-    ImageSize,
     Imports,
     Limit,
     Metrics,
@@ -85,6 +91,9 @@ def probe(
     metrics: Metrics = None,
     classes: Classes = None,
     image_size: ImageSize = None,
+    test_size: TestSize = False,
+    crop_fraction: CropFraction = None,
+    interpolation: Interpolation = None,
     dtype: Dtype = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
     resamples: Resamples = 1000,
@@ -103,7 +112,7 @@ def probe(
         raise UserError("--weights and --weights-dir both say where weights are")
     subject = {
         "weights": str(weights_dir) if weights_dir else weights,
-        "image_size": image_size,
+        **input_keys(image_size, test_size, crop_fraction, interpolation),
         "dtype": dtype,
     }
     given = {

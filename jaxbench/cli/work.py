@@ -6,6 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from jaxbench.cli.execution import execute
+from jaxbench.cli.inputs import (
+    Classes,
+    ClassOrder,
+    CropFraction,
+    ImageSize,
+    Interpolation,
+    TestSize,
+    input_keys,
+)
 from jaxbench.config import PRETRAINED, load_config, parse_config
 from jaxbench.errors import UserError
 
@@ -24,10 +33,6 @@ Results = Annotated[str, typer.Option("--results", "-o", help="Folder of the res
 OnError = Annotated[
     str,
     typer.Option(help="What an unreadable image does: 'raise' or 'skip' (counted)."),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(help="Text file, one class name a line, in the model's order."),
 ]
 Shifted = Annotated[
     list[str] | None, typer.Option(help="Dataset of the same classes under a shift.")
@@ -70,9 +75,6 @@ Imports = Annotated[
     typer.Option("--import", help="Module to import first: it registers own models."),
 ]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16 activations.")]
-ImageSize = Annotated[
-    int | None, typer.Option(min=1, help="Input size; the model's own by default.")
-]
 
 
 def run(
@@ -109,10 +111,14 @@ def evaluate(
     calibration: Calibration = None,
     metrics: Metrics = None,
     classes: Classes = None,
+    class_order: ClassOrder = None,
     num_classes: Annotated[
         int | None, typer.Option(min=1, help="Outputs of the head.")
     ] = None,
     image_size: ImageSize = None,
+    test_size: TestSize = False,
+    crop_fraction: CropFraction = None,
+    interpolation: Interpolation = None,
     dtype: Dtype = "float32",
     batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
     resamples: Resamples = 1000,
@@ -135,15 +141,16 @@ def evaluate(
     subject = {
         "weights": str(weights_dir) if weights_dir else weights,
         "num_classes": num_classes,
-        "image_size": image_size,
+        **input_keys(image_size, test_size, crop_fraction, interpolation),
         "dtype": dtype,
+        "classes": classes,
+        "class_order": class_order,
     }
     table = {
         "name": f"evaluate {' '.join(names)}",
         "results": results,
         "on_error": on_error,
         "imports": imports or [],
-        "classes": classes,
         "evaluate": {
             "clean": data,
             "shifted": shifted or [],
@@ -204,6 +211,8 @@ def sweep(
         str | None, typer.Option(help="Initial weights: 'pretrained', a file, ...")
     ] = None,
     image_size: ImageSize = None,
+    crop_fraction: CropFraction = None,
+    interpolation: Interpolation = None,
     dtype: Dtype = "float32",
     strategy: Annotated[
         str, typer.Option(help="How populations run: auto, vmap, unroll or loop.")
@@ -239,6 +248,8 @@ def sweep(
             "grid": dict.fromkeys(optimizer, grid),
             "seeds": seed or [0],
             "image_size": image_size,
+            "crop_fraction": crop_fraction,
+            "interpolation": interpolation,
             "recipe": recipe,
             "weights": weights,
             "epochs": epochs,

@@ -29,6 +29,9 @@ def models(
 ) -> None:
     """List the models of the zoo: input size, parameters, GMACs, published top-1.
 
+    "at" is the image size that a top-1 was measured at; evaluate with --test-size to
+    measure there.
+
     Example: [bold]jaxbench models 'vit*' --pretrained[/]
     """
     if coverage:
@@ -91,7 +94,7 @@ def _checkpoint_table(names: Sequence[str]) -> Table:
 
     table = Table(
         Column("weights", overflow="fold"),
-        *_numbers("size", "params (M)", "GMACs", "classes", "top-1 %"),
+        *_numbers("size", "params (M)", "GMACs", "classes", "top-1 %", "at"),
         Column("licence", no_wrap=True),
         box=SIMPLE,
     )
@@ -106,6 +109,7 @@ def _checkpoint_table(names: Sequence[str]) -> Table:
             f"{(entry.num_macs or 0) / 1e9:.2f}",
             str(checkpoint.num_classes),
             "" if top_1 is None else f"{100 * top_1:.2f}",
+            "" if top_1 is None else _size(checkpoint.test_spec.size),
             checkpoint.licence,
         )
     return table

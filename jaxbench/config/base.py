@@ -66,6 +66,7 @@ PositiveShare = Annotated[float, Within(0.0, 1.0, open_low=True)]
 Rate = Annotated[float, Within(1e-15, 1e15)]
 NotNegative = Annotated[float, Within(0.0, 1e15)]
 Number = Annotated[float, Within(-1e15, 1e15)]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 OnError = Literal["raise", "skip"]
 
 

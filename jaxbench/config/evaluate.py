@@ -10,7 +10,9 @@ from jaxbench.config.base import (
     Classes,
     Count,
     ImageSize,
+    Interpolation,
     Name,
+    PositiveShare,
     Resamples,
     Table,
 )
@@ -29,20 +31,33 @@ class SubjectConfig(Table):
             them that is searched by name; or "random:SEED" for an untrained network.
         num_classes: Outputs of the head; the number of the clean dataset's classes
             when None.
-        image_size: Height and width in pixels; the model's own when None.
+        image_size: Height and width in pixels; "test" for those that published results
+            of the weights were measured at, with their crop, as timm's validation
+            script does; the model's own when None.
+        crop_fraction: Share of the resized image that the crop keeps; the model's own
+            when None.
+        interpolation: The resize filter; the model's own when None.
         dtype: What activations are computed in.
         zero_shot: Makes a CLIP model a classifier by the names of the classes:
             "imagenet" for those of its authors, or a file of class names (`.toml` with
             `class_names` and `templates`, or text, one name a line) in the order of
             the labels. None takes the model's own head.
+        classes: Which class each output means: "imagenet" for its thousand, or a text
+            file with one name a line in the order of the outputs.
+        class_order: Instead of a list, for networks trained on folders: "torchvision"
+            sorts their names plainly, "timm" with digits as numbers and case-blind.
     """
 
     name: Name
     weights: Name = PRETRAINED
     num_classes: Classes | None = None
-    image_size: ImageSize | None = None
+    image_size: ImageSize | Literal["test"] | None = None
+    crop_fraction: PositiveShare | None = None
+    interpolation: Interpolation | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     zero_shot: Name | None = None
+    classes: Name | None = None
+    class_order: Literal["torchvision", "timm"] | None = None
 
 
 class EvaluateConfig(Table):

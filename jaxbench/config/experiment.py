@@ -45,8 +45,9 @@ class ExperimentConfig(Table):
         limit: First images of every dataset to use, for a trial run; all when None.
         on_error: What an unreadable image does: "raise" fails the run and names it,
             "skip" leaves it out and counts it.
-        classes: A text file with one class name a line: line i is label i. For
-            folders that hold a part of the classes that a model knows.
+        classes: A text file with one class name a line: line i is label i; or
+            "imagenet" for its thousand. For folders that hold a part of the classes
+            that models know, or that are numbered in another order than theirs.
         imports: A user's modules to import first: they register models of their own.
         train: Populations to train, if any: one table, or several (`[[train]]`).
         pretrain: Backbones to train without labels: one table, or several.

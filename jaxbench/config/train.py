@@ -11,6 +11,7 @@ from jaxbench.config.base import (
     Epochs,
     Fraction,
     ImageSize,
+    Interpolation,
     Name,
     NotNegative,
     Number,
@@ -114,6 +115,8 @@ class TrainConfig(Table):
         layer_decay: Learning rates fall by this factor from layer to layer.
         frozen: Patterns of names of parts that are not trained.
         image_size: Height and width in pixels; the model's own when None.
+        crop_fraction: Share of a resized image that is kept; the model's own when None.
+        interpolation: The resize filter; the model's own when None.
         dtype: What activations are computed in.
         strategy: How a population is compiled; "auto" chooses by backend.
         max_members: Most trials in one population; a larger grid becomes several of
@@ -150,6 +153,8 @@ class TrainConfig(Table):
     layer_decay: PositiveShare = 1.0
     frozen: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     image_size: ImageSize | None = None
+    crop_fraction: PositiveShare | None = None
+    interpolation: Interpolation | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     strategy: Literal["auto", "vmap", "unroll", "loop"] = "auto"
     max_members: Count | None = None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from jaxbench.data.class_names import ClassOrder, labelled_as
 from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
 from jaxbench.data.known import KNOWN, KnownDataset
 from jaxbench.data.known.open import (
@@ -28,7 +29,7 @@ from jaxbench.data.modifiers import (
     expand_modifier,
     split_modifiers,
 )
-from jaxbench.data.source import Source, View, relabel
+from jaxbench.data.source import Source, View
 from jaxbench.data.sources.arrays import open_arrays
 from jaxbench.data.sources.embedded import (
     DIGITS_SHARES,
@@ -184,21 +185,30 @@ def parse_address(address: str) -> Address:
     return Address(kind, head, split)
 
 
-def open_dataset(address: str, *, class_names: Sequence[str] | None = None) -> Source:
+def open_dataset(
+    address: str,
+    *,
+    class_names: Sequence[str] | str | None = None,
+    class_order: ClassOrder | None = None,
+) -> Source:
     """Opens the dataset that an address names.
 
     Args:
         address: `NAME[/CONFIG][@SPLIT]` or `KIND:PATH[@SPLIT]`, perhaps followed by
             `+CORRUPTION_SEVERITY`, `+scale_FACTOR` or `+shift_PIXELS`; see the module.
-        class_names: The classes in the order of a classifier's outputs. The dataset's
-            own classes are looked up in it by name and labelled with their position.
+        class_names: The classes in the order of a classifier's outputs, "imagenet" for
+            its thousand, or a file of them. The dataset's own classes are looked up in
+            it by name and labelled with their position.
+        class_order: Instead of a list: the order that a library gives the classes of a
+            folder, "torchvision" (as if not given) or "timm".
 
     Returns:
         A source with random access; nothing is decoded yet.
 
     Raises:
-        UserError: If there is no such dataset, config or split, its files are wrong, or
-            it has classes that `class_names` lacks.
+        UserError: If there is no such dataset, config or split, its files are wrong,
+            it has classes that `class_names` lacks, or `class_order` is given beside
+            `class_names` or for what is no folder.
     """
     plain, modifiers = split_modifiers(address)
     kind, path, split = parse_address(plain)
@@ -207,7 +217,7 @@ def open_dataset(address: str, *, class_names: Sequence[str] | None = None) -> S
     else:
         source = _open_named(path, split, plain)
     source = apply_modifiers(source, modifiers, address)
-    return source if class_names is None else relabel(source, class_names)
+    return labelled_as(source, class_names, class_order)
 
 
 def _open_named(path: str, split: str | None, address: str) -> Source:

@@ -259,7 +259,12 @@ def split_calibration(
     )
 
 
-def relabel(source: Source, class_names: Sequence[str]) -> Source:
+def relabel(
+    source: Source,
+    class_names: Sequence[str],
+    *,
+    known_as: Sequence[str] | None = None,
+) -> Source:
     """Gives a source's classes the numbers that their names have in another list.
 
     A folder of 250 of ImageNet's classes becomes a source with labels in 0..999.
@@ -267,6 +272,8 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
     Args:
         source: Any source.
         class_names: The classes in the order of a classifier's outputs.
+        known_as: What the source's classes are called in that list, one name a class;
+            what the source calls them if not given.
 
     Raises:
         UserError: If a class of the source is not in the list (all are named), or a
@@ -278,19 +285,20 @@ def relabel(source: Source, class_names: Sequence[str]) -> Source:
         return source
     if scoring is not None and scoring.groups is not None:
         return _regrouped(source, scoring, wanted)
+    own = source.class_names if known_as is None else tuple(known_as)
     number = {name: i for i, name in enumerate(wanted)}
     if len(number) < len(wanted):
         twice = sorted({name for name in wanted if wanted.count(name) > 1})
         raise UserError(f"class_names: more than once: {', '.join(twice)}")
-    unknown = [name for name in source.class_names if name not in number]
+    unknown = [name for name in own if name not in number]
     if unknown:
         raise UserError(
-            f"{source.name}: {len(unknown)} of {len(source.class_names)} classes are "
+            f"{source.name}: {len(unknown)} of {len(own)} classes are "
             f"not in class_names: {', '.join(unknown[:20])}"
             f"{', ...' if len(unknown) > 20 else ''}; "
             + unknown_name("class", unknown[0], wanted)
         )
-    numbers = np.array([number[name] for name in source.class_names], dtype=np.int32)
+    numbers = np.array([number[name] for name in own], dtype=np.int32)
     view = View(
         source,
         np.arange(len(source)),

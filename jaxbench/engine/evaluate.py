@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.data.batches import Skipped
+from jaxbench.data.class_names import folder_classes
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.engine.decisions import decision_shape
 from jaxbench.engine.feed import Dataset
@@ -281,7 +282,8 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     """Refuses datasets that a model cannot be measured on.
 
     Raises:
-        UserError: If there are no examples, or a label is out of the model's range.
+        UserError: If there are no examples, a label is out of the model's range, or a
+            folder's classes were numbered among themselves and the model has others.
     """
     labels = np.asarray(dataset.labels)
     name = getattr(dataset, "name", "the dataset")
@@ -302,6 +304,13 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
             f"{model.num_classes} classes (0 to {model.num_classes - 1}); create the "
             f"model with num_classes={high + 1}, or give the class names in the "
             "model's order"
+        )
+    classes = folder_classes(dataset) if role != "ood" else None
+    if classes is not None and len(classes) != model.num_classes:
+        raise UserError(
+            f"{name} has {len(classes)} class folders, numbered among themselves, and "
+            f"{model.name} has {model.num_classes} classes: open it with class_names, "
+            'the model\'s classes in order, or class_names="imagenet"'
         )
 
 

@@ -28,7 +28,16 @@ RECIPE = (
         for field in dataclasses.fields(Recipe)
         if field.name not in SHARED_OPTIONS
     ),
-    *("image_size", "dtype", "layer_decay", "started_from", "frozen", "teacher"),
+    *(
+        "image_size",
+        "crop_fraction",
+        "interpolation",
+        "dtype",
+        "layer_decay",
+        "started_from",
+        "frozen",
+        "teacher",
+    ),
     # Two tables of teachers may share the name and not the network.
     "teacher_trial",
     "image_limit",

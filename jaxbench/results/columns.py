@@ -83,6 +83,11 @@ SETTINGS = {
     "zero_shot": Column("string", "class names and prompts of a CLIP model's head"),
     "image_size": Column("int64", "height of the images that the model saw, in pixels"),
     "image_limit": Column("int64", "images that a trial run was cut to; null for all"),
+    "crop_fraction": Column("float64", "share of the resized image that was kept"),
+    "interpolation": Column("string", "resize filter of the images"),
+    "class_order": Column(
+        "string", "what says which class an output means: dataset, imagenet, timm ..."
+    ),
     "objective": Column("string", "what was minimised, where not a classifier's loss"),
     "contrastive_temperature": Column("float64", "temperature of NT-Xent"),
     "projection_hidden": Column("int64", "width of the projection head's hidden layer"),

@@ -3,7 +3,7 @@
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ from jaxbench.results.queries import connect, run_query
 from jaxbench.results.schema import Run, arrow_column, flatten
 
 _MAX_CANDIDATES = 10
+# What tells runs of one model on one dataset apart, beside how it was trained.
+_MODEL_SETTINGS = (
+    *("weights", "dtype", "image_size", "crop_fraction", "interpolation"),
+    *("class_order", "protocol", "num_neighbors"),
+)
 
 
 class ResultStore:
@@ -176,7 +181,9 @@ class ResultStore:
         if len(found) == 1:
             return found[0]["run_id"]
         if found:
-            shown = "\n".join(_describe(header) for header in found[:_MAX_CANDIDATES])
+            names = [n for n in _MODEL_SETTINGS if _differs(n, found)]
+            listed = found[:_MAX_CANDIDATES]
+            shown = "\n".join(_describe(header, names) for header in listed)
             more = len(found) - _MAX_CANDIDATES
             rest = f"\n  and {more} more" if more > 0 else ""
             raise UserError(
@@ -293,8 +300,14 @@ def _addresses(header: dict[str, Any]) -> tuple[str, ...]:
     return tuple(f"{name}/{settings.get('dataset')}" for name in names if name)
 
 
-def _describe(header: dict[str, Any]) -> str:
+def _differs(name: str, headers: list[dict[str, Any]]) -> bool:
+    return len({header["settings"].get(name) for header in headers}) > 1
+
+
+def _describe(header: dict[str, Any], names: Iterable[str]) -> str:
+    """A run in a line, with those of `names` that it has."""
     shown = ("model", "dataset", "optimizer", "learning_rate", "weight_decay", "seed")
+    shown += tuple(names)
     settings = header["settings"]
     pairs = [f"{n}={settings[n]}" for n in shown if settings.get(n) is not None]
     short = re.sub(r"^(.{12}).+", r"\1", header["run_id"])

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from jaxbench.data import (
     split_calibration,
     take,
 )
+from jaxbench.data.class_names import read_class_names, relabelled
 from jaxbench.data.decoded import DecodedSource, decoded_source, geometry
 from jaxbench.data.scoring import scoring_of
 from jaxbench.data.source import example_ids
@@ -43,6 +43,7 @@ class Datasets:
         self._config = config
         self._classes = read_class_names(config.classes) if config.classes else None
         self._sources: dict[tuple[str, bool], Source] = {}
+        self._labelled: dict[tuple, Source] = {}
         self._resident: dict[tuple, ImageArrays] = {}
         # Programs are compiled in a second thread, which asks for images too.
         self._lock = threading.Lock()
@@ -64,6 +65,14 @@ class Datasets:
                 source = take(source, limit)
             self._sources[key] = source
         return self._sources[key]
+
+    def labelled_as(self, source: Source, class_names: tuple[str, ...]) -> Source:
+        """An opened source with the labels of a model's classes; see `relabel`."""
+        scoring = scoring_of(source)
+        key = (source.fingerprint, scoring and scoring.digest, class_names)
+        if key not in self._labelled:
+            self._labelled[key] = relabelled(source, class_names)
+        return self._labelled[key]
 
     def calibration(self) -> Source | None:
         """Where the temperature is fitted."""
@@ -175,28 +184,3 @@ def _resident_key(source: Source, spec: InputSpec) -> tuple:
     scoring = scoring_of(source)
     scored = scoring.digest if scoring else ""
     return (source.fingerprint, scored, *geometry(spec))
-
-
-def read_class_names(path: str) -> tuple[str, ...]:
-    """Reads a text file with one class name a line.
-
-    Raises:
-        UserError: If the file cannot be read, or names a class twice.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read class names from {path}: {error}") from error
-    names = tuple(line.strip() for line in text.rstrip().splitlines())
-    if "" in names:
-        raise UserError(
-            f"{path}: line {names.index('') + 1} is empty; wanted one class name a "
-            "line, line i = label i, so an empty line would move all that follow"
-        )
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled or not names:
-        what = f"names twice: {', '.join(doubled[:5])}" if doubled else "is empty"
-        raise UserError(
-            f"{path} {what}; wanted one class name a line, line i = label i"
-        )
-    return names

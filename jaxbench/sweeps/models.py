@@ -34,12 +34,11 @@ def trained_classifier(population: Population, num_classes: int) -> Classifier:
         drop_rate=recipe.drop_rate,
         drop_path_rate=recipe.drop_path_rate,
     )
-    if train.weights is None:
-        return classifier
-    found = find_start(train, population.model, num_classes).pretrained
-    spec = dataclasses.replace(
-        found.classifier.input_spec, size=classifier.input_spec.size
-    )
+    spec = classifier.input_spec
+    if train.weights is not None:
+        found = find_start(train, population.model, num_classes).pretrained
+        spec = dataclasses.replace(found.classifier.input_spec, size=spec.size)
+    spec = spec.adjusted(train.crop_fraction, train.interpolation)
     return dataclasses.replace(classifier, input_spec=spec)
 
 
@@ -58,7 +57,7 @@ def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:
 
 
 def population_teacher(
-    store: ResultStore, population: Population, num_classes: int
+    plan: Plan, store: ResultStore, population: Population
 ) -> Teacher | None:
     """The network that a population learns from, with its weights, if there is one.
 
@@ -67,8 +66,10 @@ def population_teacher(
             finished, all diverged, or the weights of the best are gone.
     """
     teachers = {trial.trial_id: trial for trial in population.teachers}
+    source = plan.datasets.open(population.train.dataset)
     if not teachers:
-        return make_teacher(population.train, num_classes)
+        stated = plan.config.classes is not None
+        return make_teacher(population.train, source, stated=stated)
     title = f"teacher {population.teachers[0].model}"
     rows = [row for row in store.summary("trial").to_pylist() if row["status"] == "ok"]
     rows = [row for row in rows if row["run_id"] in teachers]
@@ -92,7 +93,8 @@ def population_teacher(
         )
     own = Population(trial.train, trial.model, trial.optimizer, (trial,))
     name = f"{trial.model} {trial.trial_id}"
-    return Teacher(trained_classifier(own, num_classes), load_variables(path), name)
+    classifier = trained_classifier(own, len(source.class_names))
+    return Teacher(classifier, load_variables(path), name)
 
 
 def compile_job(
@@ -111,7 +113,7 @@ def compile_job(
             training_set(plan, job, classifier.input_spec),
             make_recipe(train, plan.config.limit),
             begin=make_start(train, job.model, num_classes),
-            teacher=population_teacher(store, job, num_classes),
+            teacher=population_teacher(plan, store, job),
             strategy=train.strategy,
             mesh=training_mesh(train, mesh),
         )
@@ -131,7 +133,7 @@ def compile_job(
             num_examples=len(calibration),
             mesh=mesh,
         )
-    for scoring, count in _passes(plan):
+    for scoring, count in _passes(plan, job):
         compile_evaluation(
             classifier,
             calibrated=calibration is not None,
@@ -142,11 +144,12 @@ def compile_job(
         )
 
 
-def _passes(plan: Plan) -> list[tuple[Scoring | None, int]]:
+def _passes(plan: Plan, job: Population | Subject) -> list[tuple[Scoring | None, int]]:
     """Scoring and size of each dataset; equal programs are compiled once."""
-    reference = scoring_of(plan.targets[0].source)
+    targets = [plan.seen_by(job, target) for target in plan.targets]
+    reference = scoring_of(targets[0].source)
     found = []
-    for target in plan.targets:
+    for target in targets:
         scoring = scoring_of(target.source)
         if target.role == "ood":
             # These images are scored as the first clean ones were.

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from jaxbench.config import SubjectConfig
 from jaxbench.errors import UserError, unknown_name
 from model_zoo import Classifier
 
@@ -36,6 +37,27 @@ def own_classifier(name: str) -> Classifier:
             "apply(variables, images) in model_zoo.classifier_from_function"
         )
     return found
+
+
+def check_own(entry: SubjectConfig) -> None:
+    """Checks the table of a user's own classifier before anything is computed.
+
+    Raises:
+        UserError: If anything does not fit; all problems are listed.
+    """
+    own_classifier(entry.name)
+    problems = []
+    if not Path(entry.weights).is_file():
+        problems.append(
+            f"its weights cannot be {entry.weights!r}; give a .safetensors file"
+        )
+    given = (entry.image_size, entry.crop_fraction, entry.interpolation)
+    if given != (None, None, None) or entry.dtype != "float32":
+        problems.append(
+            "its crop, filter, image size and dtype are set in its own module"
+        )
+    if problems:
+        raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
 
 
 def import_own(name: str, what: str = "imports", wanted: str = "a") -> ModuleType:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxbench.config import ExperimentConfig
@@ -66,6 +66,27 @@ class Plan:
     pretrainings: tuple[Pretraining, ...] = ()
     probes: tuple[ProbeJob, ...] = ()
 
+    def seen_by(self, owner: Any, target: Target) -> Target:
+        """A dataset with the labels that a model's outputs have.
+
+        Args:
+            owner: A `Subject`, whose outputs may be other classes than the dataset's
+                or in another order; or what was trained here, which has the dataset's.
+            target: The dataset.
+        """
+        names = class_names_of(owner)
+        if names is None or target.role == "ood":
+            return target
+        source = self.datasets.labelled_as(target.source, names)
+        return dataclasses.replace(target, source=source)
+
+    def calibration_seen_by(self, owner: Any) -> Source | None:
+        """Where a model's temperature is fitted, labelled as `seen_by` does."""
+        names, source = class_names_of(owner), self.datasets.calibration()
+        if source is None or names is None:
+            return source
+        return self.datasets.labelled_as(source, names)
+
     @property
     def num_trials(self) -> int:
         """Training runs."""
@@ -98,6 +119,12 @@ class Plan:
             yield evaluation_id(owner, target)
 
 
+def class_names_of(owner: Any) -> tuple[str, ...] | None:
+    """The classes of a model's outputs where they are not simply the dataset's."""
+    outputs = owner.outputs if isinstance(owner, Subject) else None
+    return None if outputs is None else outputs.class_names
+
+
 def evaluation_id(owner: str, target: Target) -> str:
     """The digest of measuring one model on one dataset.
 
@@ -120,29 +147,28 @@ def make_plan(config: ExperimentConfig) -> Plan:
     _check_names(config)
     datasets = Datasets(config)
     targets = _unique(_targets(config, datasets))
-    _check_classes(config, datasets, targets)
+    stated = config.classes is not None
+    first = targets[0]
+    subjects = _unique(
+        subject
+        for entry in config.evaluate.models
+        for subject in make_subjects(entry, first.source, first.address, stated=stated)
+    )
+    _check_classes(config, datasets, targets, subjects)
     populations: tuple[Population, ...] = ()
     for train in config.train:
         found = expand_populations(config, train, datasets, earlier=populations)
         populations += tuple(found)
     _check_trials(populations)
-    subjects = _unique(
-        subject
-        for entry in config.evaluate.models
-        for subject in make_subjects(
-            entry,
-            num_outputs(targets[0].source),
-            targets[0].address,
-            config.classes,
-        )
-    )
     pretrainings = _unique(
         pretraining
         for table in config.pretrain
         for pretraining in expand_pretrainings(config, table, datasets)
     )
     probes = expand_probes(config, datasets, targets)
-    return Plan(config, datasets, populations, subjects, targets, pretrainings, probes)
+    plan = Plan(config, datasets, populations, subjects, targets, pretrainings, probes)
+    _check_labels(plan)
+    return plan
 
 
 def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
@@ -153,26 +179,60 @@ def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(first.values())
 
 
+def _check_labels(plan: Plan) -> None:
+    """Labels every dataset as every model has its classes.
+
+    Raises:
+        UserError: If a dataset has a class that a model's list lacks.
+    """
+    problems: dict[str, None] = {}
+    for subject in plan.subjects:
+        try:
+            plan.calibration_seen_by(subject)
+            for target in plan.targets:
+                plan.seen_by(subject, target)
+        except UserError as error:
+            problems[f"{subject.name}: {error}"] = None
+    if problems:
+        raise UserError("\n".join(problems))
+
+
 def _check_classes(
-    config: ExperimentConfig, datasets: Datasets, targets: Sequence[Target]
+    config: ExperimentConfig,
+    datasets: Datasets,
+    targets: Sequence[Target],
+    subjects: Sequence[Subject],
 ) -> None:
     """Label i must be the same class in every dataset that a model sees.
+
+    Models whose outputs have names see each dataset under labels of their own.
 
     Raises:
         UserError: If it is not, or if the temperature would be judged by the images
             that it was fitted on.
     """
     calibration = datasets.calibration()
-    sources = {t.address: t.source for t in targets if t.role != "ood"}
-    for train in config.train:
-        for address in (train.dataset, train.validation):
-            sources[address] = datasets.open(address)
-    for table in config.pretrain:
-        for source in probe_sources(table, datasets):
-            sources[source.name] = source
-    sources |= {address: datasets.open(address) for address in probe_addresses(config)}
-    if calibration is not None:
-        sources["calibration"] = calibration
+    problems = _calibration_problems(targets, calibration)
+    trained = bool(config.train or config.pretrain or config.probe)
+    if trained or any(class_names_of(subject) is None for subject in subjects):
+        sources = {t.address: t.source for t in targets if t.role != "ood"}
+        for train in config.train:
+            for address in (train.dataset, train.validation):
+                sources[address] = datasets.open(address)
+        for table in config.pretrain:
+            for source in probe_sources(table, datasets):
+                sources[source.name] = source
+        probed = probe_addresses(config)
+        sources |= {address: datasets.open(address) for address in probed}
+        if calibration is not None:
+            sources["calibration"] = calibration
+        problems = [*_class_problems(sources), *problems]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _class_problems(sources: Mapping[str, Source]) -> list[str]:
+    """Where datasets disagree about the classes or their order."""
     # Coarse classes are made of the models' own, and have no order in common with them.
     fine = {a: s for a, s in sources.items() if not _is_coarse(s)}
     counts = {address: num_outputs(source) for address, source in sources.items()}
@@ -194,15 +254,20 @@ def _check_classes(
                 f"label {found[0]} is {found[1]!r} in {first} and {found[2]!r} in "
                 f"{address}; give `classes`, a file with the class names in order"
             )
-    problems += [
+    return problems
+
+
+def _calibration_problems(
+    targets: Sequence[Target], calibration: Source | None
+) -> list[str]:
+    """Temperatures must not be judged by the images that they were fitted on."""
+    return [
         f"{target.address} is evaluated and {count} of its images are in the "
         "calibration set; choose others"
         for target in targets
         if calibration is not None
         and (count := common_images(target.source, calibration))
     ]
-    if problems:
-        raise UserError("\n".join(problems))
 
 
 def _is_coarse(source: Source) -> bool:

@@ -39,7 +39,7 @@ from jaxbench.sweeps.probe_rows import (
     finished_probe,
 )
 from jaxbench.sweeps.probes import ProbeHead, ProbeJob
-from jaxbench.sweeps.records import published_count
+from jaxbench.sweeps.records import input_settings, published_count
 from model_zoo import Classifier, Variables
 
 Columns = dict[str, np.ndarray]
@@ -303,7 +303,7 @@ class _Work:
             | {
                 "num_classes": self.num_classes,
                 "num_parameters": self.classifier.num_parameters,
-                "image_size": self.classifier.input_spec.size[0],
+                **input_settings(self.classifier),
                 "num_published": published_count(target),
                 "num_skipped": features.num_skipped,
                 "num_devices": self.mesh.size,

@@ -194,8 +194,13 @@ def _subjects(entries: Iterable[SubjectConfig]) -> Iterator[Subject]:
                 f"[[probe]] {entry.name}: zero_shot makes a head of texts, and a probe "
                 "looks at no head; leave it out, or evaluate the model as it is"
             )
+        if entry.classes is not None or entry.class_order is not None:
+            raise UserError(
+                f"[[probe]] {entry.name}: classes and class_order are about a head's "
+                "outputs, and a probe looks at no head; leave them out"
+            )
         if is_own(entry.name):
-            check_own(entry, None)
+            check_own(entry)
         names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
         for name in names:
             found = find_weights(entry, name, num_classes=0)

@@ -25,12 +25,23 @@ def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
             "weights": owner.weights,
             "dtype": owner.dtype,
             "zero_shot": owner.zero_shot,
+            "class_order": owner.outputs and (owner.outputs.said_by or "dataset"),
         }
     return {
         "model": owner.model,
         "optimizer": owner.optimizer,
         "trial_id": owner.trial_id,
         **owner.hyper.settings(),
+    }
+
+
+def input_settings(classifier: Classifier) -> dict[str, Any]:
+    """What a model sees of an image, in a row."""
+    spec = classifier.input_spec
+    return {
+        "image_size": spec.size[0],
+        "crop_fraction": spec.crop_fraction,
+        "interpolation": spec.interpolation,
     }
 
 
@@ -41,7 +52,8 @@ def recipe_settings(config: ExperimentConfig, train: TrainConfig) -> dict[str, A
     recipe["augmentations"] = " ".join(recipe["augmentations"])
     recipe["recipe"] = train.recipe
     teacher = train.teacher and f"{train.teacher.name} {train.teacher.weights}"
-    names = ("image_size", "dtype", "strategy", "layer_decay")
+    names = ("image_size", "crop_fraction", "interpolation")
+    names += ("dtype", "strategy", "layer_decay")
     return recipe | {
         **{name: getattr(train, name) for name in names},
         "image_limit": config.limit,
@@ -127,7 +139,7 @@ def evaluation_run(
             "role": target.role,
             "num_classes": classifier.num_classes,
             "num_parameters": classifier.num_parameters,
-            "image_size": classifier.input_spec.size[0],
+            **input_settings(classifier),
             "num_examples": evaluation.num_examples,
             "num_published": published_count(target),
             "num_skipped": evaluation.num_skipped,

@@ -154,7 +154,7 @@ class _Sweep:
     def _open_targets(self, owner: Trial | Subject) -> list[Target]:
         """The datasets that a model was not measured on yet."""
         return [
-            target
+            self.plan.seen_by(owner, target)
             for target in self.plan.targets
             if evaluation_id(_owner_id(owner), target) not in self.done
         ]
@@ -231,7 +231,7 @@ class _Sweep:
             images,
             self.mesh,
             checkpoints,
-            population_teacher(self.store, population, classifier.num_classes),
+            population_teacher(self.plan, self.store, population),
             self.listener.progress,
         )
         self.weights.mkdir(parents=True, exist_ok=True)
@@ -293,25 +293,24 @@ class _Sweep:
         try:
             variables = load()
             origin = {"weights_digest": weights_digest(variables)}
-            temperature = self._temperature(classifier, variables)
+            temperature = self._temperature(owner, classifier, variables)
         except Exception as error:
             yield from self._fail(owner, targets, error)
             return
         placed = jax.device_put(variables)
         reference: Evaluation | None = None
+        first = self.plan.seen_by(owner, self.plan.targets[0])
         for target in targets:
             run_id = evaluation_id(_owner_id(owner), target)
             self.listener.stage(f"{_title(owner)} on {target.address}")
             loaded_before = self.plan.datasets.load_seconds
             try:
                 if target.role == "ood" and reference is None:
-                    reference = self._evaluate(
-                        classifier, placed, self.plan.targets[0], temperature
-                    )
+                    reference = self._evaluate(classifier, placed, first, temperature)
                 evaluation = self._evaluate(
                     classifier, placed, target, temperature, reference
                 )
-                if target is self.plan.targets[0]:
+                if target.digest == first.digest:
                     reference = evaluation
                 loading = self.plan.datasets.load_seconds - loaded_before
                 run = evaluation_run(
@@ -359,9 +358,9 @@ class _Sweep:
         )
 
     def _temperature(
-        self, classifier: Classifier, variables: Variables
+        self, owner: Trial | Subject, classifier: Classifier, variables: Variables
     ) -> float | None:
-        calibration = self.plan.datasets.calibration()
+        calibration = self.plan.calibration_seen_by(owner)
         if calibration is None:
             return None
         return calibrate(

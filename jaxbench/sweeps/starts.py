@@ -3,9 +3,11 @@
 import dataclasses
 
 from jaxbench.config import PRETRAINED, SubjectConfig, TeacherConfig, TrainConfig
+from jaxbench.data import Source
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
-from jaxbench.sweeps.subjects import Subject, file_digest, make_subjects
+from jaxbench.sweeps.files import file_digest
+from jaxbench.sweeps.subjects import Subject, make_subjects
 from jaxbench.training import Start, Teacher
 from model_zoo import Pretrained, find_pretrained
 
@@ -64,9 +66,11 @@ def make_start(train: TrainConfig, model: str, num_classes: int) -> Start | None
     return Start(found.pretrained.load(), train.layer_decay, train.frozen, name)
 
 
-def make_teacher(train: TrainConfig, num_classes: int) -> Teacher | None:
+def make_teacher(
+    train: TrainConfig, source: Source, *, stated: bool = False
+) -> Teacher | None:
     """The network that trials learn from, with its weights, if there is one."""
-    subject = teacher_subject(train, num_classes)
+    subject = teacher_subject(train, source, stated=stated)
     if subject is None:
         return None
     classifier = subject.classifier()
@@ -74,21 +78,37 @@ def make_teacher(train: TrainConfig, num_classes: int) -> Teacher | None:
     return Teacher(classifier, subject.variables(classifier), name)
 
 
-def teacher_subject(train: TrainConfig, num_classes: int) -> Subject | None:
+def teacher_subject(
+    train: TrainConfig, source: Source, *, stated: bool = False
+) -> Subject | None:
     """The teacher as a model with given weights.
 
+    Args:
+        train: The table.
+        source: The images that it teaches on.
+        stated: Whether the user listed their classes in order.
+
     Raises:
-        UserError: If it is none, or several.
+        UserError: If it is none, or several, or its outputs are in another order than
+            the images' labels.
     """
     if train.teacher is None:
         return None
     entry = teacher_entry(train.teacher)
-    found = list(make_subjects(entry, num_classes, train.dataset, None))
+    found = list(make_subjects(entry, source, train.dataset, stated=stated))
     if len(found) != 1:
         names = ", ".join(subject.name for subject in found) or "none"
         raise UserError(
             f"teacher {entry.name!r} with weights {entry.weights!r} stands for "
             f"{names}; wanted exactly one network"
+        )
+    outputs = found[0].outputs
+    if outputs and outputs.class_names not in (None, tuple(source.class_names)):
+        raise UserError(
+            f"teacher {entry.name!r}: its outputs are other classes, or in another "
+            f"order, than the labels of {train.dataset} ({outputs.said_by}); give "
+            "`classes`, a file with its class names in order, so that the images are "
+            "labelled as it has them"
         )
     return found[0]
 

@@ -1,19 +1,23 @@
 """Models that are evaluated as they are: which ones a name means, whose weights."""
 
 import dataclasses
-import functools
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxbench.config import PRETRAINED, SubjectConfig
+from jaxbench.data import Source
+from jaxbench.data.class_names import IMAGENET, imagenet_ids
+from jaxbench.data.known.imagenet_classes import NUM_CLASSES
+from jaxbench.data.scoring import num_outputs
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
-from jaxbench.sweeps.own import is_own, own_classifier
+from jaxbench.sweeps.files import file_digest, was_trained_here
+from jaxbench.sweeps.outputs import Declared, Outputs, find_outputs
+from jaxbench.sweeps.own import check_own, is_own, own_classifier
 from jaxbench.sweeps.zero_shot import (
     beside_weights,
     check_count,
@@ -34,7 +38,9 @@ from model_zoo import (
     list_pretrained,
     load_variables,
 )
+from model_zoo.classifier import NetworkClassifier
 from model_zoo.clip.pretrained import ClipPretrained
+from model_zoo.input_spec import TEST_SIZE, Interpolation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +51,32 @@ class Subject:
         name: Of the zoo, or a user's own.
         weights: A file or folder, "pretrained" or "random:SEED".
         num_classes: Outputs of the head.
-        image_size: Height and width in pixels; the model's own when None.
+        image_size: Height and width in pixels, or "test"; the model's own when None.
         dtype: What activations are computed in.
         digest: Whatever decides its numbers.
         zero_shot: Where the names of its classes are, of a CLIP model.
+        crop_fraction: Of its images; the model's own when None.
+        interpolation: Of its images; the model's own when None.
+        outputs: Which class each output means; None of a backbone.
+        found: Its weights and input.
     """
 
     name: str
     weights: str
     num_classes: int
-    image_size: int | None
+    image_size: int | Literal["test"] | None
     dtype: str
     digest: str
     zero_shot: str | None = None
+    crop_fraction: float | None = None
+    interpolation: Interpolation | None = None
+    outputs: Outputs | None = None
+    found: "FoundWeights | None" = dataclasses.field(default=None, compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its weights are a file here: neither on the hub alone nor drawn."""
+        return self.weights != PRETRAINED and not _is_random(self.weights)
 
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
@@ -66,7 +85,7 @@ class Subject:
         if is_own(self.name):
             return own_classifier(self.name)
         if _is_random(self.weights):
-            return create_model(self.name, **self._choices())
+            return _untrained(self.name, self.num_classes, self)
         return self._pretrained().classifier
 
     def variables(self, classifier: Classifier) -> Variables:
@@ -85,19 +104,15 @@ class Subject:
             return classifier.init(jax.random.key(seed))
         return self._pretrained().load()
 
-    def _choices(self) -> dict[str, Any]:
-        return {
-            "num_classes": self.num_classes,
-            "image_size": self.image_size,
-            "dtype": np.dtype(self.dtype),
-        }
-
     def _towers(self) -> ClipPretrained:
-        return find_towers(self.name, self.weights, self.image_size, self.dtype)
+        return find_towers(self.name, self.weights, self)
 
     def _pretrained(self) -> Pretrained:
         return find_pretrained(
-            self.name, source=_source(self.weights), **self._choices()
+            self.name,
+            source=_source(self.weights),
+            num_classes=self.num_classes,
+            **_input_choices(self),
         )
 
 
@@ -117,40 +132,30 @@ def check_subjects(entries: tuple[SubjectConfig, ...]) -> list[str]:
 
 
 def make_subjects(
-    entry: SubjectConfig, known: int, dataset: str, classes: str | None
+    entry: SubjectConfig, source: Source, dataset: str, *, stated: bool = False
 ) -> Iterator[Subject]:
     """The models that one table means.
 
     Args:
         entry: The table.
-        known: Classes of the first clean dataset.
+        source: The first clean dataset.
         dataset: Its address, for messages.
-        classes: The file of class names that it is read with, if any.
+        stated: Whether the user listed the dataset's classes in order.
 
     Raises:
-        UserError: If weights are missing, or made for another number of classes.
+        UserError: If weights are missing, or it is not known which class of the
+            dataset each output means.
     """
-
-    def refuse(name: str, count: int, what: str) -> UserError:
-        return UserError(
-            f"{name} has {what}{count}, {dataset} has {known} classes, so its label "
-            "numbers are not the model's; give `classes`, a file with the model's "
-            "class names in order" + (f" ({classes} has {known})" if classes else "")
-        )
-
     if entry.zero_shot is not None:
-        yield from _zero_shot_subjects(entry, known, dataset)
+        yield from _zero_shot_subjects(entry, source, dataset)
         return
-    if entry.num_classes not in (None, known):
-        raise refuse(entry.name, entry.num_classes, "num_classes=")
     if is_own(entry.name):
-        check_own(entry, known)
+        check_own(entry)
     names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
     for name in names:
         found = find_weights(entry, name)
-        if found.declared_classes not in (None, known):
-            raise refuse(name, found.declared_classes, "num_classes=")
-        yield found.subject(entry, name, known)
+        outputs = find_outputs(found.declared, entry, source, dataset, stated=stated)
+        yield found.subject(entry, name, outputs.count, outputs=outputs)
 
 
 class FoundWeights(NamedTuple):
@@ -159,24 +164,52 @@ class FoundWeights(NamedTuple):
     Attributes:
         weights: As `Subject` has them.
         identity: What they are, wherever they lie.
-        spec: How they want images: a file beside them may say. None where there is no
-            file, and the network's name says it.
-        declared_classes: Of the head, if they say.
+        spec: The images that the model gets: what the table asks for, and what the
+            weights want for the rest.
+        spec_from: Where the latter is said.
+        declared: What they say of their outputs.
     """
 
     weights: str
     identity: str
-    spec: InputSpec | None
-    declared_classes: int | None = None
+    spec: InputSpec
+    spec_from: str
+    declared: Declared
 
     def subject(
-        self, entry: SubjectConfig, name: str, num_classes: int, kind: str = "model"
+        self,
+        entry: SubjectConfig,
+        name: str,
+        num_classes: int,
+        kind: str = "model",
+        outputs: Outputs | None = None,
     ) -> Subject:
         """A model of the table with these weights, of which `kind` is computed."""
-        found = Subject(
-            name, self.weights, num_classes, entry.image_size, entry.dtype, ""
+        subject = Subject(
+            name,
+            self.weights,
+            num_classes,
+            entry.image_size,
+            entry.dtype,
+            "",
+            entry.zero_shot,
+            entry.crop_fraction,
+            entry.interpolation,
+            outputs,
+            self,
         )
-        return _digested(found, self.identity, self.spec, kind)
+        payload = {
+            "kind": kind,
+            "name": name,
+            "weights": self.identity,
+            "num_classes": num_classes,
+            "dtype": entry.dtype,
+            "input": dataclasses.asdict(self.spec),
+        }
+        # Whose list it is decides nothing, what stands in it does.
+        if outputs is not None and outputs.class_names is not None:
+            payload["classes"] = list(outputs.class_names)
+        return dataclasses.replace(subject, digest=run_digest(payload))
 
 
 def find_weights(
@@ -194,12 +227,22 @@ def find_weights(
     """
     given = entry.weights
     if is_own(name):
-        path, spec = Path(given), own_classifier(name).input_spec
-        return FoundWeights(given, file_digest(path), spec)
-    if _is_random(given):
-        return FoundWeights(given, given, None)
+        path, own = Path(given), own_classifier(name)
+        declared = Declared(name, own.num_classes)
+        return FoundWeights(
+            given, file_digest(path), own.input_spec, "its module", declared
+        )
     try:
-        found = find_pretrained(name, source=_source(given), num_classes=num_classes)
+        if _is_random(given):
+            spec = _untrained(name, num_classes, entry).input_spec
+            declared = Declared(name, in_own_order=True)
+            return FoundWeights(given, given, spec, "the zoo's table", declared)
+        found = find_pretrained(
+            name,
+            source=_source(given),
+            num_classes=num_classes,
+            **_input_choices(entry),
+        )
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
     path = found.path
@@ -207,45 +250,78 @@ def find_weights(
         str(path) if path else PRETRAINED,
         file_digest(path) if path else f"{PRETRAINED}:{name}",
         found.classifier.input_spec,
-        found.declared_classes,
+        "config.json" if found.configured else "the zoo's table",
+        _declared(name, found),
     )
 
 
+def _declared(name: str, found: Pretrained) -> Declared:
+    listed = found.checkpoint is not None
+    return Declared(
+        name,
+        found.declared_classes,
+        found.label_names,
+        found.label_descriptions,
+        of_imagenet=listed and found.declared_classes == NUM_CLASSES,
+        in_own_order=found.path is not None and was_trained_here(found.path),
+    )
+
+
+def _untrained(
+    name: str, num_classes: int | None, choices: SubjectConfig | Subject
+) -> NetworkClassifier:
+    """A network of the zoo without weights, with the input that is asked for."""
+    if choices.image_size == TEST_SIZE:
+        raise ValueError(
+            f"{name}: image_size {TEST_SIZE!r} is that of trained weights' published "
+            "results, and random ones have none; give a number of pixels"
+        )
+    classifier = create_model(
+        name,
+        num_classes=num_classes,
+        image_size=choices.image_size,
+        dtype=np.dtype(choices.dtype),
+    )
+    spec = classifier.input_spec.adjusted(choices.crop_fraction, choices.interpolation)
+    return dataclasses.replace(classifier, input_spec=spec)
+
+
+def _input_choices(choices: SubjectConfig | Subject) -> dict[str, Any]:
+    return {
+        "image_size": choices.image_size,
+        "crop_fraction": choices.crop_fraction,
+        "interpolation": choices.interpolation,
+        "dtype": np.dtype(choices.dtype),
+    }
+
+
 def _zero_shot_subjects(
-    entry: SubjectConfig, known: int, dataset: str
+    entry: SubjectConfig, source: Source, dataset: str
 ) -> Iterator[Subject]:
     """CLIP models whose classes are given by name; see `make_subjects`."""
     assert entry.zero_shot is not None
     prompts = read_prompts(entry.zero_shot)
-    check_count(entry, prompts, known, dataset)
+    imagenet = entry.zero_shot == IMAGENET
+    # Texts of one's own are in the order of the labels, whatever that is.
+    declared = Declared(entry.name, len(prompts.class_names), of_imagenet=imagenet)
+    if not (imagenet and imagenet_ids(source.class_names)):
+        check_count(entry, prompts, num_outputs(source), dataset)
+    outputs = find_outputs(declared, entry, source, dataset, stated=True)
     for name in expand_zero_shot(entry):
-        found = find_towers(name, entry.weights, entry.image_size, entry.dtype)
+        found = find_towers(name, entry.weights, entry)
         weights = entry.weights if found.path is None else str(found.path)
         files = [p for p in (found.path, beside_weights(found)) if p is not None]
         parts = [file_digest(path) for path in files] or [f"{PRETRAINED}:{name}"]
         parts += [str(found.num_heads), found.activation, prompts.digest]
-        subject = Subject(
-            found.name,
+        whole = FoundWeights(
             weights,
-            known,
-            entry.image_size,
-            entry.dtype,
-            "",
-            entry.zero_shot,
+            " ".join(parts),
+            dataclasses.replace(found.input_spec, size=found.settings.size),
+            "CLIP's authors or open_clip_config.json",
+            declared,
         )
-        yield _digested(subject, " ".join(parts), found.input_spec, "model")
-
-
-def _digested(
-    subject: Subject, identity: str, spec: InputSpec | None, kind: str
-) -> Subject:
-    payload = dataclasses.asdict(subject) | {"kind": kind, "weights": identity}
-    if spec is not None:
-        payload["input"] = dataclasses.asdict(spec)
-    # What a file is called decides nothing, what is in it does.
-    if payload.pop("zero_shot") is not None:
-        payload["kind"] = "zero-shot model"
-    return dataclasses.replace(subject, digest=run_digest(payload))
+        kind = "zero-shot model"
+        yield whole.subject(entry, found.name, outputs.count, kind, outputs)
 
 
 def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
@@ -308,40 +384,3 @@ def _check_seed(weights: str) -> None:
     seed = weights.removeprefix("random:")
     if not seed.isdecimal() or int(seed) >= 2**32:
         raise UserError(f"weights {weights!r}: wanted random:SEED, such as random:0")
-
-
-def check_own(entry: SubjectConfig, num_classes: int | None) -> None:
-    """What can be told of a user's own classifier before anything is computed.
-
-    Args:
-        entry: Its table.
-        num_classes: What its head must have; None if no head is looked at.
-
-    Raises:
-        UserError: If anything does not fit; all of it is told.
-    """
-    classes = own_classifier(entry.name).num_classes
-    problems = []
-    if num_classes not in (None, classes):
-        problems.append(f"it has {classes} classes, the clean dataset {num_classes}")
-    if not Path(entry.weights).is_file():
-        problems.append(
-            f"its weights cannot be {entry.weights!r}; give a .safetensors file"
-        )
-    if entry.image_size is not None or entry.dtype != "float32":
-        problems.append("its image size and dtype are set in its own module")
-    if problems:
-        raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
-
-
-def file_digest(path: Path) -> str:
-    """A digest of a file's bytes, taken once for as long as the file is not changed."""
-    state = path.stat()
-    return _file_digest(path, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _file_digest(path: Path, modified: int, size: int) -> str:
-    del modified, size
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -166,14 +166,14 @@ def expand_populations(
     _check_table(config, train, source)
     num_classes = len(source.class_names)
     teachers = _teachers(config, train, datasets, earlier)
-    teacher = None if teachers else teacher_subject(train, num_classes)
+    stated = config.classes is not None
+    teacher = None if teachers else teacher_subject(train, source, stated=stated)
     shared: dict[str, Any] = {
         "version": NUMBERS_VERSION,
         "kind": "trial",
         "dataset": source.fingerprint,
         "validation": validation.fingerprint,
         "num_classes": num_classes,
-        "image_size": train.image_size,
         "dtype": train.dtype,
         "on_error": config.on_error,
         "recipe": dataclasses.asdict(make_recipe(train, config.limit)),
@@ -187,6 +187,8 @@ def expand_populations(
         shared["teacher"] = sorted(trial.trial_id for trial in teachers)
     for model in expand_models(train.models):
         spec = create_model(model, image_size=train.image_size).input_spec
+        spec = spec.adjusted(train.crop_fraction, train.interpolation)
+        shared["input"] = dataclasses.asdict(spec)
         shared["images"] = "stream" if streams(train, source, spec) else "resident"
         if train.weights is not None:
             shared["weights"] = find_start(train, model, num_classes).digest

@@ -1,7 +1,9 @@
 """CLIP models that are evaluated by the names of the classes."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from model_zoo.clip.pretrained import ClipPretrained, clip_checkpoints, find_cli
 from model_zoo.clip.prompts import Prompts, load_prompts
 from model_zoo.clip.tokenizer import find_vocabulary
 from model_zoo.clip.zero_shot import zero_shot_classifier
+from model_zoo.input_spec import TEST_SIZE, Interpolation
 
 
 def zero_shot_problems(entry: SubjectConfig) -> list[str]:
@@ -22,6 +25,11 @@ def zero_shot_problems(entry: SubjectConfig) -> list[str]:
         problems.append("wanted a CLIP model of the zoo with trained weights")
     if entry.num_classes is not None:
         problems.append("num_classes is the number of class names; leave it out")
+    if entry.classes is not None or entry.class_order is not None:
+        problems.append(
+            "its class names say which class an output means; leave classes and "
+            "class_order out"
+        )
     if importlib.util.find_spec("tokenizers") is None:
         problems.append(
             "the tokenizers library is not installed: pip install 'jaxbench[clip]'"
@@ -33,7 +41,7 @@ def zero_shot_problems(entry: SubjectConfig) -> list[str]:
     try:
         if not problems:
             for name in expand_zero_shot(entry):
-                find_towers(name, entry.weights, entry.image_size, entry.dtype)
+                find_towers(name, entry.weights, entry)
     except UserError as error:
         problems.append(str(error))
     return [f"zero_shot of model {entry.name!r}: {problem}" for problem in problems]
@@ -74,19 +82,44 @@ def expand_zero_shot(entry: SubjectConfig) -> tuple[str, ...]:
     return names
 
 
-def find_towers(
-    name: str, weights: str, image_size: int | None, dtype: str
-) -> ClipPretrained:
+@runtime_checkable
+class Choices(Protocol):
+    """What a table asks for of a model's input; None is the weights' own."""
+
+    @property
+    def image_size(self) -> int | Literal["test"] | None: ...  # noqa: D102
+    @property
+    def crop_fraction(self) -> float | None: ...  # noqa: D102
+    @property
+    def interpolation(self) -> Interpolation | None: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+
+
+def find_towers(name: str, weights: str, choices: Choices) -> ClipPretrained:
     """A CLIP model and where its weights are.
+
+    Args:
+        name: Of the model.
+        weights: Where they are.
+        choices: Its input; its size is a number of pixels.
 
     Raises:
         UserError: If it is none, or the weights are not there.
     """
     source = None if weights == PRETRAINED else weights
-    try:
-        return find_clip(
-            name, source=source, image_size=image_size, dtype=np.dtype(dtype)
+    size = choices.image_size
+    if size == TEST_SIZE:
+        raise UserError(
+            f"image_size {TEST_SIZE!r} is that of a head's published results; give a "
+            "number of pixels"
         )
+    try:
+        found = find_clip(
+            name, source=source, image_size=size, dtype=np.dtype(choices.dtype)
+        )
+        spec = found.input_spec.adjusted(choices.crop_fraction, choices.interpolation)
+        return dataclasses.replace(found, input_spec=spec)
     except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
 

@@ -206,7 +206,7 @@ def configured_labels(
     described = merged.get("label_descriptions") or {}
     if not stored:
         return None, {}
-    names = stored
+    names: Any = stored
     if isinstance(stored, dict):
         numbered = {str(number): name for number, name in stored.items()}
         names = [numbered.get(str(number)) for number in range(len(numbered))]

@@ -120,14 +120,14 @@ def test_tall_images_are_squashed_width_first():
 # Height, width of the image -> of the resized image, by torchvision's Resize(256) of
 # well-known photographs, and by timm for other crop fractions and shapes.
 KNOWN_SIZES = [
-    ((375, 500), InputSpec(), (256, 341)),
-    ((500, 333), InputSpec(), (384, 256)),
-    ((400, 400), InputSpec(), (256, 256)),
+    ((375, 500), InputSpec(crop_fraction=0.875), (256, 341)),
+    ((500, 333), InputSpec(crop_fraction=0.875), (384, 256)),
+    ((400, 400), InputSpec(crop_fraction=0.875), (256, 256)),
     ((375, 500), InputSpec(crop_fraction=0.9), (248, 330)),
     ((375, 500), InputSpec(crop_fraction=0.95), (235, 313)),
     ((375, 500), InputSpec((224, 288), crop_fraction=1.0), (224, 299)),
     ((500, 375), InputSpec((224, 288), crop_fraction=1.0), (384, 288)),
-    ((375, 500), InputSpec((224, 288), crop_mode="squash"), (256, 329)),
+    ((375, 500), InputSpec((224, 288), 0.875, "squash"), (256, 329)),
     ((8, 8), InputSpec((8, 8), crop_fraction=1.0), (8, 8)),
 ]
 

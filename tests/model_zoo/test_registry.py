@@ -1,5 +1,9 @@
 """The data files: complete, consistent, and enough to build every architecture."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import pytest
 
 from model_zoo import create_model, list_models, registry
@@ -50,6 +54,44 @@ def test_facts_of_a_checkpoint_everybody_knows():
     entry = registry.architectures()["resnet50"]
     assert entry.num_parameters == 25_557_032
     assert entry.num_macs == pytest.approx(4.09e9, rel=5e-3)
+
+
+def test_case_06_every_zoo_model_sees_the_images_that_it_saw():
+    """All inputs from before `InputSpec` stopped cropping of its own accord."""
+    stored = json.loads(Path(__file__).with_name("input_specs.json").read_text())
+    for kind, held in (
+        ("architectures", registry.architectures()),
+        ("checkpoints", registry.checkpoints()),
+    ):
+        found = {name: held[name].input_spec for row in stored for name in row[kind]}
+        wanted = {name: row["input"] for row in stored for name in row[kind]}
+        assert len(wanted) > 600
+        for name, spec in found.items():
+            assert json.loads(json.dumps(dataclasses.asdict(spec))) == wanted[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "crop", "top_1"),
+    [
+        # timm's results-imagenet.csv: its own sizes give .75994, .65670 and .77858.
+        ("resnet50.a3_in1k", 224, 0.95, 0.78052),
+        ("resnet18.a3_in1k", 224, 0.95, 0.68250),
+        ("resnetrs50.tf_in1k", 224, 0.91, 0.79934),
+        # Better at its own size, which is not the one that its tests have.
+        ("convnext_tiny.fb_in22k_ft_in1k", 288, 1.0, 0.7895),
+        ("vit_base_patch16_224.augreg_in21k_ft_in1k", 224, 0.9, 0.84534),
+    ],
+)
+def test_case_07_published_accuracy_is_that_of_the_test_size(name, size, crop, top_1):
+    found = registry.checkpoints()[name]
+    spec = found.test_spec
+    assert (spec.size, spec.crop_fraction) == ((size, size), crop)
+    assert found.top_1_accuracy == pytest.approx(top_1, abs=5e-6)
+    # Nothing else is another's.
+    own = {"size": found.input_spec.size, "crop_fraction": spec.crop_fraction}
+    assert dataclasses.replace(spec, **own) == dataclasses.replace(
+        found.input_spec, crop_fraction=spec.crop_fraction
+    )
 
 
 def test_three_fifths_of_the_selective_study_run_here():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from jaxbench.config import SubjectConfig
+from jaxbench.data import open_dataset
 from jaxbench.errors import UserError
 from jaxbench.sweeps import sweep
+from jaxbench.sweeps.outputs import Outputs
 from jaxbench.sweeps.plan import make_plan
 from jaxbench.sweeps.subjects import Subject, make_subjects
 from jaxbench.sweeps.zero_shot import expand_zero_shot
@@ -64,7 +66,7 @@ def test_what_decides_a_number_is_in_its_name(tmp_path, weights, prompts):
         entry = SubjectConfig(
             name="clip_micro.mine", weights=str(weights), zero_shot=str(source)
         )
-        (subject,) = make_subjects(entry, 8, "digits@test", None)
+        (subject,) = make_subjects(entry, open_dataset("digits@test"), "digits@test")
         return subject.digest
 
     first = digest(prompts)
@@ -80,12 +82,11 @@ def test_what_decides_a_number_is_in_its_name(tmp_path, weights, prompts):
 
 def test_models_that_are_none_keep_their_names():
     entry = SubjectConfig(name="resnet_micro", weights="random:0")
-    (subject,) = make_subjects(entry, 8, "digits@test", None)
-    assert subject == Subject(
-        "resnet_micro", "random:0", 8, None, "float32", subject.digest
-    )
+    (subject,) = make_subjects(entry, open_dataset("digits@test"), "digits@test")
+    wanted = ("resnet_micro", "random:0", 8, None, "float32", subject.digest)
+    assert subject == Subject(*wanted, outputs=Outputs(8))
     # Measured results are found again by it.
-    assert subject.digest == "05e2056a270139ab2bf07470c1f44311"
+    assert subject.digest == "3002b4ed0e922a928b17e77f4aba3988"
 
 
 def test_another_number_of_classes_than_the_dataset(tmp_path, weights, prompts):

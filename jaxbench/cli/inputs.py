@@ -1,0 +1,174 @@
+"""Options about what a model sees and what its outputs mean; and how they are shown."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jaxbench.cli.display import console
+from jaxbench.errors import UserError
+from model_zoo.input_spec import InputSpec
+
+ImageSize = Annotated[
+    int | None, typer.Option(min=1, help="Input size; the model's own by default.")
+]
+TestSize = Annotated[
+    bool,
+    typer.Option(
+        "--test-size",
+        help="The size and crop that published results were measured at.",
+    ),
+]
+CropFraction = Annotated[
+    float | None,
+    typer.Option(help="Share of the resized image that is kept; the model's own."),
+]
+Interpolation = Annotated[
+    str | None,
+    typer.Option(
+        help="Resize filter: nearest, bilinear, bicubic or lanczos; the model's own."
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="The model's classes in order: 'imagenet', or a text file with one name "
+        "a line. Not needed for folders named by WordNet ids."
+    ),
+]
+ClassOrder = Annotated[
+    str | None,
+    typer.Option(
+        help="How the model's folders were numbered: 'torchvision' (plainly sorted) or "
+        "'timm' (digits as numbers, case-blind)."
+    ),
+]
+
+
+def input_keys(
+    image_size: int | None,
+    test_size: bool,
+    crop_fraction: float | None,
+    interpolation: str | None,
+) -> dict[str, Any]:
+    """The keys of a model's table that say what it sees."""
+    if test_size and image_size is not None:
+        raise UserError("--image-size and --test-size both say a size; give one")
+    return {
+        "image_size": "test" if test_size else image_size,
+        "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
+    }
+
+
+def show_inputs(plan) -> None:
+    """Prints what every model sees, where that is said, and what its outputs mean."""
+    from jaxbench.sweeps.models import trained_classifier
+
+    rows: dict[tuple[str, ...], None] = {}
+    for population in plan.populations:
+        train = population.train
+        count = len(plan.datasets.open(train.dataset).class_names)
+        spec = trained_classifier(population, count).input_spec
+        start = "its first weights" if train.weights else "the zoo's table"
+        said_by, outputs = _said_by(train, start), f"{count}: those of {train.dataset}"
+        rows[population.model, _words(spec), said_by, outputs] = None
+    first = plan.targets[0].source
+    for subject in (*plan.subjects, *(job.subject for job in plan.probes)):
+        said_by = _said_by(subject, subject.found.spec_from)
+        outputs = _outputs(subject, first)
+        rows[subject.name, _words(subject.found.spec), said_by, outputs] = None
+    if not rows:
+        return
+    table = Table(title="What the models see")
+    for column in ("model", "input", "said by", "outputs"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    # Where nobody looks, columns need not fit a screen.
+    wide = console if console.is_terminal else Console(width=max(console.width, 160))
+    wide.print(table)
+
+
+def _words(spec: InputSpec) -> str:
+    height, width = spec.size
+    mode = "" if spec.crop_mode == "center" else f" {spec.crop_mode}"
+    mean, std = (
+        "/".join(f"{v:.3g}" for v in values) for values in (spec.mean, spec.std)
+    )
+    return (
+        f"{height}x{width}, crop {spec.crop_fraction:g}{mode}, {spec.interpolation}, "
+        f"mean {mean}, std {std}"
+    )
+
+
+def _said_by(asked, otherwise: str) -> str:
+    """What a table asks for, and who says the rest."""
+    named = {
+        "size": asked.image_size,
+        "crop": asked.crop_fraction,
+        "filter": asked.interpolation,
+    }
+    given = [f"{what} as asked" for what, value in named.items() if value is not None]
+    return "; ".join([otherwise, *given])
+
+
+def _outputs(subject, source) -> str:
+    if subject.outputs is None:
+        return "features"
+    count, said_by = subject.outputs.count, subject.outputs.said_by
+    order = {
+        None: "the dataset's classes in its order",
+        "imagenet": "ImageNet's classes",
+        "label_names": "those of its config.json",
+        "timm": "the dataset's in timm's order",
+    }.get(said_by, f"those of {said_by}")
+    held = len(set(source.labels.tolist()))
+    part = f"; the dataset has {held}, no logit is masked" if held < count else ""
+    return f"{count}: {order}{part}"
+
+
+def check_weights(plan) -> None:
+    """Reads every local file of weights, so that a dry run refuses what a run would.
+
+    Raises:
+        UserError: If one cannot be read or is not its model's; all are named.
+    """
+    problems: dict[str, None] = {}
+    for name, load in _local_weights(plan):
+        try:
+            load()
+        except (UserError, ValueError, OSError, ImportError) as error:
+            problems[f"{name}: {error}"] = None
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _local_weights(plan) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Every model whose weights are a file here, and what reads it."""
+    from jaxbench.config.train import BEST_TRIAL
+    from jaxbench.sweeps.starts import find_start, teacher_subject
+
+    subjects = [*plan.subjects, *(job.subject for job in plan.probes)]
+    stated = plan.config.classes is not None
+    for train in plan.config.train:
+        source = plan.datasets.open(train.dataset)
+        if train.teacher is not None and train.teacher.weights != BEST_TRIAL:
+            subjects.append(teacher_subject(train, source, stated=stated))
+    for subject in subjects:
+        if subject.is_local:
+            yield subject.name, partial(_read, subject)
+    for population in plan.populations:
+        train = population.train
+        if train.weights is not None:
+            count = len(plan.datasets.open(train.dataset).class_names)
+            found = find_start(train, population.model, count).pretrained
+            if found.path is not None:
+                yield population.model, found.load
+
+
+def _read(subject) -> None:
+    subject.variables(subject.classifier())
