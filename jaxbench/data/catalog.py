@@ -196,19 +196,16 @@ def open_dataset(
     Args:
         address: `NAME[/CONFIG][@SPLIT]` or `KIND:PATH[@SPLIT]`, perhaps followed by
             `+CORRUPTION_SEVERITY`, `+scale_FACTOR` or `+shift_PIXELS`; see the module.
-        class_names: The classes in the order of a classifier's outputs, "imagenet" for
-            its thousand, or a file of them. The dataset's own classes are looked up in
-            it by name and labelled with their position.
-        class_order: Instead of a list: the order that a library gives the classes of a
-            folder, "torchvision" (as if not given) or "timm".
+        class_names: The classes in the order of a classifier's outputs, "imagenet", or
+            a file of them: the dataset's classes get their positions as labels.
+        class_order: Instead: "torchvision" (the default) or "timm", of a folder.
 
     Returns:
         A source with random access; nothing is decoded yet.
 
     Raises:
-        UserError: If there is no such dataset, config or split, its files are wrong,
-            it has classes that `class_names` lacks, or `class_order` is given beside
-            `class_names` or for what is no folder.
+        UserError: If there is no such dataset, config or split, its files are wrong, it
+            has classes that `class_names` lacks, or is no folder and has `class_order`.
     """
     plain, modifiers = split_modifiers(address)
     kind, path, split = parse_address(plain)
