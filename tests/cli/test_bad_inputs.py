@@ -253,7 +253,7 @@ def test_case_36_a_broken_image_is_named_or_skipped(kind, tmp_path):
     address = f"folder:{tmp_path / 'input'}"
     assert "images │ 7" in invoke(0, "data", "info", address)
     output = invoke(1, *evaluate(tmp_path, address))
-    assert "1 run(s) failed" in output
+    assert "1 failed run" in output
     assert "cannot read image 'dog/9.jpg'" in output
     assert reason in output
     invoke(0, *evaluate(tmp_path, address, "--on-error", "skip"))
