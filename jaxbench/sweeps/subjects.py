@@ -203,9 +203,12 @@ def find_weights(
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
     path = found.path
+    identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
+    if found.changes:  # the same tensors in another network
+        identity += f" {run_digest(found.changes)}"
     return FoundWeights(
         str(path) if path else PRETRAINED,
-        file_digest(path) if path else f"{PRETRAINED}:{name}",
+        identity,
         found.classifier.input_spec,
         found.declared_classes,
     )

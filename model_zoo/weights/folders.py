@@ -118,7 +118,7 @@ def check_architecture(
     config: dict[str, Any], architecture: str, path: Path | None
 ) -> None:
     """Raises ValueError if the configuration is another architecture's."""
-    stored = config.get("architecture", architecture)
+    stored = str(config.get("architecture", architecture)).partition(".")[0]
     if stored != architecture:
         raise ValueError(
             f"{path} holds weights of {stored} (its config.json says so), not of "
@@ -126,24 +126,46 @@ def check_architecture(
         )
 
 
+def configured_arguments(config: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """The keywords that timm builds the network with beside the architecture's own.
+
+    Raises:
+        ValueError: If they are no object; the file is named.
+    """
+    stored = config.get("model_args") or {}
+    if not isinstance(stored, dict):
+        raise ValueError(
+            f"the config.json beside {path} says model_args {stored!r}, wanted an "
+            "object of keywords"
+        )
+    return stored
+
+
 def configured_spec(
     config: dict[str, Any], default: InputSpec, path: Path | None
 ) -> InputSpec:
     """The input that timm's configuration says, `default` where it is silent.
 
+    The network is built at `model_args.img_size`, as timm does, unless its image size
+    is dynamic.
+
     Raises:
         ValueError: If it says what no input can be; the file is named.
     """
     try:
-        merged = {**config, **(config.get("pretrained_cfg") or {})}
-        stored = {key: value for key, value in merged.items() if value is not None}
+        # Beside a pretrained_cfg timm reads classes, labels and model_args alone.
+        given = config.get("pretrained_cfg") or config
+        stored = {key: value for key, value in given.items() if value is not None}
+        channels, *size = stored.get("input_size", (3, *default.size))
+        if channels != 3:
+            raise ValueError(f"images of {channels} channels, wanted 3")
         return InputSpec(
-            size=tuple(stored.get("input_size", (3, *default.size))[1:]),
-            crop_fraction=stored.get("crop_pct", default.crop_fraction),
+            size=_built_size(configured_arguments(config, path)) or tuple(size),
+            crop_fraction=float(stored.get("crop_pct", default.crop_fraction)),
             crop_mode=stored.get("crop_mode") or default.crop_mode,
             interpolation=stored.get("interpolation", default.interpolation),
-            mean=tuple(stored.get("mean", default.mean)),
-            std=tuple(stored.get("std", default.std)),
+            mean=tuple(map(float, stored.get("mean", default.mean))),
+            std=tuple(map(float, stored.get("std", default.std))),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -152,18 +174,35 @@ def configured_spec(
         ) from error
 
 
+def _built_size(model_args: dict[str, Any]) -> tuple[int, int] | None:
+    """The size that timm builds the network at; None where the input's decides."""
+    size = model_args.get("img_size")
+    dynamic = model_args.get("dynamic_img_size")
+    if size is None or dynamic or model_args.get("strict_img_size") is False:
+        return None
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def configured_classes(
     config: dict[str, Any], default: int | None, path: Path | None
 ) -> int | None:
     """The number of classes that timm's configuration says, or the default.
 
     Raises:
-        ValueError: If it is no whole number; the file is named.
+        ValueError: If it is no whole number, or says two; the file is named.
     """
-    count = config.get("num_classes", default)
-    if count is not None and not isinstance(count, int):
+    within = (config.get("pretrained_cfg") or {}).get("num_classes")
+    count = config.get("num_classes", within)
+    built = configured_arguments(config, path).get("num_classes")
+    for number in (count, built):
+        if number is not None and (type(number) is not int or number < 0):
+            raise ValueError(
+                f"the config.json beside {path} says num_classes {number!r}, wanted a "
+                "whole number"
+            )
+    if None not in (count, built) and count != built:
         raise ValueError(
-            f"the config.json beside {path} says num_classes {count!r}, wanted a "
-            "whole number"
+            f"the config.json beside {path} says num_classes {count}, and {built} in "
+            "its model_args; correct the one that the head's tensors do not have"
         )
-    return count
+    return next((n for n in (count, built, default) if n is not None), None)

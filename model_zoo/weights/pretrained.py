@@ -3,8 +3,9 @@
 import dataclasses
 import fnmatch
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -15,6 +16,7 @@ from model_zoo.catalog import find_architecture, find_checkpoint, make_classifie
 from model_zoo.classifier import NetworkClassifier, Variables
 from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
+from model_zoo.weights.model_args import build_architecture
 from model_zoo.weights.rules import convert
 from model_zoo.weights.ssl_layouts import take_backbone
 
@@ -31,12 +33,14 @@ class Pretrained:
         checkpoint: What the registry says of them; None of a user's own.
         declared_classes: Logits that the registry or a config.json says they have;
             None where nothing says so.
+        changes: Arguments of the architecture that its config.json changes.
     """
 
     classifier: NetworkClassifier
     path: Path | None
     checkpoint: registry.Checkpoint | None
     declared_classes: int | None
+    changes: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def load(self) -> Variables:
         """Reads the weights, fetching them first where they are not here.
@@ -100,7 +104,8 @@ def find_pretrained(
     A folder is searched for NAME/model.safetensors, NAME.safetensors and the hub
     cache's own layout, in that order; a bare architecture is whichever one tag the
     folder holds. A config.json beside the weights, as timm writes it, says classes,
-    size and normalisation, also of tags that the registry lacks.
+    size and normalisation, also of tags that the registry lacks; its `model_args`
+    change the architecture as they do in timm.
 
     Args:
         name: As `load_pretrained`.
@@ -111,7 +116,8 @@ def find_pretrained(
 
     Raises:
         FileNotFoundError: If the source does not exist or holds no such weights.
-        ValueError: If the name is unknown or the configuration is another model's.
+        ValueError: If the name is unknown, or the configuration is another model's or
+            asks for a network that the architecture cannot be.
     """
     architecture = name.partition(".")[0]
     entry = find_architecture(architecture)
@@ -127,18 +133,27 @@ def find_pretrained(
         name = checkpoint.name
     spec = checkpoint.input_spec if checkpoint else entry.input_spec
     declared = checkpoint.num_classes if checkpoint else None
+    built, changes = entry.build(), {}
     if config is not None:
         folders.check_architecture(config, architecture, path)
         spec = folders.configured_spec(config, spec, path)
         declared = folders.configured_classes(config, declared, path)
+        try:
+            model_args = folders.configured_arguments(config, path)
+            built, changes = build_architecture(entry, model_args)
+        except ValueError as error:
+            raise ValueError(
+                f"the config.json beside {path}: {error}; its weights are of another "
+                "network than this zoo builds"
+            ) from error
     chosen = (num_classes, declared, 1000)
     settings = Settings(
         next(count for count in chosen if count is not None),
         spec.size if image_size is None else (image_size, image_size),
         jnp.dtype(dtype),
     )
-    classifier = make_classifier(name, entry.build(), spec, settings)
-    return Pretrained(classifier, path, checkpoint, declared)
+    classifier = make_classifier(name, built, spec, settings)
+    return Pretrained(classifier, path, checkpoint, declared, changes)
 
 
 def list_pretrained(folder: Source, pattern: str = "*") -> dict[str, Path]:

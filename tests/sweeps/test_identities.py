@@ -1,9 +1,14 @@
 """What decides a number is part of its run's name, and nothing else is."""
 
+import json
+
 import pytest
 
-from jaxbench.config import parse_config
+from jaxbench.config import SubjectConfig, TrainConfig, parse_config
+from jaxbench.errors import UserError
 from jaxbench.sweeps import make_plan
+from jaxbench.sweeps.starts import find_start
+from jaxbench.sweeps.subjects import make_subjects
 from tests.sweeps.experiment import experiment
 
 
@@ -75,3 +80,18 @@ def test_what_decides_no_number_is_not(tmp_path, change):
     plain = experiment(tmp_path)
     twin = make_plan(changed(plain, change))
     assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
+
+
+def test_case_02_the_same_tensors_in_another_network_are_another_model(tmp_path):
+    name, digests = "vit_tiny_patch16_224", []
+    (tmp_path / "model.safetensors").touch()
+    for fc_norm in (None, None, True):
+        config = {"architecture": name, "model_args": {"fc_norm": fc_norm}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        entry = SubjectConfig(name=name, weights=str(tmp_path))
+        (subject,) = make_subjects(entry, 1000, "data", None)
+        digests.append(subject.digest)
+    assert digests[0] == digests[1] != digests[2]
+    train = TrainConfig.model_construct(weights=str(tmp_path), image_size=None)
+    with pytest.raises(UserError, match="another network of it \\(last_norm='pooled'"):
+        find_start(train, name, 10)
