@@ -1,13 +1,19 @@
 """Weights in a folder: timm's layout, plain files, and the hub's cache."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from model_zoo.input_spec import InputSpec
 
 SUFFIXES = (".safetensors", ".npz")
-_FILES = ("model.safetensors", "open_clip_model.safetensors", "model.npz")
+_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "model.npz",
+)
 
 
 def locate(source: Path, name: str, repository: str = "") -> Path:
@@ -164,14 +170,19 @@ def configured_spec(
             crop_fraction=float(stored.get("crop_pct", default.crop_fraction)),
             crop_mode=stored.get("crop_mode") or default.crop_mode,
             interpolation=stored.get("interpolation", default.interpolation),
-            mean=tuple(map(float, stored.get("mean", default.mean))),
-            std=tuple(map(float, stored.get("std", default.std))),
+            mean=_three(stored.get("mean", default.mean)),
+            std=_three(stored.get("std", default.std)),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"the config.json beside {path} says no input: {error}; correct it, or "
             "move it away to use the registry's"
         ) from error
+
+
+def _three(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _built_size(model_args: dict[str, Any]) -> tuple[int, int] | None:

@@ -17,8 +17,8 @@ from model_zoo.classifier import NetworkClassifier, Variables
 from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
 from model_zoo.weights.model_args import build_architecture
+from model_zoo.weights.prefixes import find_network
 from model_zoo.weights.rules import convert
-from model_zoo.weights.ssl_layouts import take_backbone
 
 Source = str | os.PathLike[str]
 
@@ -197,8 +197,16 @@ def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
         rules = dataclasses.replace(rules, as_is=True)
     try:
         if not rules.as_is:
-            backbone = take_backbone(tensors)
-            tensors = tensors if backbone is None else backbone
+            network = find_network(tensors, original_names(classifier))
+            # What lies beside keeps its name, and is named as unknown.
+            beside = {name: tensors[name] for name in network.beside}
+            tensors = network.tensors | beside
         return convert(tensors, classifier, rules)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def original_names(classifier: NetworkClassifier) -> frozenset[str]:
+    """What a classifier's tensors are called in its original's files."""
+    rules = find_architecture(classifier.name.partition(".")[0]).rules()
+    return frozenset(rules.source_name(leaf) for leaf in classifier.shapes)
