@@ -1,5 +1,6 @@
 """Commands about models: models, convert."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -202,6 +203,7 @@ def convert(
     from model_zoo import create_model, find_pretrained, save_variables
     from model_zoo.weights.prefixes import has_network
     from model_zoo.weights.pretrained import original_names
+    from model_zoo.weights.rules import ALWAYS_IGNORED
     from model_zoo.weights.torch_files import read_checkpoint
 
     _check_output(output)
@@ -224,10 +226,8 @@ def convert(
     console.print(f"{counted(len(tensors), 'tensor')} in {output}")
     if network.prefix:
         console.print(f"Their names lost the prefix {network.prefix}")
-    if network.beside:
-        console.print(
-            f"Left out, {len(network.beside)} beside them: {_some(network.beside)}"
-        )
+    if beside := [n for n in network.beside if not re.fullmatch(ALWAYS_IGNORED, n)]:
+        console.print(f"Left out, {len(beside)} beside them: {_some(beside)}")
     if model is None:
         return
     try:

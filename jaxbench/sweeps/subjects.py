@@ -35,6 +35,7 @@ from model_zoo import (
     load_variables,
 )
 from model_zoo.clip.pretrained import ClipPretrained
+from model_zoo.weights.files import parts as weight_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,9 +339,15 @@ def check_own(entry: SubjectConfig, num_classes: int | None) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """A digest of a file's bytes, taken once for as long as the file is not changed."""
-    state = path.stat()
-    return _file_digest(path, state.st_mtime_ns, state.st_size)
+    """A digest of a file's bytes, taken once for as long as the file is not changed.
+
+    That of weights in several files is of all of them.
+    """
+    found = []
+    for part in weight_parts(path):
+        state = part.stat()
+        found.append(_file_digest(part, state.st_mtime_ns, state.st_size))
+    return found[0] if len(found) == 1 else run_digest({"parts": found})
 
 
 @functools.lru_cache(maxsize=256)

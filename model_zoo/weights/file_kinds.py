@@ -67,6 +67,8 @@ def not_weights(path: Path) -> str | None:
             f"{path} is a Git LFS pointer, not the file{held} that it stands for; run "
             "`git lfs pull` in its repository, or download the file itself"
         )
+    if start[:4] == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        return f"{path} is a zip file that is cut off; get it again"
     if text[:1] == b"<":
         title = re.search(rb"<title[^>]*>\s*(.*?)\s*</title>", text, re.S | re.I)
         called = f" ({title[1].decode('utf-8', 'replace')[:80]})" if title else ""

@@ -103,12 +103,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             f"{path} is a pickle, which runs code when it is read; convert it once, "
             f"where torch is installed: jaxbench convert {path} {output}"
         )
-    if kind == "npz" or (kind != "safetensors" and path.suffix == ".npz"):
+    if kind == "safetensors":
+        return _read_safetensors(path)
+    if kind != "npz" and (problem := not_weights(path)):
+        raise ValueError(problem)
+    if kind == "npz" or path.suffix == ".npz":
         return _read_npz(path)
-    if kind != "safetensors":
-        unknown = f"{path} is no readable safetensors file nor .npz; download it again"
-        raise ValueError(not_weights(path) or unknown)
-    return _read_safetensors(path)
+    raise ValueError(f"{path} is no readable safetensors file nor .npz")
 
 
 def parts(path: Path) -> list[Path]:
@@ -142,10 +143,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
     except Exception as error:  # zlib, zipfile, tokenize: damage has many names
-        said = (
-            not_weights(path) or f"{path} is no readable .npz of plain arrays ({error})"
-        )
-        raise ValueError(said) from error
+        raise ValueError(
+            f"{path} is no readable .npz of plain arrays ({error})"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -69,8 +69,10 @@ def read_checkpoint(
     for part in files:
         if problem := not_weights(part):
             raise ValueError(problem)
-        plain = file_kind(part) in ("safetensors", "npz")
-        held = read_tensors(part) if plain else _torch_load(part)
+        kind = file_kind(part)
+        if kind == "unknown":
+            raise ValueError(f"{part} is neither torch's, safetensors nor .npz")
+        held = _torch_load(part) if kind == "pickle" else read_tensors(part)
         stored = {**stored, **held} if len(files) > 1 else held
     return network_tensors(stored, names, averaged=averaged)
 

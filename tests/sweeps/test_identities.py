@@ -8,7 +8,7 @@ from jaxbench.config import SubjectConfig, TrainConfig, parse_config
 from jaxbench.errors import UserError
 from jaxbench.sweeps import make_plan
 from jaxbench.sweeps.starts import find_start
-from jaxbench.sweeps.subjects import make_subjects
+from jaxbench.sweeps.subjects import file_digest, make_subjects
 from tests.sweeps.experiment import experiment
 
 
@@ -95,3 +95,14 @@ def test_case_02_the_same_tensors_in_another_network_are_another_model(tmp_path)
     train = TrainConfig.model_construct(weights=str(tmp_path), image_size=None)
     with pytest.raises(UserError, match="another network of it \\(last_norm='pooled'"):
         find_start(train, name, 10)
+
+
+def test_case_24_every_part_of_the_weights_decides_their_digest(tmp_path):
+    parts = [tmp_path / f"part-{i}.safetensors" for i in (0, 1)]
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {p.stem: p.name for p in parts}}))
+    for i, part in enumerate(parts):
+        part.write_bytes(bytes([i]))
+    before = file_digest(index)
+    parts[1].write_bytes(b"more")
+    assert file_digest(index) != before
