@@ -23,6 +23,7 @@ def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
         return {
             "model": owner.name,
             "weights": owner.weights,
+            "network_changes": owner.changes,
             "dtype": owner.dtype,
             "zero_shot": owner.zero_shot,
         }

@@ -50,6 +50,7 @@ class Subject:
         dtype: What activations are computed in.
         digest: Whatever decides its numbers.
         zero_shot: Where the names of its classes are, of a CLIP model.
+        changes: What a config.json changes of the network, in words; None if nothing.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Subject:
     dtype: str
     digest: str
     zero_shot: str | None = None
+    changes: str | None = None
 
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
@@ -163,12 +165,14 @@ class FoundWeights(NamedTuple):
         spec: How they want images: a file beside them may say. None where there is no
             file, and the network's name says it.
         declared_classes: Of the head, if they say.
+        changes: As `Subject` has them.
     """
 
     weights: str
     identity: str
     spec: InputSpec | None
     declared_classes: int | None = None
+    changes: str | None = None
 
     def subject(
         self, entry: SubjectConfig, name: str, num_classes: int, kind: str = "model"
@@ -177,7 +181,8 @@ class FoundWeights(NamedTuple):
         found = Subject(
             name, self.weights, num_classes, entry.image_size, entry.dtype, ""
         )
-        return _digested(found, self.identity, self.spec, kind)
+        found = _digested(found, self.identity, self.spec, kind)
+        return dataclasses.replace(found, changes=self.changes)
 
 
 def find_weights(
@@ -205,13 +210,15 @@ def find_weights(
         raise UserError(str(error)) from error
     path = found.path
     identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
-    if found.changes:  # the same tensors in another network
+    changes = sorted(f"{key}={value!r}" for key, value in found.changes.items())
+    if changes:  # the same tensors in another network
         identity += f" {run_digest(found.changes)}"
     return FoundWeights(
         str(path) if path else PRETRAINED,
         identity,
         found.classifier.input_spec,
         found.declared_classes,
+        ", ".join(changes) or None,
     )
 
 
@@ -247,6 +254,7 @@ def _digested(
     if spec is not None:
         payload["input"] = dataclasses.asdict(spec)
     # What a file is called decides nothing, what is in it does.
+    del payload["changes"]  # the identity has them
     if payload.pop("zero_shot") is not None:
         payload["kind"] = "zero-shot model"
     return dataclasses.replace(subject, digest=run_digest(payload))

@@ -56,11 +56,14 @@ def locate(source: Path, name: str, repository: str = "") -> Path:
 
 
 def stored_name(source: Path, path: Path, name: str) -> str:
-    """The name with the tag that a folder stores the file under, if it has one."""
-    if "." in name or not source.is_dir():
+    """The name with the tag that the weights are stored under, if they have one."""
+    if "." in name:
         return name
-    names = (stored for stored, file in search(source).items() if file == path)
-    tagged = (stored for stored in names if stored.partition(".")[0] == name)
+    if source.is_dir():
+        names = [stored for stored, file in search(source).items() if file == path]
+    else:
+        names = [path.stem, path.parent.name]
+    tagged = (s for s in names if "." in s and s.partition(".")[0] == name)
     return next(tagged, name)
 
 

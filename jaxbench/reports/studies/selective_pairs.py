@@ -73,8 +73,8 @@ def compare_twins(
     """Distilled models of the zoo against the same architecture without a teacher."""
     named: dict[str, Model] = {}
     for model in models:
-        if model.tagged:
-            named.setdefault(model.name, model)
+        if model.checkpoint:
+            named.setdefault(model.checkpoint, model)
     pairs = [(named[a], named[b]) for a, b in distillation_twins(named)]
     if not pairs:
         return TwinResult([], {}, [])
