@@ -49,10 +49,9 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"weights of {model}: {error}") from error
     if found.changes:
-        changes = ", ".join(f"{k}={v!r}" for k, v in sorted(found.changes.items()))
         raise UserError(
             f"weights of {model}: their config.json makes another network of it "
-            f"({changes}), and trials train {model} as the zoo has it; start from "
+            f"({found.changes_text}), and trials train {model} as the zoo has it; start from "
             "weights of that, or evaluate these as they are"
         )
     path = found.path

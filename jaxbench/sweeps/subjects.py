@@ -181,7 +181,9 @@ class FoundWeights(NamedTuple):
         found = Subject(
             name, self.weights, num_classes, entry.image_size, entry.dtype, ""
         )
-        found = _digested(found, self.identity, self.spec, kind)
+        # The same tensors in another network are another model.
+        identity = " ".join(filter(None, [self.identity, self.changes]))
+        found = _digested(found, identity, self.spec, kind)
         return dataclasses.replace(found, changes=self.changes)
 
 
@@ -209,16 +211,12 @@ def find_weights(
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
     path = found.path
-    identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
-    changes = sorted(f"{key}={value!r}" for key, value in found.changes.items())
-    if changes:  # the same tensors in another network
-        identity += f" {run_digest(found.changes)}"
     return FoundWeights(
         str(path) if path else PRETRAINED,
-        identity,
+        file_digest(path) if path else f"{PRETRAINED}:{name}",
         found.classifier.input_spec,
         found.declared_classes,
-        ", ".join(changes) or None,
+        found.changes_text,
     )
 
 
@@ -351,15 +349,19 @@ def file_digest(path: Path) -> str:
 
     That of weights in several files is of all of them.
     """
-    found = []
-    for part in weight_parts(path):
-        state = part.stat()
-        found.append(_file_digest(part, state.st_mtime_ns, state.st_size))
-    return found[0] if len(found) == 1 else run_digest({"parts": found})
+    states = [part.stat() for part in weight_parts(path)]
+    return _file_digest(path, tuple((s.st_mtime_ns, s.st_size) for s in states))
 
 
 @functools.lru_cache(maxsize=256)
-def _file_digest(path: Path, modified: int, size: int) -> str:
-    del modified, size
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+def _file_digest(path: Path, states: tuple[tuple[int, int], ...]) -> str:
+    del states
+    return _read_digest(path)
+
+
+def _read_digest(path: Path) -> str:
+    found = []
+    for part in weight_parts(path):
+        with part.open("rb") as file:
+            found.append(hashlib.file_digest(file, "blake2b").hexdigest())
+    return found[0] if len(found) == 1 else run_digest({"parts": found})

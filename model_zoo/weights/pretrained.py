@@ -42,6 +42,12 @@ class Pretrained:
     declared_classes: int | None
     changes: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def changes_text(self) -> str | None:
+        """The changes in words; None without any."""
+        listed = sorted(f"{key}={value!r}" for key, value in self.changes.items())
+        return ", ".join(listed) or None
+
     def load(self) -> Variables:
         """Reads the weights, fetching them first where they are not here.
 
