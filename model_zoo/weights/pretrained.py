@@ -18,7 +18,8 @@ from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
 from model_zoo.weights.model_args import build_architecture
 from model_zoo.weights.prefixes import find_network
-from model_zoo.weights.rules import convert
+from model_zoo.weights.rules import Rules, Tensors, convert
+from model_zoo.weights.ssl_layouts import take_backbone
 
 Source = str | os.PathLike[str]
 
@@ -202,14 +203,28 @@ def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
         # Written by save_variables: the leaves' own names and layout.
         rules = dataclasses.replace(rules, as_is=True)
     try:
-        if not rules.as_is:
-            network = find_network(tensors, original_names(classifier))
-            # What lies beside keeps its name, and is named as unknown.
-            beside = {name: tensors[name] for name in network.beside}
-            tensors = network.tensors | beside
-        return convert(tensors, classifier, rules)
+        return _converted(tensors, classifier, rules)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _converted(
+    tensors: Tensors, classifier: NetworkClassifier, rules: Rules
+) -> Variables:
+    """Reads tensors under the names they have, then without a wrapper's prefix."""
+    if rules.as_is:
+        return convert(tensors, classifier, rules)
+    backbone = take_backbone(tensors)
+    tensors = tensors if backbone is None else backbone
+    try:
+        return convert(tensors, classifier, rules)
+    except ValueError:
+        network = find_network(tensors, original_names(classifier))
+        if not network.prefix:
+            raise
+    # What lies beside keeps its name, and is named as unknown.
+    beside = {name: tensors[name] for name in network.beside}
+    return convert(network.tensors | beside, classifier, rules)
 
 
 def original_names(classifier: NetworkClassifier) -> frozenset[str]:
