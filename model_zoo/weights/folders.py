@@ -1,7 +1,7 @@
 """Weights in a folder: timm's layout, plain files, and the hub's cache."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def configured_spec(
         ) from error
 
 
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
+def _three(values: Iterable[Any]) -> tuple[float, float, float]:
     red, green, blue = map(float, values)
     return red, green, blue
 

@@ -154,6 +154,29 @@ def test_convert_unwraps_what_training_code_wraps(
         np.testing.assert_array_equal(loaded[leaf], array)
 
 
+def test_case_23_convert_lists_what_it_leaves_out(torch_file, tmp_path, trained):
+    path, held = torch_file
+    tensors = trained[2]
+    held["stored"] = {f"net.{n}": Tensor(a) for n, a in tensors.items()}
+    held["stored"] |= {n: Tensor(np.ones(1)) for n in ("loss.w", "n_averaged")}
+    output = tmp_path / "out.safetensors"
+    for arguments in ((), ("--model", "resnet_micro", "--num-classes", 5)):
+        text = " ".join(call("convert", path, output, *arguments).split())
+        assert "lost the prefix net." in text
+        assert "Left out, 1 beside them: loss.w" in text
+        assert load_file(output).keys() == tensors.keys()
+
+
+def test_case_23_convert_without_a_network_writes_nothing(torch_file, tmp_path):
+    path, held = torch_file
+    held["stored"] = {name: Tensor(np.ones(1)) for name in ("a.w", "n_averaged")}
+    output = tmp_path / "out.safetensors"
+    text = " ".join(call("convert", path, output, status=2).split())
+    assert "nothing was written" in text
+    assert "say with --model whose weights they are" in text
+    assert not output.exists()
+
+
 def test_convert_takes_the_query_encoder_and_leaves_the_rest(trained):
     tensors = trained[2]
     stored = {f"module.encoder_q.{k}": v for k, v in tensors.items()}
