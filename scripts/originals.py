@@ -22,8 +22,8 @@ import torch
 from timm.models import _builder, _registry
 
 # What a caller of this zoo says through create_model, not through an architecture.
-_CALLERS = ("num_classes", "in_chans", "img_size")
-_RATES = ("drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate")
+CALLERS = ("num_classes", "in_chans", "img_size")
+RATES = ("drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate")
 # timm's files whose models are read by the rules of one family here.
 FAMILIES = {
     "convnext": "convnext",
@@ -103,7 +103,7 @@ def build(call: Callable[..., torch.nn.Module] | str, changes=None, **arguments)
     described = {
         k: v
         for k, v in plain(keywords).items()
-        if k not in _CALLERS and k not in _RATES and not k.startswith("pretrained")
+        if k not in CALLERS and k not in RATES and not k.startswith("pretrained")
     }
     if described.get("pruned"):
         # timm cuts channels by a list of its own; what was left is what counts.

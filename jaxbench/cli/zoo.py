@@ -1,6 +1,7 @@
 """Commands about models: models, convert."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -178,7 +179,8 @@ def _share(held: int, total: int) -> str:
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="What torch.save wrote: .pth, .bin ...")
+        Path,
+        typer.Argument(help="What torch.save wrote (.pth, .bin ...), or safetensors."),
     ],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     model: Annotated[
@@ -202,28 +204,34 @@ def convert(
     Example: [bold]jaxbench convert moco.pth.tar moco.safetensors --model resnet50
     --num-classes 0[/]
     """
-    from model_zoo import find_pretrained, save_variables
-    from model_zoo.catalog import find_architecture
-    from model_zoo.weights.torch_files import read_torch_file
+    from model_zoo import create_model, find_pretrained, save_variables
+    from model_zoo.weights.prefixes import has_network
+    from model_zoo.weights.pretrained import original_names
+    from model_zoo.weights.rules import ALWAYS_IGNORED
+    from model_zoo.weights.torch_files import read_checkpoint
 
-    if output.suffix != ".safetensors":
-        raise UserError(f"{output} must end in .safetensors")
-    if not output.parent.is_dir():
-        raise UserError(f"no folder {output.parent} to write {output.name} into")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder, wanted a file to write")
+    _check_output(output)
     if model is None and (num_classes is not None or image_size is not None):
         raise UserError(
             "--num-classes and --image-size are checked with --model; name one"
         )
     try:
-        if model is not None:
-            find_architecture(model.partition(".")[0])
-        tensors = read_torch_file(source, averaged=averaged)
+        names = original_names(create_model(model.partition(".")[0])) if model else ()
+        network = read_checkpoint(source, names, averaged=averaged)
     except (ImportError, ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
+    tensors = network.tensors
+    if model is None and not has_network(tensors):
+        raise UserError(
+            f"nothing was written: the tensors of {source} do not begin as those of a "
+            f"network do ({_some(tensors)}); say with --model whose weights they are"
+        )
     save_variables(output, tensors, {"converted_from": source.name})
     console.print(f"{counted(len(tensors), 'tensor')} in {output}")
+    if network.prefix:
+        console.print(f"Their names lost the prefix {network.prefix}")
+    if beside := [n for n in network.beside if not re.fullmatch(ALWAYS_IGNORED, n)]:
+        console.print(f"Left out, {len(beside)} beside them: {_some(beside)}")
     if model is None:
         return
     try:
@@ -235,3 +243,17 @@ def convert(
         raise UserError(str(error)) from error
     classes = counted(found.classifier.num_classes, "class", "classes")
     console.print(f"They are weights of {model} with {classes}.")
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix != ".safetensors":
+        raise UserError(f"{output} must end in .safetensors")
+    if not output.parent.is_dir():
+        raise UserError(f"no folder {output.parent} to write {output.name} into")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder, wanted a file to write")
+
+
+def _some(names: Iterable[str]) -> str:
+    first, more = list(names)[:10], len(list(names)) - 10
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")

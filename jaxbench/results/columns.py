@@ -25,6 +25,9 @@ SETTINGS = {
     "experiment": Column("string", "name of the experiment file"),
     "model": Column("string", "name of the classifier"),
     "weights": Column("string", "where the weights come from, if not from a trial"),
+    "network_changes": Column(
+        "string", "arguments of the architecture that a config.json changed"
+    ),
     "dataset": Column(
         "string", "address: evaluated on (evaluation), trained on (trial)"
     ),

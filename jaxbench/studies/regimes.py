@@ -8,12 +8,13 @@ which regime; the first of its rows that fits counts. A name that no row fits is
 
 import csv
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jaxbench.config import PRETRAINED
 from jaxbench.errors import UserError
 from model_zoo import registry
 
@@ -80,6 +81,56 @@ def training_regime(model: str, own: Mapping[str, str] | None = None) -> str:
     words = tuple(tag.split("_")) if tag else ()
     fitting = (rule for rule in regime_rules() if rule.fits(architecture, words))
     return next((rule.regime for rule in fitting), UNKNOWN)
+
+
+def checkpoint_of(row: Mapping[str, Any]) -> str | None:
+    """The published checkpoint whose weights a row was measured with.
+
+    Weights from the hub are those that the model's name means. A file is taken for the
+    checkpoint that it, its folder or its repository is named as, if that is of the
+    row's architecture and has as many classes: the tensors had the shapes of this
+    network, or the row would not be.
+
+    Args:
+        row: Of results, with "model", "weights" and "num_classes".
+
+    Returns:
+        "architecture.tag"; None of weights that were trained or drawn here, of files
+        with other names, and where a config.json made another network of them.
+    """
+    name, weights = row.get("model") or "", row.get("weights")
+    if not weights or row.get("trial_id") or row.get("network_changes"):
+        return None
+    if weights == PRETRAINED:
+        return name
+    path = Path(weights)
+    repositories = [p.split("--")[-1] for p in path.parts if p.startswith("models--")]
+    for label in (path.stem, path.parent.name, *repositories):
+        found = registry.checkpoints().get(label)
+        if found is None or name not in (label, found.architecture):
+            continue
+        # The heads of probes and of texts are not the weights' own.
+        other_head = row.get("protocol") or row.get("zero_shot")
+        if other_head or row.get("num_classes") == found.num_classes:
+            return label
+    return None
+
+
+def named_as_checkpoints(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A note on weights that were taken for checkpoints by their files' names."""
+    found = {
+        checkpoint
+        for row in rows
+        if row.get("weights") != PRETRAINED and (checkpoint := checkpoint_of(row))
+    }
+    if not found:
+        return []
+    shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
+    which = "1 model was" if len(found) == 1 else f"{len(found)} models were"
+    return [
+        f"{which} read from files named as published checkpoints and taken for these, "
+        f"as names, shapes and numbers of classes agree: {shown}."
+    ]
 
 
 @functools.cache

@@ -6,18 +6,31 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from jaxbench.results import run_digest
+from model_zoo.weights.files import parts as weight_parts
+
 
 def file_digest(path: Path) -> str:
-    """A digest of a file's bytes, taken once for as long as the file is not changed."""
-    state = path.stat()
-    return _file_digest(path, state.st_mtime_ns, state.st_size)
+    """A digest of a file's bytes, taken once for as long as the file is not changed.
+
+    That of weights in several files is of all of them.
+    """
+    states = [part.stat() for part in weight_parts(path)]
+    return _file_digest(path, tuple((s.st_mtime_ns, s.st_size) for s in states))
 
 
 @functools.lru_cache(maxsize=256)
-def _file_digest(path: Path, modified: int, size: int) -> str:
-    del modified, size
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+def _file_digest(path: Path, states: tuple[tuple[int, int], ...]) -> str:
+    del states
+    return _read_digest(path)
+
+
+def _read_digest(path: Path) -> str:
+    found = []
+    for part in weight_parts(path):
+        with part.open("rb") as file:
+            found.append(hashlib.file_digest(file, "blake2b").hexdigest())
+    return found[0] if len(found) == 1 else run_digest({"parts": found})
 
 
 def was_trained_here(path: Path) -> bool:

@@ -111,6 +111,7 @@ def _identity(
     return {
         "model": job.subject.name,
         "weights": job.subject.weights,
+        "network_changes": job.subject.found and job.subject.found.changes,
         "dtype": job.subject.dtype,
         "experiment": config.name,
         "dataset": target.address,

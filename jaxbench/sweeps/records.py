@@ -23,6 +23,7 @@ def owner_settings(owner: Trial | Subject) -> dict[str, Any]:
         return {
             "model": owner.name,
             "weights": owner.weights,
+            "network_changes": owner.found and owner.found.changes,
             "dtype": owner.dtype,
             "zero_shot": owner.zero_shot,
             "class_order": owner.outputs and (owner.outputs.said_by or "dataset"),

@@ -50,6 +50,12 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
             )
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"weights of {model}: {error}") from error
+    if found.changes:
+        raise UserError(
+            f"weights of {model}: their config.json makes another network of it "
+            f"({found.changes_text}), and trials train {model} as the zoo has it; "
+            "start from weights of that, or evaluate these as they are"
+        )
     path = found.path
     weights = file_digest(path) if path else f"{PRETRAINED}:{found.classifier.name}"
     spec = dataclasses.asdict(found.classifier.input_spec)

@@ -168,6 +168,7 @@ class FoundWeights(NamedTuple):
             weights want for the rest.
         spec_from: Where the latter is said.
         declared: What they say of their outputs.
+        changes: What a config.json changes of the network, in words; None if nothing.
     """
 
     weights: str
@@ -175,6 +176,7 @@ class FoundWeights(NamedTuple):
     spec: InputSpec
     spec_from: str
     declared: Declared
+    changes: str | None = None
 
     def subject(
         self,
@@ -201,7 +203,8 @@ class FoundWeights(NamedTuple):
         payload = {
             "kind": kind,
             "name": name,
-            "weights": self.identity,
+            # The same tensors in another network are another model.
+            "weights": " ".join(filter(None, [self.identity, self.changes])),
             "num_classes": num_classes,
             "dtype": entry.dtype,
             "input": dataclasses.asdict(self.spec),
@@ -252,6 +255,7 @@ def find_weights(
         found.classifier.input_spec,
         "config.json" if found.configured else "the zoo's table",
         _declared(name, found),
+        found.changes_text,
     )
 
 

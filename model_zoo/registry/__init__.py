@@ -1,7 +1,8 @@
 """What the zoo holds, as data: architectures with their arguments, and checkpoints.
 
 `timm.json` and `coverage.csv` are generated from timm's registry and published lists
-(`scripts/build_registry.py`) and hold facts alone; `presets.toml` and
+(`scripts/build_registry.py`), `keywords.json` from what timm builds each architecture
+with (`scripts/build_keywords.py`); they hold facts alone; `presets.toml` and
 `checkpoints.toml` are written by hand and hold the variants and weights that timm
 lacks; `clip.toml` says where CLIP models' text towers are, and `model_zoo.clip` reads
 it. All are read on first use, and no backbone is imported before it is built.
@@ -203,6 +204,25 @@ def _checkpoint(name: str, row: dict[str, Any]) -> Checkpoint:
         row.get("in_selective_study", "legacy_name" in row),
         row.get("legacy_name", ""),
     )
+
+
+def timm_keywords(name: str) -> dict[str, Any] | None:
+    """What timm builds an architecture with; None of those that it lacks.
+
+    Classes and functions are given by name, without what a caller chooses (classes,
+    image size, dropout rates) and without the blocks of an EfficientNet.
+    """
+    return _keywords()["variants"].get(name)
+
+
+def timm_defaults(model_class: str) -> dict[str, Any]:
+    """Defaults of the keywords of one of timm's model classes."""
+    return _keywords()["classes"][model_class]
+
+
+@functools.cache
+def _keywords() -> dict[str, Any]:
+    return json.loads(_text("keywords.json"))
 
 
 @functools.cache

@@ -116,6 +116,7 @@ def arguments_from_timm(variant: str, keywords: dict[str, Any]) -> dict[str, Any
         "anti_alias": _ANTI_ALIAS[given.pop("aa_layer", None)],
         "layer_scale": given.pop("layer_scale_init_value", None),
         **_norm(variant, given.pop("norm_layer", None)),
+        **({"norm_epsilon": given.pop("bn_eps")} if "bn_eps" in given else {}),
     }
     found["head_width"] = pruned.get("conv_head", found["head_width"])
     gate, round_squeezed = _gate(variant, given.pop("se_layer", None))

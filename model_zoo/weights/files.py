@@ -1,5 +1,6 @@
 """Variables in safetensors files: https://github.com/huggingface/safetensors."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -7,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from model_zoo.classifier import Classifier, Variables, check_variables
+from model_zoo.weights.file_kinds import file_kind, not_weights, read_header
 
-# What torch.save writes is a pickle under any of these names.
-PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth", ".tar"})
+# Of weights in several files: which of them holds what.
+INDEX = ".index.json"
 
 
 def save_variables(
@@ -62,8 +65,7 @@ def load_variables(
         ValueError: If the file is damaged or no safetensors file, or does not hold
             the classifier's variables; every difference is named.
     """
-    with _readable(path):
-        variables: Variables = {**load_file(path)}
+    variables: Variables = {**read_tensors(path)}
     if classifier is not None:
         try:
             check_variables(classifier, variables)
@@ -76,33 +78,88 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads every tensor of a file, whatever its names.
 
     Args:
-        path: A `.safetensors` file, or an `.npz` without pickled objects.
+        path: A safetensors file, an `.npz` without pickled objects, told apart by what
+            they hold; or a `model.safetensors.index.json` with its parts beside it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, or a pickle, which may run any code.
+        FileNotFoundError: If there is no such file, or a part of it is missing.
+        ValueError: If the file is damaged, or a pickle, which may run any code, or no
+            weights at all; it is said what it is.
     """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder, wanted a .safetensors or .npz file")
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return dict(archive)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # zlib, zipfile, tokenize: damage has many names
-            raise ValueError(
-                f"{path} is no readable .npz of plain arrays ({error})"
-            ) from error
-    if path.suffix in PICKLES:
+    if path.name.endswith(INDEX):
+        found: dict[str, np.ndarray] = {}
+        for part in parts(path):
+            found |= read_tensors(part)
+        return found
+    kind = file_kind(path)
+    if kind == "pickle":
+        output = path.with_suffix(".safetensors")
+        if output == path:
+            output = path.with_suffix(".converted.safetensors")
         raise ValueError(
             f"{path} is a pickle, which runs code when it is read; convert it once, "
-            f"where torch is installed: jaxbench convert {path} "
-            f"{path.with_suffix('.safetensors')}"
+            f"where torch is installed: jaxbench convert {path} {output}"
         )
-    with _readable(path):
-        return load_file(path)
+    if kind == "safetensors":
+        return _read_safetensors(path)
+    if kind != "npz" and (problem := not_weights(path)):
+        raise ValueError(problem)
+    if kind == "npz" or path.suffix == ".npz":
+        return _read_npz(path)
+    raise ValueError(f"{path} is no readable safetensors file nor .npz")
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that hold the tensors: several of an index, else the file itself.
+
+    Raises:
+        FileNotFoundError: If a part is missing; all such are named.
+        ValueError: If the index is damaged.
+    """
+    if not path.name.endswith(INDEX):
+        return [path]
+    try:
+        listed = sorted(set(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+        if not listed or any(Path(name).name != name for name in listed):
+            raise ValueError(f"parts {listed}, wanted names of files beside it")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no index of weights in several files: {error}"
+        ) from error
+    missing = [name for name in listed if not (path.parent / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{path.name} in {path.parent} lists {len(listed)} files, of which "
+            f"{', '.join(missing)} are missing; get them too"
+        )
+    return [path.parent / name for name in listed]
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except Exception as error:  # zlib, zipfile, tokenize: damage has many names
+        raise ValueError(
+            f"{path} is no readable .npz of plain arrays ({error})"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    header, start = read_header(path)
+    short = {name for name, row in header.items() if row["dtype"] == "BF16"}
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        found = {name: file.get_tensor(name) for name in header if name not in short}
+    # NumPy has no bfloat16, so safetensors reads none for it.
+    data = np.memmap(path, np.uint8, "r", start) if short else np.empty(0, np.uint8)
+    for name in short:
+        first, last = header[name]["data_offsets"]
+        values = data[first:last].view(jnp.bfloat16).astype(np.float32)
+        found[name] = values.reshape(header[name]["shape"])
+    return found
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -120,7 +177,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
-    except (SafetensorError, AttributeError) as error:  # NumPy lacks some dtypes
+    except SafetensorError as error:
         raise ValueError(
             f"{os.fspath(path)} is no readable safetensors file ({error}); download "
             "it again, or write it again with save_variables"

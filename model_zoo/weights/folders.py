@@ -1,6 +1,7 @@
 """Weights in a folder: timm's layout, plain files, and the hub's cache."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from model_zoo.input_spec import InputSpec
 SUFFIXES = (".safetensors", ".npz")
 # timm's keys of the size and crop of published results -> those they stand for.
 _TEST_KEYS = {"test_input_size": "input_size", "test_crop_pct": "crop_pct"}
-_FILES = ("model.safetensors", "open_clip_model.safetensors", "model.npz")
+_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "open_clip_model.safetensors",
+    "model.npz",
+)
 
 
 def locate(source: Path, name: str, repository: str = "") -> Path:
@@ -52,11 +58,14 @@ def locate(source: Path, name: str, repository: str = "") -> Path:
 
 
 def stored_name(source: Path, path: Path, name: str) -> str:
-    """The name with the tag that a folder stores the file under, if it has one."""
-    if "." in name or not source.is_dir():
+    """The name with the tag that the weights are stored under, if they have one."""
+    if "." in name:
         return name
-    names = (stored for stored, file in search(source).items() if file == path)
-    tagged = (stored for stored in names if stored.partition(".")[0] == name)
+    if source.is_dir():
+        names = [stored for stored, file in search(source).items() if file == path]
+    else:
+        names = [path.stem, path.parent.name]
+    tagged = (s for s in names if "." in s and s.partition(".")[0] == name)
     return next(tagged, name)
 
 
@@ -120,12 +129,27 @@ def check_architecture(
     config: dict[str, Any], architecture: str, path: Path | None
 ) -> None:
     """Raises ValueError if the configuration is another architecture's."""
-    stored = config.get("architecture", architecture)
+    stored = str(config.get("architecture", architecture)).partition(".")[0]
     if stored != architecture:
         raise ValueError(
             f"{path} holds weights of {stored} (its config.json says so), not of "
             f"{architecture}; name {stored}, or move the file to where its name is"
         )
+
+
+def configured_arguments(config: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """The keywords that timm builds the network with beside the architecture's own.
+
+    Raises:
+        ValueError: If they are no object; the file is named.
+    """
+    stored = config.get("model_args") or {}
+    if not isinstance(stored, dict):
+        raise ValueError(
+            f"the config.json beside {path} says model_args {stored!r}, wanted an "
+            "object of keywords"
+        )
+    return stored
 
 
 def configured_spec(
@@ -136,6 +160,9 @@ def configured_spec(
     testing: bool = False,
 ) -> InputSpec:
     """The input that timm's configuration says, `default` where it is silent.
+
+    The network is built at `model_args.img_size`, as timm does, unless its image size
+    is dynamic.
 
     Args:
         config: The configuration.
@@ -148,19 +175,25 @@ def configured_spec(
         ValueError: If it says what no input can be; the file is named.
     """
     try:
-        merged = {**config, **(config.get("pretrained_cfg") or {})}
-        stored = {key: value for key, value in merged.items() if value is not None}
+        # Beside a pretrained_cfg timm reads classes, labels and model_args alone.
+        given = config.get("pretrained_cfg") or config
+        stored = {key: value for key, value in given.items() if value is not None}
+        built = _built_size(configured_arguments(config, path))
         if testing:
+            built = None if "test_input_size" in stored else built
             for test, plain in _TEST_KEYS.items():
                 stored[plain] = stored.get(test, stored.get(plain))
             stored = {key: value for key, value in stored.items() if value is not None}
+        channels, *size = stored.get("input_size", (3, *default.size))
+        if channels != 3:
+            raise ValueError(f"images of {channels} channels, wanted 3")
         return InputSpec(
-            size=tuple(stored.get("input_size", (3, *default.size))[1:]),
-            crop_fraction=stored.get("crop_pct", default.crop_fraction),
+            size=built or tuple(size),
+            crop_fraction=float(stored.get("crop_pct", default.crop_fraction)),
             crop_mode=stored.get("crop_mode") or default.crop_mode,
             interpolation=stored.get("interpolation", default.interpolation),
-            mean=tuple(stored.get("mean", default.mean)),
-            std=tuple(stored.get("std", default.std)),
+            mean=_three(stored.get("mean", default.mean)),
+            std=_three(stored.get("std", default.std)),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -169,21 +202,43 @@ def configured_spec(
         ) from error
 
 
+def _three(values: Iterable[Any]) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
+
+
+def _built_size(model_args: dict[str, Any]) -> tuple[int, int] | None:
+    """The size that timm builds the network at; None where the input's decides."""
+    size = model_args.get("img_size")
+    dynamic = model_args.get("dynamic_img_size")
+    if size is None or dynamic or model_args.get("strict_img_size") is False:
+        return None
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def configured_classes(
     config: dict[str, Any], default: int | None, path: Path | None
 ) -> int | None:
     """The number of classes that timm's configuration says, or the default.
 
     Raises:
-        ValueError: If it is no whole number; the file is named.
+        ValueError: If it is no whole number, or says two; the file is named.
     """
-    count = config.get("num_classes", default)
-    if count is not None and not isinstance(count, int):
+    within = (config.get("pretrained_cfg") or {}).get("num_classes")
+    count = config.get("num_classes", within)
+    built = configured_arguments(config, path).get("num_classes")
+    for number in (count, built):
+        if number is not None and (type(number) is not int or number < 0):
+            raise ValueError(
+                f"the config.json beside {path} says num_classes {number!r}, wanted a "
+                "whole number"
+            )
+    if None not in (count, built) and count != built:
         raise ValueError(
-            f"the config.json beside {path} says num_classes {count!r}, wanted a "
-            "whole number"
+            f"the config.json beside {path} says num_classes {count}, and {built} in "
+            "its model_args; correct the one that the head's tensors do not have"
         )
-    return count
+    return next((n for n in (count, built, default) if n is not None), None)
 
 
 def configured_labels(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -18,7 +18,9 @@ from model_zoo.classifier import NetworkClassifier, Variables
 from model_zoo.input_spec import TEST_SIZE, Interpolation
 from model_zoo.weights import folders, hub
 from model_zoo.weights.files import read_tensors
-from model_zoo.weights.rules import convert
+from model_zoo.weights.model_args import build_architecture
+from model_zoo.weights.prefixes import find_network
+from model_zoo.weights.rules import Rules, Tensors, convert
 from model_zoo.weights.ssl_layouts import take_backbone
 
 Source = str | os.PathLike[str]
@@ -38,6 +40,7 @@ class Pretrained:
             them; None where it does not.
         label_descriptions: Name to description of these classes, as far as it says.
         configured: Whether a config.json beside the weights says what the input is.
+        changes: Arguments of the architecture that its config.json changes.
     """
 
     classifier: NetworkClassifier
@@ -47,6 +50,13 @@ class Pretrained:
     label_names: tuple[str, ...] | None = None
     label_descriptions: Mapping[str, str] = field(default_factory=dict)
     configured: bool = False
+    changes: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def changes_text(self) -> str | None:
+        """The changes in words; None without any."""
+        listed = sorted(f"{key}={value!r}" for key, value in self.changes.items())
+        return ", ".join(listed) or None
 
     def load(self) -> Variables:
         """Reads the weights, fetching them first where they are not here.
@@ -125,7 +135,8 @@ def find_pretrained(
     A folder is searched for NAME/model.safetensors, NAME.safetensors and the hub
     cache's own layout, in that order; a bare architecture is whichever one tag the
     folder holds. A config.json beside the weights, as timm writes it, says classes,
-    size and normalisation, also of tags that the registry lacks.
+    size and normalisation, also of tags that the registry lacks; its `model_args`
+    change the architecture as they do in timm.
 
     Args:
         name: As `load_pretrained`.
@@ -138,7 +149,8 @@ def find_pretrained(
 
     Raises:
         FileNotFoundError: If the source does not exist or holds no such weights.
-        ValueError: If the name is unknown or the configuration is another model's.
+        ValueError: If the name is unknown, or the configuration is another model's or
+            asks for a network that the architecture cannot be.
     """
     architecture = name.partition(".")[0]
     entry = find_architecture(architecture)
@@ -157,10 +169,19 @@ def find_pretrained(
     if testing and checkpoint:
         spec = checkpoint.test_spec
     declared = checkpoint.num_classes if checkpoint else None
+    built, changes = entry.build(), {}
     if config is not None:
         folders.check_architecture(config, architecture, path)
         spec = folders.configured_spec(config, spec, path, testing=testing)
         declared = folders.configured_classes(config, declared, path)
+        try:
+            model_args = folders.configured_arguments(config, path)
+            built, changes = build_architecture(entry, model_args)
+        except ValueError as error:
+            raise ValueError(
+                f"the config.json beside {path}: {error}; its weights are of another "
+                "network than this zoo builds"
+            ) from error
     spec = spec.adjusted(crop_fraction, interpolation)
     chosen = (num_classes, declared, 1000)
     settings = Settings(
@@ -168,7 +189,7 @@ def find_pretrained(
         (image_size, image_size) if isinstance(image_size, int) else spec.size,
         jnp.dtype(dtype),
     )
-    classifier = make_classifier(name, entry.build(), spec, settings)
+    classifier = make_classifier(name, built, spec, settings)
     names, descriptions = folders.configured_labels(config or {}, path)
     return Pretrained(
         classifier,
@@ -178,6 +199,7 @@ def find_pretrained(
         names,
         descriptions,
         configured=config is not None,
+        changes=changes,
     )
 
 
@@ -221,9 +243,31 @@ def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
         # Written by save_variables: the leaves' own names and layout.
         rules = dataclasses.replace(rules, as_is=True)
     try:
-        if not rules.as_is:
-            backbone = take_backbone(tensors)
-            tensors = tensors if backbone is None else backbone
-        return convert(tensors, classifier, rules)
+        return _converted(tensors, classifier, rules)
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _converted(
+    tensors: Tensors, classifier: NetworkClassifier, rules: Rules
+) -> Variables:
+    """Reads tensors under the names they have, then without a wrapper's prefix."""
+    if rules.as_is:
+        return convert(tensors, classifier, rules)
+    backbone = take_backbone(tensors)
+    tensors = tensors if backbone is None else backbone
+    try:
+        return convert(tensors, classifier, rules)
+    except ValueError:
+        network = find_network(tensors, original_names(classifier))
+        if not network.prefix:
+            raise
+    # What lies beside keeps its name, and is named as unknown.
+    beside = {name: tensors[name] for name in network.beside}
+    return convert(network.tensors | beside, classifier, rules)
+
+
+def original_names(classifier: NetworkClassifier) -> frozenset[str]:
+    """What a classifier's tensors are called in its original's files."""
+    rules = find_architecture(classifier.name.partition(".")[0]).rules()
+    return frozenset(rules.source_name(leaf) for leaf in classifier.shapes)

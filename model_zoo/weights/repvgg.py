@@ -64,7 +64,7 @@ def arguments_from_timm(variant: str, keywords: dict[str, Any]) -> dict[str, Any
     return {k: v for k, v in arguments.items() if v != defaults[k]}
 
 
-def _width(channels: float) -> int:
+def _width(channels: int | float) -> int:
     if channels % 8:
         raise Unsupported(f"{channels} channels, which timm rounds to eights")
     return int(channels)

@@ -23,8 +23,8 @@ _TORCH_NAMES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# Counters of batches: they matter to a cumulative average, which nobody here takes.
-_ALWAYS_IGNORED = r"(.*\.)?num_batches_tracked"
+# Counters of batches and of averaged models: they matter to training alone.
+ALWAYS_IGNORED = r"(.*\.)?(num_batches_tracked|n_averaged)"
 # Problems of one kind that an error lists; a wrong file has hundreds alike.
 _SHOWN = 20
 
@@ -135,7 +135,7 @@ def _matching_problems(
     missing = sorted(claims.keys() - found.keys())
     if missing:
         problems.append(f"missing: {_some(missing)}")
-    ignored = (_ALWAYS_IGNORED, *rules.ignored)
+    ignored = (ALWAYS_IGNORED, *rules.ignored)
     extra = sorted(
         name
         for name in found.keys() - named

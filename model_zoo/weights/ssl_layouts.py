@@ -14,7 +14,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 # What data-parallel and compiled modules put before every name.
-_WRAPPED = ("module.", "_orig_mod.")
+_WRAPPED = ("module.", "_orig_mod.", "_forward_module.")
 # A torchvision ResNet's children by position, as `Sequential(*net.children())` has them
 _CHILDREN = tuple(
     (rf"^{place}\.", f"{name}.")

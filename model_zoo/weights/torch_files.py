@@ -5,13 +5,16 @@ inside is the network's own tensors under the original's names.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model_zoo.weights.ssl_layouts import take_backbone
+from model_zoo.weights.file_kinds import file_kind, not_weights
+from model_zoo.weights.files import parts, read_tensors
+from model_zoo.weights.prefixes import Network, find_network
+from model_zoo.weights.torch_globals import allowed, refusal
 
 # Where training code keeps a state dict, averaged weights first: they were evaluated.
 _WRAPPERS = (
@@ -33,36 +36,48 @@ _WRAPPERS = (
     "online_network_state_dict",
 )
 _AVERAGED = frozenset({"state_dict_ema", "model_ema", "ema", "teacher"})
-# What wrappers put before a network's own names, the encoder that is trained first.
-PREFIXES = (
-    "module.",
-    "model.",
-    "_orig_mod.",
-    "encoder_q.",
-    "base_encoder.",
-    "backbone.",
-    "encoder.",
-    "visual.",
-    "ema.",
-)
 
 
-def read_torch_file(
-    path: str | os.PathLike[str], *, averaged: bool = True
-) -> dict[str, np.ndarray]:
-    """Reads a network's tensors from a checkpoint that torch saved.
+def read_checkpoint(
+    path: str | os.PathLike[str],
+    names: Collection[str] = (),
+    *,
+    averaged: bool = True,
+) -> Network[np.ndarray]:
+    """Reads a network's tensors from a checkpoint, of torch or in safetensors.
 
-    Read with `weights_only=True`: no code in the file runs.
+    What torch saved is read with `weights_only=True`: no code in the file runs, and
+    what else training code left in it (`torch_globals`) is passed over.
 
     Args:
-        path: What `torch.save` wrote.
-        averaged: Whether an exponential moving average is taken where there is one.
+        path: What `torch.save` wrote, a safetensors file, or the index of either in
+            parts (`pytorch_model.bin.index.json`).
+        names: As `network_tensors`.
+        averaged: As `network_tensors`.
 
     Raises:
-        ImportError: If torch is not installed.
+        ImportError: If torch is needed and not installed.
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds more than tensors and plain values, or no tensors.
+        ValueError: If it is no checkpoint, or holds what is not harmless to read, or no
+            tensors.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    stored: Any = {}
+    files = parts(path)
+    for part in files:
+        if problem := not_weights(part):
+            raise ValueError(problem)
+        kind = file_kind(part)
+        if kind == "unknown":
+            raise ValueError(f"{part} is neither torch's, safetensors nor .npz")
+        held = _torch_load(part) if kind == "pickle" else read_tensors(part)
+        stored = {**stored, **held} if len(files) > 1 else held
+    return network_tensors(stored, names, averaged=averaged)
+
+
+def _torch_load(path: Path) -> Any:
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -70,81 +85,55 @@ def read_torch_file(
             "reading a torch checkpoint needs torch, which is not installed; run this "
             "where it is (`pip install torch jaxbench`), or get a .safetensors file"
         ) from error
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file at {path}")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        with allowed(torch):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch have an error each
-        raise ValueError(
-            f"{path} cannot be read with weights_only=True ({error}); only a file of "
-            "tensors and plain values is safe to read"
-        ) from error
-    return network_tensors(stored, averaged=averaged)
+        raise ValueError(f"{path} cannot be read: {refusal(error)}") from error
 
 
-def network_tensors(stored: Any, *, averaged: bool = True) -> dict[str, np.ndarray]:
+def network_tensors(
+    stored: Any, names: Collection[str] = (), *, averaged: bool = True
+) -> Network[np.ndarray]:
     """Takes a network's tensors out of what training code stored.
 
     Args:
         stored: Nested dictionaries with tensors at the bottom.
+        names: What the network's tensors are called, where that is known.
         averaged: Whether an exponential moving average is taken where there is one.
 
     Returns:
-        Arrays by the network's own names: prefixes that wrappers add are gone, and so
-        is all that lies beside the network where a prefix tells them apart.
+        Arrays by the network's own names, without the prefixes that wrappers add, and
+        the names of what lay beside the network.
 
     Raises:
         ValueError: If there are no tensors, or a self-supervised checkpoint holds some
             that `ssl_layouts` does not know.
     """
     tensors = _unwrapped(stored, averaged)
-    backbone = take_backbone(tensors)
-    if backbone is not None:
-        return {name: _array(tensor) for name, tensor in backbone.items()}
-    while (prefix := _prefix(tensors)) is not None:
-        tensors = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-    return {name: _array(tensor) for name, tensor in tensors.items()}
-
-
-def _unwrapped(stored: Any, averaged: bool) -> dict[str, Any]:
-    while isinstance(stored, Mapping):
-        inner = [
-            key
-            for key in _WRAPPERS
-            if isinstance(stored.get(key), Mapping)
-            and (averaged or key not in _AVERAGED)
-        ]
-        if not inner:
-            break
-        stored = stored[inner[0]]
-    found = stored.items() if isinstance(stored, Mapping) else ()
-    tensors = {str(k): v for k, v in found if hasattr(v, "shape")}
-    if not tensors:
+    if tensors is None:
         held = list(stored) if isinstance(stored, Mapping) else type(stored).__name__
         raise ValueError(
             f"no tensors in this checkpoint; at its top it holds {held}, wanted a "
             f"state dict, alone or under one of {', '.join(_WRAPPERS)}"
         )
-    return tensors
+    found = find_network(tensors, names, averaged=averaged)
+    arrays = {name: _array(tensor) for name, tensor in found.tensors.items()}
+    return Network(arrays, found.prefix, found.beside)
 
 
-def _prefix(tensors: Mapping[str, Any]) -> str | None:
-    """The wrapper's prefix; encoders stand beside what is of no use, others alone."""
-    # The families' rules know CLIP's towers by this prefix.
-    clip = any(n.startswith(("visual.trunk.", "visual.class_emb")) for n in tensors)
-    for prefix in PREFIXES:
-        if prefix == "visual." and clip:
-            continue
-        count = sum(name.startswith(prefix) for name in tensors)
-        beside = prefix in ("encoder_q.", "base_encoder.", "backbone.", "visual.")
-        if count == len(tensors) or (count and beside):
-            return prefix
-    return None
+def _unwrapped(stored: Any, averaged: bool) -> dict[str, Any] | None:
+    """The first state dict inside that holds a tensor."""
+    if not isinstance(stored, Mapping):
+        return None
+    for key in _WRAPPERS:
+        if key in stored and (averaged or key not in _AVERAGED):
+            inner = _unwrapped(stored[key], averaged)
+            if inner is not None:
+                return inner
+    found = {str(k): v for k, v in stored.items() if hasattr(v, "shape")}
+    # NumPy's numbers have a shape too: they are metrics.
+    return {k: v for k, v in found.items() if not isinstance(v, np.generic)} or None
 
 
 def _array(tensor: Any) -> np.ndarray:

@@ -10,18 +10,14 @@ import numpy as np
 
 from model_zoo.backbones.vit import ViTArchitecture
 from model_zoo.classifier import NetworkClassifier
+from model_zoo.layers.activations import ACTIVATIONS
 from model_zoo.weights.rules import Rules, Tensors, Unsupported
 
-_ACTIVATIONS = {
-    None: "gelu",
-    "gelu_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "silu": "silu",
-    "SiLU": "silu",
-}
+_ACTIVATIONS = {None: "gelu", "SiLU": "silu", **{name: name for name in ACTIVATIONS}}
 _NORMS = {
     None: "layer",
     "LayerNorm": "layer",
+    "layernorm": "layer",
     "RmsNorm": "rms",
     "rmsnorm": "rms",
 }

@@ -126,7 +126,7 @@ def torch_file(tmp_path, monkeypatch):
     module.load = load
     monkeypatch.setitem(sys.modules, "torch", module)
     path = tmp_path / "weights.pth"
-    path.touch()
+    path.write_bytes(b"\x80\x02.")
     return path, held
 
 
@@ -154,12 +154,35 @@ def test_convert_unwraps_what_training_code_wraps(
         np.testing.assert_array_equal(loaded[leaf], array)
 
 
+def test_case_23_convert_lists_what_it_leaves_out(torch_file, tmp_path, trained):
+    path, held = torch_file
+    tensors = trained[2]
+    held["stored"] = {f"net.{n}": Tensor(a) for n, a in tensors.items()}
+    held["stored"] |= {n: Tensor(np.ones(1)) for n in ("loss.w", "n_averaged")}
+    output = tmp_path / "out.safetensors"
+    for arguments in ((), ("--model", "resnet_micro", "--num-classes", 5)):
+        text = " ".join(call("convert", path, output, *arguments).split())
+        assert "lost the prefix net." in text
+        assert "Left out, 1 beside them: loss.w" in text
+        assert load_file(output).keys() == tensors.keys()
+
+
+def test_case_23_convert_without_a_network_writes_nothing(torch_file, tmp_path):
+    path, held = torch_file
+    held["stored"] = {name: Tensor(np.ones(1)) for name in ("a.w", "n_averaged")}
+    output = tmp_path / "out.safetensors"
+    text = " ".join(call("convert", path, output, status=2).split())
+    assert "nothing was written" in text
+    assert "say with --model whose weights they are" in text
+    assert not output.exists()
+
+
 def test_convert_takes_the_query_encoder_and_leaves_the_rest(trained):
     tensors = trained[2]
     stored = {f"module.encoder_q.{k}": v for k, v in tensors.items()}
     stored |= {f"module.encoder_k.{k}": v + 1 for k, v in tensors.items()}
     stored["module.queue"] = np.zeros((4, 4), np.float32)
-    found = network_tensors({"state_dict": stored})
+    found = network_tensors({"state_dict": stored}).tensors
     # In the place of the head stands the projection that contrasts.
     assert found.keys() == {name for name in tensors if not name.startswith("fc.")}
     np.testing.assert_array_equal(found["conv1.weight"], tensors["conv1.weight"])
@@ -168,14 +191,14 @@ def test_convert_takes_the_query_encoder_and_leaves_the_rest(trained):
 def test_convert_prefers_averaged_weights_unless_told_otherwise(torch_file, tmp_path):
     path, held = torch_file
     held["stored"] = {
-        "state_dict": {"w": Tensor(np.zeros(2, np.float32))},
-        "state_dict_ema": {"w": Tensor(np.ones(2, np.float32))},
+        "state_dict": {"conv1.weight": Tensor(np.zeros(2, np.float32))},
+        "state_dict_ema": {"conv1.weight": Tensor(np.ones(2, np.float32))},
     }
     output = tmp_path / "out.safetensors"
     call("convert", path, output)
-    assert load_file(output)["w"].tolist() == [1, 1]
+    assert load_file(output)["conv1.weight"].tolist() == [1, 1]
     call("convert", path, output, "--no-averaged")
-    assert load_file(output)["w"].tolist() == [0, 0]
+    assert load_file(output)["conv1.weight"].tolist() == [0, 0]
 
 
 def test_convert_leaves_clips_towers_as_they_are(torch_file, tmp_path):
@@ -205,7 +228,7 @@ def test_convert_says_what_it_cannot_do(torch_file, tmp_path, monkeypatch):
     assert "it holds ['epoch']" in call("convert", path, output, status=2)
     held["error"] = RuntimeError("Unsupported global")
     text = call("convert", path, output, status=2).replace("\n", " ")
-    assert "weights_only=True" in text
+    assert "cannot be read: Unsupported global" in text
     assert "must end in .safetensors" in call("convert", path, path, status=2)
     assert "no folder" in call(
         "convert", path, tmp_path / "no" / "x.safetensors", status=2

@@ -1,6 +1,7 @@
 """Weights as their originals store them, made without torch."""
 
 import json
+import zlib
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -43,3 +44,30 @@ def write_repository(folder, classifier, variables, **config):
     path = folder / "model.safetensors"
     save_file(to_original(classifier, variables), path, metadata={"format": "pt"})
     return path
+
+
+def seeded_tensor(name, shape):
+    """A tensor of an original that follows from its name, of a size that is useful."""
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    last = name.rpartition(".")[2]
+    if last == "running_var" or (last == "weight" and len(shape) == 1):
+        values = generator.uniform(0.5, 1.5, shape)
+    elif len(shape) > 1:
+        values = generator.normal(0, np.prod(shape[1:]) ** -0.5, shape)
+    else:
+        values = generator.normal(0, 0.2, shape)
+    return values.astype(np.float32)
+
+
+def seeded_images(side):
+    """Two normalised images."""
+    return np.random.default_rng(1).normal(size=(2, side, side, 3)).astype(np.float32)
+
+
+def seeded_original(classifier):
+    """Tensors of `seeded_tensor` under timm's names, in torch's layout."""
+    empty = {k: np.empty(v.shape, np.bool_) for k, v in classifier.shapes.items()}
+    return {
+        name: seeded_tensor(name, array.shape)
+        for name, array in to_original(classifier, empty).items()
+    }

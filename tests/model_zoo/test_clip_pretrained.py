@@ -172,7 +172,7 @@ def test_a_plain_file_in_openais_layout(tmp_path):
 def test_checkpoints_of_openclips_training_keep_both_towers():
     tensors = clip_models.tiny_weights(VOCABULARY)
     stored = {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in tensors.items()}}
-    assert network_tensors(stored).keys() == tensors.keys()
+    assert network_tensors(stored).tensors.keys() == tensors.keys()
 
 
 def test_the_weights_of_a_clip_model_of_another_width(tmp_path):

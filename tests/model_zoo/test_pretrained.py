@@ -239,6 +239,21 @@ def test_a_bare_architecture_is_the_one_tag_that_a_folder_holds(tmp_path):
     assert classifier.input_spec != create_model("resnet18").input_spec
 
 
+def test_case_38_a_file_named_as_a_checkpoint_has_its_input(tmp_path):
+    name = "resnet18.fb_ssl_yfcc100m_ft_in1k"
+    checkpoint = registry.checkpoints()[name]
+    file = tmp_path / f"{name}.safetensors"
+    home = tmp_path / name / "model.safetensors"
+    home.parent.mkdir()
+    for source in (file, home):
+        source.touch()
+        found = find_pretrained("resnet18", source=source)
+        assert found.checkpoint == checkpoint
+        assert found.classifier.input_spec == checkpoint.input_spec
+        # A tag that is asked for is not replaced by the file's.
+        assert find_pretrained("resnet18.mine", source=source).checkpoint is None
+
+
 def test_the_order_in_which_a_folder_is_searched(tmp_path):
     name = "convnext_tiny.mine"
     snapshot = tmp_path / f"models--timm--{name}" / "snapshots" / "0"

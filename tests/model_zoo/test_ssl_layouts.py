@@ -206,7 +206,7 @@ def innermost(stored):
 def test_a_torch_checkpoint_gives_its_backbone(case, backbones):
     make, name = CASES[case]
     _, tensors = backbones[name]
-    found = network_tensors(as_torch(make(tensors)))
+    found = network_tensors(as_torch(make(tensors))).tensors
     assert found.keys() == tensors.keys()
     for key, array in tensors.items():
         np.testing.assert_array_equal(found[key], array)

@@ -22,6 +22,7 @@ from jaxbench.studies import (
     training_regime,
 )
 from jaxbench.studies.published.selective import load_published_classifiers
+from jaxbench.studies.regimes import checkpoint_of, named_as_checkpoints
 from jaxbench.studies.selective import sign_test
 
 REGIMES = {
@@ -64,6 +65,45 @@ def test_regimes_of_well_known_models():
 def test_own_regimes_come_first():
     assert training_regime("my_network", {"my_network": "curated"}) == "curated"
     assert training_regime("resnet50.a1_in1k", {"my_network": "x"}) == "plain"
+
+
+NAME = "resnet50.a1_in1k"
+
+
+@pytest.mark.parametrize(
+    ("change", "checkpoint"),
+    [
+        ({}, NAME),
+        ({"weights": "pretrained"}, NAME),
+        ({"weights": f"zoo/{NAME}.npz"}, NAME),
+        ({"weights": f"zoo/{NAME}/model.safetensors"}, NAME),
+        ({"weights": f"hub/models--timm--{NAME}/snapshots/0/model.safetensors"}, NAME),
+        ({"model": "resnet50"}, NAME),
+        ({"num_classes": 0, "protocol": "knn"}, NAME),
+        # The shapes of another head, another network, another name.
+        ({"num_classes": 10}, None),
+        ({"network_changes": "pool='average'"}, None),
+        ({"model": "resnet50.a2_in1k"}, None),
+        ({"model": "resnet18"}, None),
+        ({"weights": "mine.safetensors"}, None),
+        ({"weights": "zoo/resnet50.mine.safetensors"}, None),
+        ({"weights": "random:0"}, None),
+        ({"weights": None}, None),
+        ({"trial_id": "0"}, None),
+    ],
+)
+def test_case_38_files_named_as_checkpoints_are_taken_for_them(change, checkpoint):
+    row = {"model": NAME, "weights": f"zoo/{NAME}.safetensors", "num_classes": 1000}
+    assert checkpoint_of(row | change) == checkpoint
+
+
+def test_case_38_what_was_taken_for_checkpoints_is_said():
+    row = {"model": NAME, "weights": f"zoo/{NAME}.safetensors", "num_classes": 1000}
+    other = row | {"model": "my_network", "weights": "mine.safetensors"}
+    assert named_as_checkpoints([other, row | {"weights": "pretrained"}]) == []
+    (note,) = named_as_checkpoints([other, row, row])
+    assert note.startswith("1 model was read from files named as published")
+    assert note.endswith(f"{NAME}.")
 
 
 def test_every_rule_is_a_known_regime_and_says_why():

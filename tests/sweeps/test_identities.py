@@ -1,9 +1,15 @@
 """What decides a number is part of its run's name, and nothing else is."""
 
+import json
+
 import pytest
 
-from jaxbench.config import parse_config
+from jaxbench.config import SubjectConfig, TrainConfig, parse_config
+from jaxbench.errors import UserError
 from jaxbench.sweeps import make_plan
+from jaxbench.sweeps.files import file_digest
+from jaxbench.sweeps.starts import find_start
+from jaxbench.sweeps.subjects import find_weights
 from tests.sweeps.experiment import experiment
 
 
@@ -75,3 +81,28 @@ def test_what_decides_no_number_is_not(tmp_path, change):
     plain = experiment(tmp_path)
     twin = make_plan(changed(plain, change))
     assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
+
+
+def test_case_02_the_same_tensors_in_another_network_are_another_model(tmp_path):
+    name, digests = "vit_tiny_patch16_224", []
+    (tmp_path / "model.safetensors").touch()
+    for fc_norm in (None, None, True):
+        config = {"architecture": name, "model_args": {"fc_norm": fc_norm}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        entry = SubjectConfig(name=name, weights=str(tmp_path))
+        digests.append(find_weights(entry, name).subject(entry, name, 1000).digest)
+    assert digests[0] == digests[1] != digests[2]
+    train = TrainConfig.model_construct(weights=str(tmp_path), image_size=None)
+    with pytest.raises(UserError, match="another network of it \\(last_norm='pooled'"):
+        find_start(train, name, 10)
+
+
+def test_case_24_every_part_of_the_weights_decides_their_digest(tmp_path):
+    parts = [tmp_path / f"part-{i}.safetensors" for i in (0, 1)]
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {p.stem: p.name for p in parts}}))
+    for i, part in enumerate(parts):
+        part.write_bytes(bytes([i]))
+    before = file_digest(index)
+    parts[1].write_bytes(b"more")
+    assert file_digest(index) != before

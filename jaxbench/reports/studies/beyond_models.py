@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from jaxbench.config import PRETRAINED
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.cells import Cell, format_interval, interval_cell
@@ -20,6 +19,7 @@ from jaxbench.reports.page import Finding, Interval, Section
 from jaxbench.results import ResultStore
 from jaxbench.studies import UNKNOWN, model_family, training_regime
 from jaxbench.studies.published.beyond import PublishedModel, load_published_models
+from jaxbench.studies.regimes import checkpoint_of, named_as_checkpoints
 from jaxbench.studies.shape_bias import Share
 from model_zoo import registry
 
@@ -144,6 +144,7 @@ def find_models(
             f"{len(lost)} model(s) have no result on {reference} and are left out: "
             f"{some(lost)}."
         )
+    notes += named_as_checkpoints(m.rows[reference] for m in known)
     notes += strangers((*known, *backbones), groups)
     known.sort(key=lambda m: (-_accuracy(m.rows[reference]), m.label))
     return known, notes
@@ -160,9 +161,7 @@ def strangers(models: Collection[Model], groups: Mapping[str, str]) -> list[str]
 
 def published_of(row: Row) -> PublishedModel | None:
     """What was published of a row's model, if it has the weights of its name."""
-    if row.get("weights") != PRETRAINED or row.get("trial_id") is not None:
-        return None
-    return load_published_models().get(row["model"] or "")
+    return load_published_models().get(checkpoint_of(row) or "")
 
 
 def has_own_head(row: Row) -> bool:
@@ -187,13 +186,12 @@ def group_of(
     family = model_family(name)
     kind = "ConvNet" if family in _CONVNETS else None
     kind = "transformer" if family in _TRANSFORMERS else kind
-    training = _TRAINING.get(training_regime(name))
+    # A name tells nothing of weights that are not the checkpoint's.
+    checkpoint = checkpoint_of(row) if row.get("weights") else name
+    training = _TRAINING.get(training_regime(checkpoint)) if checkpoint else None
     if trial is not None:
         other = trial.get("teacher") or trial.get("started_from")
         training = None if other else "supervised"
-    elif row.get("weights") not in (PRETRAINED, None):
-        # A name tells nothing of other weights.
-        training = None
     return f"{kind} {training}" if kind and training else UNKNOWN
 
 

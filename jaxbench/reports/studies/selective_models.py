@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from jaxbench.config import PRETRAINED
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.entries import (
     Results,
@@ -19,6 +18,7 @@ from jaxbench.reports.entries import (
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
+from jaxbench.studies.regimes import checkpoint_of, named_as_checkpoints
 
 _DECISIONS = ("accuracy", "top_5_accuracy", "balanced_accuracy")
 
@@ -35,8 +35,7 @@ class Model:
         trial: The trial that trained it here, if one did.
         clean: Its row on the clean dataset.
         ood: Its rows on out-of-distribution images, by address.
-        tagged: Whether it is what its name says: the weights are the tag's, and its
-            own head decides.
+        checkpoint: Whose weights it has, if its own head decides; None of others.
     """
 
     label: str
@@ -46,7 +45,7 @@ class Model:
     trial: Row | None = None
     clean: Row = field(default_factory=dict)
     ood: dict[str, Row] = field(default_factory=dict)
-    tagged: bool = False
+    checkpoint: str | None = None
 
     @property
     def architecture(self) -> str:
@@ -88,6 +87,7 @@ def find_models(
             f"{older} results have a later one of the same model on the same dataset, "
             "made by other code or of other images: the latest is shown."
         )
+    notes += named_as_checkpoints(m.clean for m in measured)
     models = _chosen([m for m in measured if not diverged(m.trial)])
     _tell_apart(models)
     known = {m.name for m in models} | {m.label for m in models}
@@ -167,7 +167,7 @@ def _gathered(results: Results, dataset: str, own: Mapping[str, str]) -> list[Mo
             name = row["model"] or "(unnamed)"
             regime = _regime(name, label, row, trial, own)
             model = Model(label, name, regime, model_family(name), trial)
-            model.tagged = _is_tagged(row)
+            model.checkpoint = _checkpoint(row)
             found[place] = model
         model, address = found[place], row["dataset"] or "(unnamed)"
         if row["role"] == "ood":
@@ -216,10 +216,8 @@ def _label(row: Row, trial: Row | None, results: Results) -> str:
     return f"{trial['model']} {trial['optimizer']}{teacher}"
 
 
-def _is_tagged(row: Row) -> bool:
-    """Whether a name tells of the weights, and of what decided."""
-    others = (row.get("protocol"), row.get("trial_id"))
-    return row.get("weights") == PRETRAINED and others == (None, None)
+def _checkpoint(row: Row) -> str | None:
+    return None if row.get("protocol") else checkpoint_of(row)
 
 
 def _regime(
@@ -228,8 +226,8 @@ def _regime(
     for known in (label, name):
         if known in own:
             return own[known]
-    if _is_tagged(row):
-        return training_regime(name)
+    if checkpoint := _checkpoint(row):
+        return training_regime(checkpoint)
     # A probe's head was trained apart from its backbone.
     if trial is None or row.get("protocol"):
         return UNKNOWN

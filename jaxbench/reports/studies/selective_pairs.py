@@ -85,13 +85,14 @@ def compare_twins(
     named: dict[str, Model] = {}
     others: list[Model] = []
     for model in models:
-        if model.tagged and named.setdefault(model.name, model) is not model:
+        name = model.checkpoint
+        if name and named.setdefault(name, model) is not model:
             others.append(model)
     pairs = [(named[a], named[b]) for a, b in distillation_twins(named)]
     if not pairs:
         return TwinResult([], {}, [])
-    paired = {model.name for pair in pairs for model in pair}
-    unpaired = [model.label for model in others if model.name in paired]
+    paired = {model.checkpoint for pair in pairs for model in pair}
+    unpaired = [model.label for model in others if model.checkpoint in paired]
     changes = {
         metric + suffix: median_change(
             [_value(plain, metric + suffix) for _, plain in pairs],

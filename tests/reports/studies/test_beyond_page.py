@@ -12,7 +12,7 @@ from jaxbench.reports.charts_check import check_page
 from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.studies.beyond import build
-from jaxbench.reports.studies.beyond_models import Model, published_of
+from jaxbench.reports.studies.beyond_models import Model, group_of, published_of
 from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.reports.studies.beyond_robustness import variant_of
 from jaxbench.results import ResultStore, run_digest
@@ -427,3 +427,17 @@ def test_options_that_do_not_fit(store, options, message):
 def test_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match="no evaluation on a clean dataset"):
         build(ResultStore(tmp_path, create=True))
+
+
+@pytest.mark.parametrize(
+    ("weights", "group"),
+    [
+        (f"/zoo/{CLIP}.safetensors", "transformer CLIP"),
+        ("/zoo/mine.safetensors", "unknown"),
+        ("pretrained", "transformer CLIP"),
+        (None, "transformer CLIP"),
+    ],
+)
+def test_case_38_files_named_as_checkpoints_have_their_group(weights, group):
+    row = {"model": CLIP, "weights": weights, "zero_shot": "imagenet"}
+    assert group_of(CLIP, CLIP, row, None, {}) == group

@@ -300,3 +300,20 @@ def test_nothing_to_show(tmp_path):
 def test_minus_one_is_agreement_of_auroc_and_ece(page):
     finding = next(f for f in page.findings if f.title.startswith("Do AUROC"))
     assert "ECE is better when lower, so -1 is agreement." in finding.text
+
+
+def test_case_38_files_named_as_checkpoints_have_regimes_and_twins(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    for name, skill in MODELS.items():
+        settings = {"model": name, "weights": f"/zoo/{name}.safetensors"}
+        run = evaluation(settings, "digits@test", "clean", skill=skill)
+        known = run.settings | {"num_classes": 1000}  # as ImageNet's checkpoints have
+        store.write(dataclasses.replace(run, settings=known))
+    page = build(store, **OPTIONS)
+    table = section(page, "models").table
+    regimes = dict(zip(column(table, "Model"), column(table, "Regime"), strict=True))
+    assert regimes["deit_small_distilled_patch16_224.fb_in1k"] == "distilled"
+    assert regimes["resnet50.a1_in1k"] == "plain"
+    assert regimes["my_network"] == "unknown"
+    assert "2 pairs of models" in section(page, "twins").caption
+    assert any("5 models were read from files named as" in note for note in page.notes)
