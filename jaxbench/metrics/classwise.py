@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxbench.metrics.binning import NUM_BINS, upper_edges
-from jaxbench.metrics.checks import check_count, check_scored, require_rows
+from jaxbench.metrics.checks import check_count, require_rows
+from jaxbench.metrics.logit_checks import check_scored
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.scores import Inputs
 from jaxbench.metrics.types import Flags, Labels, Logits, Scalar

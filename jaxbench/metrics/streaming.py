@@ -152,8 +152,9 @@ class ClassificationState(NamedTuple):
     def update_from_logits(
         self,
         logits: Logits,
-        labels: Labels | LabelSets,
+        labels: Labels | None = None,
         *,
+        label_sets: LabelSets | None = None,
         mask: Flags | None = None,
         class_mask: ClassMask | None = None,
         inputs: Inputs = "logits",
@@ -165,7 +166,12 @@ class ClassificationState(NamedTuple):
                 and the batch has sets of labels or a class mask, which they lack.
         """
         scores = score_examples(
-            logits, labels, mask=mask, class_mask=class_mask, inputs=inputs
+            logits,
+            labels,
+            label_sets=label_sets,
+            mask=mask,
+            class_mask=class_mask,
+            inputs=inputs,
         )
         if self.class_count is not None and len(self.class_count) != logits.shape[1]:
             raise ValueError(
@@ -174,7 +180,7 @@ class ClassificationState(NamedTuple):
             )
         batch = self._of_batch(scores)
         if self.class_gap is not None:
-            if labels.ndim > 1 or class_mask is not None:
+            if labels is None or class_mask is not None:
                 raise ValueError(
                     "classwise tables know neither sets of labels nor a class mask; "
                     "make the state with classwise=False"

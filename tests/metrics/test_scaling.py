@@ -247,9 +247,9 @@ def test_broken_rows_and_labels_make_the_fit_nan(cases, fit):
 def test_wrong_arguments_are_named(cases, users_types, fit):
     logits, labels = cases["random"]
     for arguments, message in (
-        ((logits, labels.astype(np.float32)), "labels is float32"),
-        ((logits, labels[:-1]), r"labels is int32 of shape \(159,\)"),
-        ((logits[0], labels), r"logits have shape \(10,\)"),
+        ((logits, labels.astype(np.float32)), "labels of dtype float32"),
+        ((logits, labels[:-1]), r"labels of shape \(159,\)"),
+        ((logits[0], labels), r"logits of shape \(10,\)"),
     ):
         with pytest.raises(ValueError, match=f"{fit.__name__}: {message}"):
             fit(*arguments)
