@@ -4,7 +4,10 @@ Shapes and dtypes are known when tracing and are always checked. Values are know
 host only; under jit the metrics are NaN where a value makes no sense.
 """
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,9 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxbench.metrics.types import AnyArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def is_known(*arrays: object) -> bool:
@@ -46,6 +52,27 @@ def require_arrays(**arguments: object) -> None:
             if value is not None and not isinstance(value, jax.Array | np.ndarray)
         ]
     )
+
+
+def takes_scores(function: Callable[P, R]) -> Callable[P, R]:
+    """Words the call of a function of one column with logits and labels.
+
+    Raises:
+        TypeError: If there is more than one positional argument.
+    """
+    column = next(iter(inspect.signature(function).parameters))
+    name = function.__name__
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        if len(args) > 1:
+            raise TypeError(
+                f"{name} takes the column {column}, and other arguments by name; for "
+                f"logits and labels: {name}(score_examples(logits, labels).{column})"
+            )
+        return function(*args, **options)
+
+    return checked
 
 
 def check_columns(

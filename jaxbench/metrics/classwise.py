@@ -40,7 +40,7 @@ def classwise_calibration_error(
     *,
     num_bins: int = NUM_BINS,
     mask: Flags | None = None,
-    inputs: Inputs = "logits",
+    inputs: Inputs | None = None,
 ) -> Scalar:
     """Mean over classes of the ECE of "the label is k" at its probability p_k.
 
@@ -55,7 +55,7 @@ def classwise_calibration_error(
         labels: Classes in [0, k).
         num_bins: Number of bins.
         mask: Rows that count; None counts all.
-        inputs: "probabilities" if `logits` holds probabilities instead.
+        inputs: As in `score_examples`.
 
     Returns:
         A fraction in [0, 1], lower is better. NaN, under jit, if no row counts, or
@@ -68,7 +68,7 @@ def classwise_calibration_error(
     check_count("num_bins", num_bins)
     check_scored(logits, labels, mask, None, 1.0, inputs)
     require_rows(logits.shape[0], mask)
-    return _error(logits, labels, mask, num_bins, inputs)
+    return _error(logits, labels, mask, num_bins, inputs or "logits")
 
 
 @partial(jax.jit, static_argnames=("num_bins", "inputs"))

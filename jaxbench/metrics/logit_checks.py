@@ -26,7 +26,7 @@ def check_scored(
     mask: AnyArray | None,
     class_mask: AnyArray | None,
     temperature: object,
-    inputs: str,
+    inputs: str | None,
     label_sets: AnyArray | None = None,
 ) -> None:
     """Refuses arguments of `score_examples` and of what is built on it.
@@ -34,7 +34,7 @@ def check_scored(
     Raises:
         ValueError: See `score_examples`.
     """
-    check_choice("inputs", inputs, ("logits", "probabilities"))
+    check_choice("inputs", inputs, (None, "logits", "probabilities"))
     arrays = {"logits": logits, "labels": labels, "label_sets": label_sets}
     require_arrays(**arrays, mask=mask, class_mask=class_mask)
     if (labels is None) == (label_sets is None):
@@ -138,7 +138,38 @@ def _counted_rows(num_rows: int, mask: AnyArray | None) -> np.ndarray:
     return np.ones(num_rows, bool) if mask is None else np.asarray(mask)
 
 
-def _bad_logits(logits, mask, class_mask, inputs: str) -> list[str]:
+def refuse_probabilities(logits: AnyArray, mask: AnyArray | None) -> None:
+    """Raises if what is given as logits looks like probabilities; silent while tracing.
+
+    Raises:
+        ValueError: If every row that counts lies in [0, 1] and sums to 1.
+    """
+    if is_known(logits, mask):
+        values = np.asarray(logits, np.float32)
+        refuse(_unsaid_probabilities(values, _counted_rows(len(values), mask)))
+
+
+def _unsaid_probabilities(values: np.ndarray, counted: np.ndarray) -> list[str]:
+    if values.shape[1] == 1 or not counted.any():
+        return []
+    # Most logits are told apart by one row.
+    for rows in (values[counted.argmax()][None], values[counted]):
+        if rows.min() < 0.0 or rows.max() > 1.0 or not _sum_to_one(rows).all():
+            return []
+    return [
+        f"logits of all {len(rows)} rows lie in [0, 1] and sum to 1, as probabilities "
+        'do; say which they are with inputs="probabilities" or inputs="logits" where '
+        "there is such an argument, or give logits: the logarithm of a probability is "
+        "one, and a constant that is added to a row of logits changes no probability"
+    ]
+
+
+def _sum_to_one(rows: np.ndarray) -> np.ndarray:
+    """To 1e-2: bfloat16 probabilities of 1000 classes miss one by up to 4e-3."""
+    return np.abs(rows.sum(axis=1) - 1.0) <= 1e-2
+
+
+def _bad_logits(logits, mask, class_mask, inputs: str | None) -> list[str]:
     values = np.asarray(logits, np.float32)
     counted = _counted_rows(len(values), mask)
     allowed = slice(None) if class_mask is None else np.asarray(class_mask)
@@ -149,6 +180,8 @@ def _bad_logits(logits, mask, class_mask, inputs: str) -> list[str]:
             f"logits of {broken.sum()} rows are NaN or infinite, the first in row "
             f"{broken.argmax()}; mask these rows, or find out why the model gave them"
         ]
+    if inputs is None:
+        return _unsaid_probabilities(values, counted)
     if inputs == "probabilities":
         return _bad_probabilities(values, counted, class_mask)
     return []
@@ -195,7 +228,7 @@ def _bad_sets(sets, mask, num_classes: int) -> list[str]:
 
 def _bad_probabilities(values, counted, class_mask) -> list[str]:
     outside = (values < 0.0) | (values > 1.0)
-    off = np.abs(values.sum(axis=1) - 1.0) > 1e-2
+    off = ~_sum_to_one(values)
     if class_mask is not None:
         kept = np.asarray(class_mask)
         outside, off = outside[:, kept], values[:, kept].sum(axis=1) <= 0.0

@@ -18,9 +18,12 @@ from jaxbench.metrics.checks import (
     check_columns,
     check_count,
     is_known,
+    require_arrays,
+    require_rows,
 )
 from jaxbench.metrics.ranked import as_float, over_ranking, valid_rows
 from jaxbench.metrics.ranking import auroc_of_counts
+from jaxbench.metrics.resampling import check_key
 from jaxbench.metrics.types import AnyArray, Column, Flags, Labels
 
 NUM_LEVELS = 11
@@ -96,6 +99,11 @@ def severity_groups(
         ValueError: If there are fewer than `group_size` classes, a number is below
             its least, or a class has no severity (outside jit).
     """
+    require_arrays(severity=severity)
+    check_key(key)
+    if severity.ndim != 1:
+        raise ValueError(f"severity of shape {severity.shape}; wanted a value a class")
+    require_rows(severity.shape[0], None, "severity")
     num_classes = severity.shape[0]
     check_count("group_size", group_size)
     if num_levels < 2:

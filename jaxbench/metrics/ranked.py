@@ -283,7 +283,7 @@ def require_examples(rows: AnyArray, mask: Flags | None) -> None:
     Raises:
         ValueError: If there are no rows, or the mask is known and all false.
     """
-    require_rows(rows.shape[0], mask)
+    require_rows(rows.shape[0], mask, "values")
 
 
 def whole_part(count: Int[jax.Array, "..."], share: float) -> Int[jax.Array, "..."]:

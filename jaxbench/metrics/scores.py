@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jaxbench.metrics.checks import refuse, require_arrays, require_rows
 from jaxbench.metrics.chunks import by_chunks
 from jaxbench.metrics.logit_checks import check_scored
 from jaxbench.metrics.softmax import split_softmax
@@ -86,7 +87,7 @@ def score_examples(
     mask: Flags | None = None,
     class_mask: ClassMask | None = None,
     temperature: float | Float[AnyArray, ""] = 1.0,
-    inputs: Inputs = "logits",
+    inputs: Inputs | None = None,
 ) -> ExampleScores:
     """Reduces each row of logits to the statistics that every metric is made of.
 
@@ -114,8 +115,9 @@ def score_examples(
             all.
         temperature: Divides the logits; may be traced. In (0, inf).
         inputs: "probabilities" if `logits` holds probabilities instead: rows in
-            [0, 1] that sum to 1. Never guessed. Their order is only as fine as their
-            own rounding: logits keep more.
+            [0, 1] that sum to 1. Their order is only as fine as their own rounding:
+            logits keep more. Never guessed: None takes logits, and outside jit raises
+            where all rows look like probabilities; "logits" takes these, too.
 
     Returns:
         Columns of length n.
@@ -124,7 +126,8 @@ def score_examples(
         ValueError: If an argument is not an array, there is no row, shapes or dtypes
             do not fit, both or neither of `labels` and `label_sets` are given,
             `inputs` is unknown, or, outside jit, a row that counts holds a label
-            outside [-1, k), a label twice, a NaN or an infinite logit. Under jit a
+            outside [-1, k), a label twice, a NaN or an infinite logit, or all rows
+            look like probabilities and `inputs` does not say what they are. Under jit a
             label outside [-1, k) is as -1, and a row that is not finite, or whose set
             holds a label twice, is marked as not finite and has NaN in every float
             column.
@@ -135,7 +138,35 @@ def score_examples(
     warmed = None
     if not (isinstance(temperature, float) and temperature == 1.0):
         warmed = jnp.asarray(temperature, jnp.float32)
-    return _score(logits, truth, mask, class_mask, warmed, inputs)
+    return _score(logits, truth, mask, class_mask, warmed, inputs or "logits")
+
+
+def require_scores(**arguments: ExampleScores) -> None:
+    """Refuses what is not the columns of examples that count.
+
+    Args:
+        **arguments: From `score_examples`, by the argument's name.
+
+    Raises:
+        ValueError: If one is anything else, has a column that is not an array or is not
+            one-dimensional, or has no rows; or, outside jit, if none of them counts.
+    """
+    for name, scores in arguments.items():
+        if not isinstance(scores, ExampleScores):
+            raise ValueError(
+                f"{name} is of type {type(scores).__name__}; wanted the ExampleScores "
+                "of score_examples(logits, labels)"
+            )
+        columns = {f"{name}.{n}": column for n, column in scores._asdict().items()}
+        require_arrays(**columns)
+        refuse(
+            [
+                f"{n} of shape {column.shape}; wanted [n], one row an example"
+                for n, column in columns.items()
+                if column.ndim != 1
+            ]
+        )
+        require_rows(scores.mask.shape[0], scores.mask, name)
 
 
 @partial(jax.jit, static_argnames="inputs")

@@ -157,7 +157,7 @@ class ClassificationState(NamedTuple):
         label_sets: LabelSets | None = None,
         mask: Flags | None = None,
         class_mask: ClassMask | None = None,
-        inputs: Inputs = "logits",
+        inputs: Inputs | None = None,
     ) -> "ClassificationState":
         """The state after a further batch of logits; see `score_examples`.
 
@@ -186,7 +186,7 @@ class ClassificationState(NamedTuple):
                     "make the state with classwise=False"
                 )
             num_bins = self.class_gap.shape[-2]
-            sums = classwise_sums(logits, labels, mask, num_bins, inputs)
+            sums = classwise_sums(logits, labels, mask, num_bins, inputs or "logits")
             batch = batch._replace(class_gap=sums.gap, class_broken=sums.broken)
         return self.merge(batch)
 

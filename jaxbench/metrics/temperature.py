@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jaxbench.metrics.checks import refuse, require_arrays, require_rows
-from jaxbench.metrics.logit_checks import logit_misfits
+from jaxbench.metrics.logit_checks import logit_misfits, refuse_probabilities
 from jaxbench.metrics.ranked import valid_rows
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, Logits, Scalar
 
@@ -110,6 +110,7 @@ def as_fit_rows(
     refuse([f"{name}: {problem}" for problem in problems])
     num_rows, num_classes = logits.shape
     require_rows(num_rows, mask, "logits")
+    refuse_probabilities(logits, mask)
     allowed = jnp.ones(num_classes, bool)
     if class_mask is not None:
         allowed = jnp.asarray(class_mask)

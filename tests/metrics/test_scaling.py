@@ -1,6 +1,5 @@
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
@@ -19,14 +18,6 @@ TWINS = [
     (fit_bias_corrected_temperature, reference.bias_corrected_temperature),
 ]
 LOWEST, HIGHEST = 0.01, 100.0
-
-
-@pytest.fixture
-def users_types():
-    """Runs as a user does: without the checks of annotations that the tests add."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")
