@@ -27,6 +27,7 @@ from jaxbench.metrics.ranked import (
 )
 from jaxbench.metrics.scores import ExampleScores
 from jaxbench.metrics.smooth import MESH_SIZE, place_on_mesh
+from jaxbench.metrics.sums import accurate_sum
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 
@@ -123,14 +124,8 @@ class Sample(NamedTuple):
         right = jnp.where(self.counts.correct, weights, 0)
         rows, rights = running_sum(jnp.stack([weights, right]))
         # Not from cumulative sums: a bin of one example would be the difference of
-        # two numbers of the size of N. HIGHEST: accelerators would multiply in
-        # bfloat16 or TF32 otherwise.
-        gap = jnp.einsum(
-            "n,nb->b",
-            as_float(weights),
-            self.scores.bin_gaps,
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        # two numbers of the size of N.
+        gap = accurate_sum(as_float(weights)[None, :] * self.scores.bin_gaps.T)
         return BinSums(_differences(rows, starts), _differences(rights, starts), gap)
 
     def equal_mass_bins(self, num_bins: int = NUM_BINS) -> BinSums:

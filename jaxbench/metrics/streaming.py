@@ -38,7 +38,7 @@ from jaxbench.metrics.selective import (
     risk_of_counts,
 )
 from jaxbench.metrics.smooth import smooth_error
-from jaxbench.metrics.sums import ExactSum, add_states
+from jaxbench.metrics.sums import ExactSum, add_states, sum_by_pieces
 from jaxbench.metrics.types import ClassMask, Flags, Labels, LabelSets, Logits, Scalar
 
 
@@ -88,7 +88,7 @@ class ClassificationState(NamedTuple):
     class_count: Int[jax.Array, " k"] | None
     class_correct: Int[jax.Array, " k"] | None
     num_classless: Int[jax.Array, ""]
-    class_gap: Float[jax.Array, "bins classes"] | None
+    class_gap: ExactSum | None
     class_broken: Float[jax.Array, ""]
 
     @classmethod
@@ -101,7 +101,7 @@ class ClassificationState(NamedTuple):
             num_bins: Equal-width bins of the calibration errors.
             num_classes: Number of classes, for balanced accuracy: 8 bytes a class.
             classwise: Whether to keep the tables of the classwise calibration error,
-                60 bytes a class; they are filled by `update_from_logits`.
+                120 bytes a class; they are filled by `update_from_logits`.
 
         Raises:
             ValueError: If num_bins < 1, or the tables are asked for without a number
@@ -114,7 +114,9 @@ class ClassificationState(NamedTuple):
                 + (" for classwise=True" if classwise else ", or 0 for none")
             )
         order = OrderHistogram(
-            _counts(NUM_ORDER_BINS), _counts(NUM_ORDER_BINS), _sums(NUM_ORDER_BINS)
+            _counts(NUM_ORDER_BINS),
+            _counts(NUM_ORDER_BINS),
+            _exact_sums(NUM_ORDER_BINS),
         )
         # Every leaf has a buffer of its own, so that a step may be given them to keep.
         # None rather than arrays of size zero: checkpoints refuse those.
@@ -123,16 +125,16 @@ class ClassificationState(NamedTuple):
             num_nonfinite=_counts(),
             num_correct=_counts(),
             num_correct_top5=_counts(),
-            nll_sum=ExactSum(_sums(), _sums()),
-            brier_sum=ExactSum(_sums(), _sums()),
+            nll_sum=_exact_sums(),
+            brier_sum=_exact_sums(),
             bin_count=_counts(num_bins),
             bin_correct=_counts(num_bins),
-            bin_gap=ExactSum(_sums(num_bins), _sums(num_bins)),
+            bin_gap=_exact_sums(num_bins),
             order=order,
             class_count=_counts(num_classes) if num_classes else None,
             class_correct=_counts(num_classes) if num_classes else None,
             num_classless=_counts(),
-            class_gap=_sums(num_bins, num_classes) if classwise else None,
+            class_gap=_exact_sums(num_bins, num_classes) if classwise else None,
             class_broken=_sums(),
         )
 
@@ -185,13 +187,16 @@ class ClassificationState(NamedTuple):
                     "classwise tables know neither sets of labels nor a class mask; "
                     "make the state with classwise=False"
                 )
-            num_bins = self.class_gap.shape[-2]
+            num_bins = self.class_gap.value.shape[-2]
             sums = classwise_sums(logits, labels, mask, num_bins, inputs or "logits")
             batch = batch._replace(class_gap=sums.gap, class_broken=sums.broken)
         return self.merge(batch)
 
     def _of_batch(self, scores: ExampleScores) -> "ClassificationState":
         """The state of one batch alone, of this state's sizes."""
+        return sum_by_pieces(self._of_rows, scores)
+
+    def _of_rows(self, scores: ExampleScores) -> "ClassificationState":
         valid = jnp.asarray(scores.mask)
         sound = valid & jnp.asarray(scores.finite)
         correct = jnp.asarray(scores.correct) & valid
@@ -233,9 +238,7 @@ class ClassificationState(NamedTuple):
             class_count=by_class(classified),
             class_correct=by_class(classified & correct),
             num_classless=count(valid & ~classified),
-            class_gap=None
-            if self.class_gap is None
-            else jnp.zeros_like(self.class_gap),
+            class_gap=jax.tree.map(jnp.zeros_like, self.class_gap),
             class_broken=zero,
         )
 
@@ -258,7 +261,9 @@ class ClassificationState(NamedTuple):
         return {
             "bins": self.bin_count.shape[-1],
             "classes": 0 if self.class_count is None else self.class_count.shape[-1],
-            "classwise": 0 if self.class_gap is None else self.class_gap.shape[-1],
+            "classwise": 0
+            if self.class_gap is None
+            else self.class_gap.value.shape[-1],
         }
 
     def compute(self) -> dict[str, Scalar]:
@@ -316,8 +321,9 @@ class ClassificationState(NamedTuple):
     def _calibration(self) -> dict[str, Scalar]:
         bins = BinSums(self.bin_count, self.bin_correct, self.bin_gap.total)
         counts = counts_of(self.order)
-        through = jnp.cumsum(self.order.gap[::-1])
-        before = through - self.order.gap[::-1]
+        gaps = self.order.gap.total[::-1]
+        through = jnp.cumsum(gaps)
+        before = through - gaps
         equal = equal_mass_bins(counts, before, through, NUM_BINS)
         below = through[-1] - before
         total = as_float(self.num_examples)
@@ -357,6 +363,11 @@ def _sums(*shape: int) -> Float[jax.Array, "..."]:
     return jnp.zeros(shape, jnp.float32)
 
 
+def _exact_sums(*shape: int) -> ExactSum:
+    # Two buffers: a step may be given them to keep.
+    return ExactSum(_sums(*shape), _sums(*shape))
+
+
 def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:
     """As the table has them: jit sorts the names."""
     return {name: values[name] for name in METRICS if name in values}
@@ -377,7 +388,7 @@ def _compute(state: ClassificationState) -> dict[str, Scalar]:
         )
     if state.class_gap is not None:
         values["classwise_ece"] = classwise_error_of_sums(
-            state.class_gap, state.class_broken, total
+            state.class_gap.total, state.class_broken, total
         )
     values = {n: jnp.where(broken, jnp.nan, value) for n, value in values.items()}
     top5 = as_float(state.num_correct_top5) / total
