@@ -61,7 +61,7 @@ class ClassificationMetric:
             num_bins: Equal-width bins of the calibration errors.
             num_classes: Number of classes, for balanced accuracy.
             classwise: Whether to measure the classwise calibration error, for which
-                the number of classes is needed: 60 bytes of state a class.
+                the number of classes is needed: 120 bytes of state a class.
 
         Raises:
             ValueError: As `ClassificationState.empty`.

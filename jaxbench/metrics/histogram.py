@@ -92,11 +92,11 @@ def histogram_of(
 
 def _as_sum(high: Int[jax.Array, " order"], low: Int[jax.Array, " order"]) -> ExactSum:
     """(high 2^12 + low) / 2^24, of which every part is a float32 number."""
-    middle = (high & _LAST_DIGIT) + (low >> _DIGIT)
-    scale = 1 / (1 << _DIGIT)
-    whole = ExactSum(as_float(high >> _DIGIT), as_float(low & _LAST_DIGIT) / _STEPS)
-    parts = as_float(middle) * scale
-    return whole.add(ExactSum(parts, jnp.zeros_like(parts)))
+    middle = as_float((high & _LAST_DIGIT) + (low >> _DIGIT)) / (1 << _DIGIT)
+    total = ExactSum(as_float(high >> _DIGIT), jnp.zeros_like(middle))
+    for part in (middle, as_float(low & _LAST_DIGIT) / _STEPS):
+        total = total.add(ExactSum(part, jnp.zeros_like(part)))
+    return total
 
 
 def on_mesh(order: OrderHistogram) -> Float[jax.Array, " cells"]:

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 State = TypeVar("State")
 
 # Up to here float32 sums are good to 1e-7 as they are: XLA adds in several lanes.
-_FEW = 1 << 16
+FEW = 1 << 16
 # Neighbours that are added up first, side by side with all other runs.
 _RUN = 1024
-_RUN_OF_LANE = 128
+_RUN_OF_LANE = 64
 
 
 class ExactSum(NamedTuple):
@@ -46,7 +46,7 @@ def accurate_sum(values: Float[jax.Array, "*lead n"]) -> Float[jax.Array, "*lead
 
     Up to 65,536 values it is XLA's own sum, a tree of float32 additions.
     """
-    if values.shape[-1] <= _FEW:
+    if values.shape[-1] <= FEW:
         return jnp.sum(values, axis=-1)
     return exact_sum(values).total
 
@@ -99,12 +99,12 @@ def sum_by_pieces(function: Callable[[Any], State], rows: Any) -> State:
         rows: A pytree of such arrays.
     """
     num_rows = jax.tree.leaves(rows)[0].shape[0]
-    if num_rows <= _FEW:
+    if num_rows <= FEW:
         return function(rows)
-    num_pieces = num_rows // _FEW
-    whole = num_pieces * _FEW
+    num_pieces = num_rows // FEW
+    whole = num_pieces * FEW
     pieces = jax.tree.map(
-        lambda x: x[:whole].reshape(num_pieces, _FEW, *x.shape[1:]), rows
+        lambda x: x[:whole].reshape(num_pieces, FEW, *x.shape[1:]), rows
     )
 
     def add(total, piece):
@@ -123,7 +123,7 @@ def scatter_sum(
     """Sums of values by place; a value whose place is past the last is dropped.
 
     A scatter adds one after the other: 50,000 equal numbers in one place come out 5e-4
-    off. So values are dealt out to lanes, 128 to each, and the lanes added as a tree.
+    off. So values are dealt out to lanes, 64 to each, and the lanes added as a tree.
     """
 
     def scatter(rows: tuple[jax.Array, jax.Array]) -> ExactSum:

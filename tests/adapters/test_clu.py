@@ -184,7 +184,7 @@ def test_sizes_belong_to_the_class():
     assert ClassificationMetric.configured() is ClassificationMetric
     assert ClassificationMetric.configured(**SIZES) is Metric
     assert Metric.configured(**SIZES) is Metric
-    assert Metric.empty().state.class_gap.shape == (15, CLASSES)
+    assert Metric.empty().state.class_gap.value.shape == (15, CLASSES)
     coarse = ClassificationMetric.configured(num_bins=5)
     assert issubclass(coarse, ClassificationMetric)
     assert coarse.empty().state.bin_count.shape == (5,)

@@ -65,7 +65,7 @@ def test_probabilities_are_asked_for_and_never_guessed(cases):
     for name in SCORE_METRICS:
         assert float(said[name]) == pytest.approx(float(plain[name]), abs=2e-5), name
     # Taken as logits, the same numbers are another model's.
-    other = summarize(score_examples(p, case.labels))
+    other = summarize(score_examples(p, case.labels, inputs="logits"))
     assert abs(float(other["ece"]) - float(plain["ece"])) > 0.1
     certain = np.eye(3, dtype=np.float32)
     scores = score_examples(certain, np.array([0, 1, 0]), inputs="probabilities")
