@@ -102,8 +102,9 @@ class Sample(NamedTuple):
         """Sum of gaps in each cell of the smooth error's mesh, over N, from 1 down."""
         gap = self.gap_terms()
         upper = place_on_mesh(self.scores.confidence)[1] * gap
-        sums = running_sum(jnp.stack([gap - upper, upper]))
-        lower, upper = (_differences(s, self.scores.mesh_starts) for s in sums)
+        sums = running_sum(jnp.stack([gap, upper]))
+        whole, upper = (_differences(s, self.scores.mesh_starts) for s in sums)
+        lower = whole - upper
         # What lies between two middles belongs to the cells of both; what lies above
         # the last is all its own.
         cells = lower[:-1] + upper[1:]
