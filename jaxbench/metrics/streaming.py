@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxbench.metrics import binning
+from jaxbench.metrics.batch_sums import batch_sums
 from jaxbench.metrics.binning import NUM_BINS, BinSums
 from jaxbench.metrics.catalog import METRICS
 from jaxbench.metrics.checks import check_count, is_known
@@ -20,13 +21,11 @@ from jaxbench.metrics.histogram import (
     OrderHistogram,
     counts_of,
     error_bounds,
-    histogram_of,
     on_mesh,
     smooth_bound,
 )
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
-from jaxbench.metrics.reliability import bin_sums
 from jaxbench.metrics.samples import equal_mass_bins
 from jaxbench.metrics.scores import ExampleScores, Inputs, score_examples
 from jaxbench.metrics.selective import (
@@ -38,7 +37,7 @@ from jaxbench.metrics.selective import (
     risk_of_counts,
 )
 from jaxbench.metrics.smooth import smooth_error
-from jaxbench.metrics.sums import ExactSum, add_states, sum_by_pieces
+from jaxbench.metrics.sums import ExactSum, add_states
 from jaxbench.metrics.types import ClassMask, Flags, Labels, LabelSets, Logits, Scalar
 
 
@@ -194,52 +193,11 @@ class ClassificationState(NamedTuple):
 
     def _of_batch(self, scores: ExampleScores) -> "ClassificationState":
         """The state of one batch alone, of this state's sizes."""
-        return sum_by_pieces(self._of_rows, scores)
-
-    def _of_rows(self, scores: ExampleScores) -> "ClassificationState":
-        valid = jnp.asarray(scores.mask)
-        sound = valid & jnp.asarray(scores.finite)
-        correct = jnp.asarray(scores.correct) & valid
-        confidence = jnp.where(sound, jnp.asarray(scores.confidence), 0.0)
-        num_bins = self.bin_count.shape[-1]
-        bins = bin_sums(confidence, correct, sound, num_bins)
-        label = jnp.asarray(scores.label)
-        classified = valid & (label >= 0)
-        if self.class_count is not None:
-            classified &= label < len(self.class_count)
-        zero = jnp.zeros((), jnp.float32)
-
-        def count(flags):
-            return jnp.sum(flags, dtype=jnp.int32)
-
-        def add(column):
-            # A label of no class has no likelihood: NaN, for the mean to tell.
-            total = jnp.sum(jnp.where(sound, jnp.asarray(column), 0.0))
-            return ExactSum(total, zero)
-
-        def by_class(flags):
-            if self.class_count is None:
-                return None
-            empty = jnp.zeros_like(self.class_count)
-            place = jnp.where(flags, label, len(empty))
-            return empty.at[place].add(1, mode="drop")
-
+        sizes = self._sizes()
         return ClassificationState(
-            num_examples=count(valid),
-            num_nonfinite=count(valid & ~sound),
-            num_correct=count(correct),
-            num_correct_top5=count(valid & (jnp.asarray(scores.label_rank) < 5)),
-            nll_sum=add(scores.nll),
-            brier_sum=add(scores.brier),
-            bin_count=bins.num_examples,
-            bin_correct=bins.correct,
-            bin_gap=ExactSum(bins.gap, jnp.zeros_like(bins.gap)),
-            order=histogram_of(scores, sound, confidence),
-            class_count=by_class(classified),
-            class_correct=by_class(classified & correct),
-            num_classless=count(valid & ~classified),
+            **batch_sums(scores, sizes["bins"], sizes["classes"]),
             class_gap=jax.tree.map(jnp.zeros_like, self.class_gap),
-            class_broken=zero,
+            class_broken=jnp.zeros((), jnp.float32),
         )
 
     def merge(self, other: "ClassificationState") -> "ClassificationState":
