@@ -61,7 +61,7 @@ class ClassificationMetric:
             num_bins: Equal-width bins of the calibration errors.
             num_classes: Number of classes, for balanced accuracy.
             classwise: Whether to measure the classwise calibration error, for which
-                the number of classes is needed: 60 bytes of state a class.
+                the number of classes is needed: 120 bytes of state a class.
 
         Raises:
             ValueError: As `ClassificationState.empty`.
@@ -88,7 +88,8 @@ class ClassificationMetric:
         cls: type[M],
         *,
         logits: Logits,
-        labels: Labels | LabelSets,
+        labels: Labels | None = None,
+        label_sets: LabelSets | None = None,
         mask: Flags | None = None,
         **_: object,
     ) -> M:
@@ -96,7 +97,8 @@ class ClassificationMetric:
 
         Args:
             logits: Of any float dtype.
-            labels: Classes in [0, k), -1 for none of them, or sets of them.
+            labels: [n], classes in [0, k), or -1 for none of them.
+            label_sets: In place of `labels`, [n, m]: see `score_examples`.
             mask: Rows that count, boolean; None counts all. A masked row may hold
                 anything, NaN included.
             **_: Other model outputs, which other metrics may want.
@@ -105,7 +107,9 @@ class ClassificationMetric:
             ValueError: As `ClassificationState.update_from_logits`.
         """
         empty = cls.empty().state
-        return cls(empty.update_from_logits(logits, labels, mask=mask))
+        return cls(
+            empty.update_from_logits(logits, labels, label_sets=label_sets, mask=mask)
+        )
 
     @classmethod
     def gather_from_model_output(

@@ -38,7 +38,7 @@ class ClassificationMetric(nnx.Metric):
             num_bins: Equal-width bins of the calibration errors.
             num_classes: Number of classes, for balanced accuracy.
             classwise: Whether to measure the classwise calibration error, for which
-                the number of classes is needed: 60 bytes of state a class.
+                the number of classes is needed: 120 bytes of state a class.
 
         Raises:
             ValueError: As `ClassificationState.empty`.
@@ -56,7 +56,8 @@ class ClassificationMetric(nnx.Metric):
         self,
         *,
         logits: Logits,
-        labels: Labels | LabelSets,
+        labels: Labels | None = None,
+        label_sets: LabelSets | None = None,
         mask: Flags | None = None,
         **_: object,
     ) -> None:
@@ -64,7 +65,8 @@ class ClassificationMetric(nnx.Metric):
 
         Args:
             logits: Of any float dtype.
-            labels: Classes in [0, k), -1 for none of them, or sets of them.
+            labels: [n], classes in [0, k), or -1 for none of them.
+            label_sets: In place of `labels`, [n, m]: see `score_examples`.
             mask: Rows that count, boolean; None counts all. A masked row may hold
                 anything, NaN included.
             **_: What else `nnx.MultiMetric` hands to all of its metrics.
@@ -73,7 +75,9 @@ class ClassificationMetric(nnx.Metric):
             ValueError: As `ClassificationState.update_from_logits`.
         """
         seen: ClassificationState = self.state.get_value()
-        self.state.set_value(seen.update_from_logits(logits, labels, mask=mask))
+        self.state.set_value(
+            seen.update_from_logits(logits, labels, label_sets=label_sets, mask=mask)
+        )
 
     def compute(self) -> dict[str, Scalar]:
         """The metrics of the examples seen: see `ClassificationState.compute`.

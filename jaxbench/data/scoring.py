@@ -23,7 +23,7 @@ class Scoring:
         class_mask: Outputs that the images may belong to; the others get probability
             zero before the softmax. None allows all.
         label_sets: Right outputs of each image of the source, filled up with -1; each
-            has one or more. None where the source's labels say all.
+            has one or more, each once. None where the source's labels say all.
         groups: The coarse class of each output, or -1 for none. An image's score for a
             coarse class is the mean of its probabilities over the outputs of the class
             (Geirhos et al. 2019: https://arxiv.org/abs/1811.12231); the source's
@@ -32,8 +32,8 @@ class Scoring:
             order of them gets its own groups.
 
     Raises:
-        ValueError: If shapes do not fit, a set is empty, or groups stand together with
-            one of the others.
+        ValueError: If shapes do not fit, a set is empty or holds a label twice, or
+            groups stand together with one of the others.
     """
 
     num_outputs: int
@@ -113,7 +113,20 @@ class Scoring:
 
 
 def _set_problems(sets: np.ndarray, num_outputs: int) -> list[str]:
+    if sets.ndim != 2 or sets.dtype.kind not in "iu":
+        return [
+            f"label_sets is {sets.dtype} of shape {sets.shape}, wanted integers [N, m]"
+        ]
     problems = []
+    ordered = np.sort(sets, axis=1)
+    again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    twice = again.any(axis=1)
+    if twice.any():
+        row = twice.argmax()
+        problems.append(
+            f"label_sets has a label twice in {twice.sum()} rows, the first row {row}: "
+            f"{sets[row]}; wanted each right label once, filled up with -1"
+        )
     if (sets < 0).all(axis=1).any():
         problems.append("label_sets has an empty set; leave such images out")
     if sets.max(initial=-1) >= num_outputs:

@@ -56,6 +56,16 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Example: ...
 
 
+def label_misfit(labels: np.ndarray) -> str | None:
+    """What is wrong with the shape of a dataset's labels, which are [N]."""
+    if labels.ndim == 1:
+        return None
+    return (
+        f"labels have shape {labels.shape}, wanted [N], a class number an image; of "
+        "one-hot rows, give labels.argmax(-1), of one column labels[:, 0]"
+    )
+
+
 class DecodeError(UserError):
     """An image that cannot be read.
 

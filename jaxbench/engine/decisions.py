@@ -77,7 +77,8 @@ def decide(
         return score_examples(grouped, labels, mask=mask)
     return score_examples(
         logits,
-        labels,
+        None if shape.set_width else labels,
+        label_sets=labels if shape.set_width else None,
         mask=mask,
         class_mask=rules.get("class_mask"),
         temperature=temperature,

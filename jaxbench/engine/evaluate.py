@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxbench.data.batches import Skipped
 from jaxbench.data.class_names import folder_classes
 from jaxbench.data.scoring import Scoring, scoring_of
+from jaxbench.data.source import label_misfit
 from jaxbench.engine.decisions import decision_shape
 from jaxbench.engine.feed import Dataset
 from jaxbench.engine.mesh import make_data_mesh, replicated
@@ -282,11 +283,14 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     """Refuses datasets that a model cannot be measured on.
 
     Raises:
-        UserError: If there are no examples, a label is out of the model's range, or a
-            folder's classes were numbered among themselves and the model has others.
+        UserError: If there are no examples, the labels are not [N], a label is out of
+            the model's range, or a folder's classes were numbered among themselves and
+            the model has others.
     """
     labels = np.asarray(dataset.labels)
     name = getattr(dataset, "name", "the dataset")
+    if misfit := label_misfit(labels):
+        raise UserError(f"{name}: {misfit}")
     if not len(labels):
         raise UserError(f"{name} has no examples; check its path and split")
     low, high = int(labels.min()), int(labels.max())

@@ -6,11 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from jaxbench.metrics.checks import check_classes, check_columns, check_count
+from jaxbench.metrics.checks import (
+    check_classes,
+    check_columns,
+    check_count,
+    takes_scores,
+)
 from jaxbench.metrics.ranked import as_float, masked_mean, valid_rows
 from jaxbench.metrics.types import Flags, Labels, Scalar
 
 
+@takes_scores
 def accuracy(correct: Flags, *, mask: Flags | None = None) -> Scalar:
     """The share of right examples.
 
@@ -28,6 +34,7 @@ def accuracy(correct: Flags, *, mask: Flags | None = None) -> Scalar:
     return masked_mean(correct.astype("float32"), mask)
 
 
+@takes_scores
 def top_k_accuracy(label_rank: Labels, *, k: int, mask: Flags | None = None) -> Scalar:
     """The share of examples whose label is beaten by fewer than k classes.
 

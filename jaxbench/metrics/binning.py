@@ -33,10 +33,27 @@ class BinSums(NamedTuple):
         return as_float(jnp.sum(self.num_examples, dtype=jnp.int32))
 
     @property
-    def base_rate(self) -> Scalar:
-        """Share of right examples over all bins; NaN if a confidence was."""
+    def wrong(self) -> Float[jax.Array, " bins"]:
+        """Wrong examples of each bin."""
+        if jnp.issubdtype(self.correct.dtype, jnp.integer):
+            return as_float(self.num_examples - self.correct)
+        return as_float(self.num_examples) - self.correct
+
+    @property
+    def noise(self) -> Float[jax.Array, " bins"]:
+        """Accuracy (1 - accuracy) of each bin; 0 in an empty one."""
+        return self.accuracy * self.wrong / as_float(jnp.maximum(self.num_examples, 1))
+
+    @property
+    def base_rates(self) -> tuple[Scalar, Scalar]:
+        """Shares of right and of wrong examples; NaN if a confidence was.
+
+        Counted apart: at an accuracy near 1, one less the other would have lost digits.
+        """
         right = jnp.sum(self.correct.astype(jnp.float32)) / self.total
-        return jnp.where(jnp.isnan(jnp.sum(self.gap)), jnp.nan, right)
+        wrong = jnp.sum(self.wrong) / self.total
+        broken = jnp.isnan(jnp.sum(self.gap))
+        return jnp.where(broken, jnp.nan, right), jnp.where(broken, jnp.nan, wrong)
 
     @property
     def mean_gap(self) -> Float[jax.Array, " bins"]:
@@ -90,7 +107,7 @@ def squared_error(bins: BinSums) -> Scalar:
 def debiased_squared_error(bins: BinSums) -> Scalar:
     """The same, less what the bins' sampling noise adds to it on average."""
     count = as_float(bins.num_examples)
-    noise = bins.accuracy * (1.0 - bins.accuracy) / jnp.maximum(count - 1.0, 1.0)
+    noise = bins.noise / jnp.maximum(count - 1.0, 1.0)
     # A single example says nothing of its bin's noise.
     known = jnp.where(bins.num_examples > 1, noise, 0.0)
     return squared_error(bins) - jnp.sum(count * known) / bins.total
@@ -100,7 +117,7 @@ def debiased_expected_error(bins: BinSums) -> Scalar:
     """ECE less its bias: 2 |gap| - E|normal(gap, noise)| over bins."""
     gap = jnp.abs(bins.mean_gap)
     count = as_float(jnp.maximum(bins.num_examples, 1))
-    deviation = jnp.sqrt(bins.accuracy * (1.0 - bins.accuracy) / count)
+    deviation = jnp.sqrt(bins.noise / count)
     certain = deviation == 0.0
     ratio = gap / jnp.where(certain, 1.0, deviation)
     spread = deviation * jnp.sqrt(2.0 / jnp.pi) * jnp.exp(-ratio * ratio / 2.0)
@@ -117,10 +134,14 @@ def reliability(bins: BinSums) -> Scalar:
 
 def resolution(bins: BinSums) -> Scalar:
     """Murphy's resolution term: the variance of the bins' accuracies."""
-    apart = bins.accuracy - bins.base_rate
+    right, wrong = bins.base_rates
+    error = bins.wrong / as_float(jnp.maximum(bins.num_examples, 1))
+    # The smaller of the two shares differs in more digits.
+    apart = jnp.where(wrong < right, wrong - error, bins.accuracy - right)
     return jnp.sum(as_float(bins.num_examples) * apart * apart) / bins.total
 
 
 def uncertainty(bins: BinSums) -> Scalar:
     """Murphy's uncertainty term: accuracy (1 - accuracy)."""
-    return bins.base_rate * (1.0 - bins.base_rate)
+    right, wrong = bins.base_rates
+    return right * wrong

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jax.scipy.special import ndtri
 from jaxtyping import Float, Int
 
+from jaxbench.metrics.checks import require_arrays
 from jaxbench.metrics.types import AnyArray
 
 Counts = int | np.integer | Int[AnyArray, "..."]
@@ -301,6 +302,8 @@ def _checked_counts(name: str, part: Counts, trials: Counts) -> tuple[_Ints, _In
 
 
 def _as_counts(name: str, counts: Counts) -> _Ints:
+    if not isinstance(counts, int | np.integer):
+        require_arrays(**{name: counts})
     array = jnp.asarray(counts)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise ValueError(f"{name} has dtype {array.dtype}; wanted integers")

@@ -16,7 +16,7 @@ from jaxbench.metrics.binning import (
     maximum_error,
     squared_error,
 )
-from jaxbench.metrics.checks import check_choice, check_columns
+from jaxbench.metrics.checks import check_choice, check_columns, takes_scores
 from jaxbench.metrics.ranked import as_float, masked_mean, valid_rows
 from jaxbench.metrics.reliability import (
     Binning,
@@ -265,6 +265,7 @@ def signed_calibration_gap(
     return over_bins(_signed_gap, confidence, correct, mask, 1)
 
 
+@takes_scores
 def mean_confidence(confidence: Column, *, mask: Flags | None = None) -> Scalar:
     """Mean probability of the prediction; less accuracy, it is the overconfidence.
 

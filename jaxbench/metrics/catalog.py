@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxbench.metrics import binning, ranking, selective
-from jaxbench.metrics.checks import require_rows
 from jaxbench.metrics.classwise import classwise_calibration_error
 from jaxbench.metrics.frechet import frechet_distance
 from jaxbench.metrics.ranked import Ranking, TieCounts, as_float, count_ties, rank
 from jaxbench.metrics.samples import Sample, sort_scores
-from jaxbench.metrics.scores import ExampleScores
+from jaxbench.metrics.scores import ExampleScores, require_scores
 from jaxbench.metrics.smooth import smooth_error
 from jaxbench.metrics.types import Column, Scalar
 
@@ -50,7 +49,7 @@ class ScoreMetric:
 
     def function(self, scores: ExampleScores) -> Scalar:
         """Measures one set of scores; `summarize` shares the sort among metrics."""
-        require_rows(scores.mask.shape[0], scores.mask)
+        require_scores(scores=scores)
         return _measure_one(self, scores)
 
 
@@ -80,8 +79,7 @@ class OodMetric:
 
     def function(self, id_scores: ExampleScores, ood_scores: ExampleScores) -> Scalar:
         """Measures one pair of scores; `summarize_ood` shares sorts among metrics."""
-        for scores in (id_scores, ood_scores):
-            require_rows(scores.mask.shape[0], scores.mask)
+        require_scores(id_scores=id_scores, ood_scores=ood_scores)
         return _measure_one_ood(self, id_scores, ood_scores)
 
 

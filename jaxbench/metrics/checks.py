@@ -4,7 +4,10 @@ Shapes and dtypes are known when tracing and are always checked. Values are know
 host only; under jit the metrics are NaN where a value makes no sense.
 """
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,9 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxbench.metrics.types import AnyArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def is_known(*arrays: object) -> bool:
@@ -27,6 +33,46 @@ def refuse(problems: list[str]) -> None:
     """
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def require_arrays(**arguments: object) -> None:
+    """Raises if an argument is not an array; None stands for one that was left out.
+
+    A list has no dtype of its own: [0, 1] may be labels or flags, [1, 0.5] floats of
+    any width. The caller says which by making an array of it.
+
+    Raises:
+        ValueError: If one is not, with the names of all of them.
+    """
+    refuse(
+        [
+            f"{name} is of type {type(value).__name__}; wanted a JAX or NumPy array, "
+            f"e.g. numpy.asarray({name})"
+            for name, value in arguments.items()
+            if value is not None and not isinstance(value, jax.Array | np.ndarray)
+        ]
+    )
+
+
+def takes_scores(function: Callable[P, R]) -> Callable[P, R]:
+    """Words the call of a function of one column with logits and labels.
+
+    Raises:
+        TypeError: If there is more than one positional argument.
+    """
+    column = next(iter(inspect.signature(function).parameters))
+    name = function.__name__
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        if len(args) > 1:
+            raise TypeError(
+                f"{name} takes the column {column}, and other arguments by name; for "
+                f"logits and labels: {name}(score_examples(logits, labels).{column})"
+            )
+        return function(*args, **options)
+
+    return checked
 
 
 def check_columns(
@@ -47,10 +93,12 @@ def check_columns(
         integers: Integer columns.
 
     Raises:
-        ValueError: If a column is not one-dimensional, is of another length or dtype
-            than wanted, or no row counts; and, outside jit, if a row that counts
-            holds NaN or a probability outside [0, 1].
+        ValueError: If a column is not an array, not one-dimensional, of another length
+            or dtype than wanted, or no row counts; and, outside jit, if a row that
+            counts holds NaN or a probability outside [0, 1].
     """
+    every = {**(probabilities or {}), **(floats or {}), **(flags or {})}
+    require_arrays(**every, **(integers or {}), mask=mask)
     kinds = {
         "floating point numbers": {**(probabilities or {}), **(floats or {})},
         "booleans": flags or {},
@@ -61,41 +109,47 @@ def check_columns(
         problem
         for wanted, named in kinds.items()
         for name, column in named.items()
-        for problem in _misfits(name, column, wanted)
+        for problem in misfits(name, column, wanted)
     ]
     if mask is not None:
         columns["mask"] = mask
-        problems += _misfits("mask", mask, "booleans")
+        problems += misfits("mask", mask, "booleans")
     lengths = {name: column.shape[:1] for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{n} {length}" for n, length in lengths.items())
         problems.append(f"columns of different lengths: {told}; wanted one row each")
     refuse(problems)
-    require_rows(next(iter(columns.values())).shape[0], mask)
+    name, first = next(iter(columns.items()))
+    require_rows(first.shape[0], mask, name)
     checked = {**(probabilities or {}), **(floats or {})}
     if is_known(mask, checked):
         refuse(list(_bad_values(checked, set(probabilities or ()), mask)))
 
 
-def require_rows(num_rows: int, mask: AnyArray | None) -> None:
-    """Refuses an empty measurement: the mean of nothing is no number, and not 0.
+def require_rows(num_rows: int, mask: AnyArray | None, name: str = "scores") -> None:
+    """Refuses an empty measurement: its mean is undefined, and not 0.
 
     Under jit the mask's values are unknown; the metrics are NaN there.
+
+    Args:
+        num_rows: Rows of the argument.
+        mask: Rows that count; None counts all.
+        name: The argument's.
 
     Raises:
         ValueError: If there are no rows, or the mask is known and all false.
     """
     if not num_rows:
         raise ValueError(
-            "metrics need at least one example and got 0 rows; "
+            f"{name} has 0 rows; metrics need at least one example: "
             "check the split, the limit or the filter that chose them"
         )
     if mask is None or not is_known(mask):
         return
     if not np.asarray(mask).any():
         raise ValueError(
-            f"metrics need at least one example and the mask excludes all {num_rows} "
-            "rows; check which rows were marked valid"
+            f"mask excludes all {num_rows} rows; metrics need at least one example: "
+            "check which rows were marked valid"
         )
 
 
@@ -154,107 +208,27 @@ def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) 
         raise ValueError(f"{name} is {value!r}; wanted one of {known}")
 
 
-def check_scored(
-    logits: AnyArray,
-    labels: AnyArray,
-    mask: AnyArray | None,
-    class_mask: AnyArray | None,
-    temperature: object,
-    inputs: str,
-) -> None:
-    """Refuses arguments of `score_examples` and of what is built on it.
+def misfits(name: str, column: AnyArray, wanted: str) -> Iterator[str]:
+    """What is wrong with the shape and dtype of a column.
 
-    Raises:
-        ValueError: See `score_examples`.
+    Args:
+        name: The argument's.
+        column: Its value, an array.
+        wanted: "floating point numbers", "booleans" or "integers".
     """
-    check_choice("inputs", inputs, ("logits", "probabilities"))
-    refuse(list(_misfits_of_logits(logits, labels, mask, class_mask)))
-    problems = []
-    if isinstance(temperature, float | int) and not 0.0 < temperature < np.inf:
-        problems.append(f"temperature is {temperature}; wanted a number in (0, inf)")
-    if is_known(logits, labels, mask, class_mask):
-        problems += _bad_logits(logits, labels, mask, class_mask, inputs)
-    refuse(problems)
-
-
-def _misfits_of_logits(
-    logits: AnyArray,
-    labels: AnyArray,
-    mask: AnyArray | None,
-    class_mask: AnyArray | None,
-) -> Iterator[str]:
-    if logits.ndim != 2 or not logits.shape[1]:
-        yield f"logits of shape {logits.shape}; wanted [n, k] with k >= 1 classes"
-        return
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        yield f"logits of dtype {logits.dtype}; wanted floating point numbers"
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        yield f"labels of dtype {labels.dtype}; wanted integers: the class numbers"
-    if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0]:
-        wanted = f"[{logits.shape[0]}] or [{logits.shape[0]}, m]"
-        yield f"labels of shape {labels.shape}; wanted {wanted}, a row for each image"
-    for name, flags, length in (
-        ("mask", mask, logits.shape[0]),
-        ("class_mask", class_mask, logits.shape[1]),
-    ):
-        if flags is None:
-            continue
-        yield from _misfits(name, flags, "booleans")
-        if flags.shape != (length,):
-            yield f"{name} of shape {flags.shape}; wanted ({length},)"
-
-
-def _bad_logits(logits, labels, mask, class_mask, inputs: str) -> list[str]:
-    values, rows = np.asarray(logits, np.float32), np.asarray(labels)
-    counted = np.ones(len(rows), bool) if mask is None else np.asarray(mask)
-    allowed = slice(None) if class_mask is None else np.asarray(class_mask)
-    # One sum tells whether there is anything to look for.
-    sound = np.isfinite(values if class_mask is None else values[:, allowed])
-    problems = []
-    broken = counted & ~sound.all(axis=1)
-    if broken.any():
-        problems.append(
-            f"logits of {broken.sum()} rows are NaN or infinite, the first in row "
-            f"{broken.argmax()}; mask these rows, or find out why the model gave them"
-        )
-    outside = counted & ((rows < -1) | (rows >= values.shape[1])).reshape(
-        len(rows), -1
-    ).any(axis=1)
-    if outside.any():
-        problems.append(
-            f"labels of {outside.sum()} rows are outside [0, {values.shape[1]}), the "
-            f"first in row {outside.argmax()}: {rows[outside.argmax()]}; "
-            "-1 says that an image belongs to no class"
-        )
-    if inputs == "probabilities" and not problems:
-        problems += _bad_probabilities(values, counted, class_mask)
-    return problems
-
-
-def _bad_probabilities(values, counted, class_mask) -> list[str]:
-    outside = (values < 0.0) | (values > 1.0)
-    off = np.abs(values.sum(axis=1) - 1.0) > 1e-2
-    if class_mask is not None:
-        kept = np.asarray(class_mask)
-        outside, off = outside[:, kept], values[:, kept].sum(axis=1) <= 0.0
-    wrong = counted & (outside.any(axis=1) | off)
-    if not wrong.any():
-        return []
-    return [
-        f"logits were said to be probabilities, and {wrong.sum()} rows are none, the "
-        f"first row {wrong.argmax()}; wanted rows in [0, 1] that sum to 1, "
-        'or inputs="logits"'
-    ]
-
-
-def _misfits(name: str, column: AnyArray, wanted: str) -> Iterator[str]:
     families = {
         "floating point numbers": jnp.floating,
         "booleans": jnp.bool_,
         "integers": jnp.integer,
     }
     if column.ndim != 1:
-        yield f"{name} of shape {column.shape}; wanted one dimension, a row an example"
+        hint = ""
+        if column.ndim == 2:
+            hint = "; score_examples(logits, labels) makes such columns of logits"
+        yield (
+            f"{name} of shape {column.shape}; wanted one dimension, a row an example"
+            + hint
+        )
     if not jnp.issubdtype(column.dtype, families[wanted]):
         yield f"{name} of dtype {column.dtype}; wanted {wanted}"
 

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxbench.metrics.binning import NUM_BINS, upper_edges
-from jaxbench.metrics.checks import check_count, check_scored, require_rows
+from jaxbench.metrics.checks import check_count, require_rows
+from jaxbench.metrics.logit_checks import check_scored
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.scores import Inputs
+from jaxbench.metrics.sums import ExactSum, add_states
 from jaxbench.metrics.types import Flags, Labels, Logits, Scalar
 
 # Logits that are binned at a time, so that what lies between stays in cache.
@@ -22,14 +24,10 @@ class ClasswiseSums(NamedTuple):
 
     Attributes:
         gap: Sum of p_k - [label is k].
-        num_examples: Examples, as float32: exact up to 2^24 of them a bin.
-        correct: Examples of the class, as float32.
         broken: Rows that count and are not finite or have no class.
     """
 
-    gap: Float[jax.Array, "bins k"]
-    num_examples: Float[jax.Array, "bins k"]
-    correct: Float[jax.Array, "bins k"]
+    gap: ExactSum
     broken: Float[jax.Array, ""]
 
 
@@ -39,7 +37,7 @@ def classwise_calibration_error(
     *,
     num_bins: int = NUM_BINS,
     mask: Flags | None = None,
-    inputs: Inputs = "logits",
+    inputs: Inputs | None = None,
 ) -> Scalar:
     """Mean over classes of the ECE of "the label is k" at its probability p_k.
 
@@ -54,7 +52,7 @@ def classwise_calibration_error(
         labels: Classes in [0, k).
         num_bins: Number of bins.
         mask: Rows that count; None counts all.
-        inputs: "probabilities" if `logits` holds probabilities instead.
+        inputs: As in `score_examples`.
 
     Returns:
         A fraction in [0, 1], lower is better. NaN, under jit, if no row counts, or
@@ -67,14 +65,14 @@ def classwise_calibration_error(
     check_count("num_bins", num_bins)
     check_scored(logits, labels, mask, None, 1.0, inputs)
     require_rows(logits.shape[0], mask)
-    return _error(logits, labels, mask, num_bins, inputs)
+    return _error(logits, labels, mask, num_bins, inputs or "logits")
 
 
 @partial(jax.jit, static_argnames=("num_bins", "inputs"))
 def _error(logits, labels, mask, num_bins: int, inputs: Inputs) -> Scalar:
     sums = classwise_sums(logits, labels, mask, num_bins, inputs)
     count = jnp.sum(valid_rows(labels, mask), dtype=jnp.int32)
-    return classwise_error_of_sums(sums.gap, sums.broken, as_float(count))
+    return classwise_error_of_sums(sums.gap.total, sums.broken, as_float(count))
 
 
 def classwise_error_of_sums(
@@ -114,7 +112,7 @@ def classwise_sums(
         return first
 
     def add(chunk, sums):
-        return jax.tree.map(jnp.add, sums, one(chunk))
+        return add_states(sums, one(chunk))
 
     return jax.lax.fori_loop(1, num_chunks, add, first)
 
@@ -131,31 +129,15 @@ def _sums(logits, labels, valid, num_bins: int, inputs: Inputs) -> ClasswiseSums
     p = jnp.where(sound[:, None], p, 0.0)
     classes = jnp.arange(num_classes, dtype=jnp.int32)[None, :]
     own = (sound & known)[:, None] & (labels[:, None] == classes)
-    one, zero = jnp.float32(1.0), jnp.float32(0.0)
+    gap = jnp.where(own, p - jnp.float32(1.0), p)
 
     def above(edge):
         """Sums over the entries beyond an edge, for every class."""
-        beyond = p > edge
-        gap = jnp.where(own, p - one, p)
-        return jnp.stack(
-            [
-                jnp.sum(jnp.where(beyond, gap, zero), axis=0),
-                jnp.sum(jnp.where(beyond, one, zero), axis=0),
-                jnp.sum(jnp.where(beyond & own, one, zero), axis=0),
-            ]
-        )
+        return jnp.sum(jnp.where(p > edge, gap, jnp.float32(0.0)), axis=0)
 
-    number = jnp.sum(sound.astype(jnp.float32))
-    everything = jnp.stack(
-        [
-            jnp.sum(p, axis=0) - jnp.sum(jnp.where(own, one, zero), axis=0),
-            jnp.full(num_classes, 1.0) * number,
-            jnp.sum(jnp.where(own, one, zero), axis=0),
-        ]
-    )
     beyond = jax.lax.map(above, jnp.asarray(upper_edges(num_bins)))
-    nested = jnp.concatenate([everything[None], beyond])
+    nested = jnp.concatenate([jnp.sum(gap, axis=0)[None], beyond])
     # Sums beyond each edge, so a bin is the difference of two.
     bins = nested - jnp.concatenate([nested[1:], jnp.zeros_like(nested[:1])])
     broken = jnp.sum((valid & ~sound).astype(jnp.float32))
-    return ClasswiseSums(*jnp.moveaxis(bins, 1, 0), broken=broken)
+    return ClasswiseSums(ExactSum(bins, jnp.zeros_like(bins)), broken=broken)

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.checks import check_columns, refuse
+from jaxbench.metrics.checks import (
+    check_columns,
+    refuse,
+    require_arrays,
+    require_rows,
+    takes_scores,
+)
+from jaxbench.metrics.logit_checks import logit_misfits, refuse_probabilities
 from jaxbench.metrics.ranked import masked_mean, valid_rows, whole_part
 from jaxbench.metrics.softmax import split_softmax
 from jaxbench.metrics.types import (
@@ -160,18 +167,16 @@ def prediction_sets(
         nothing is known then.
 
     Raises:
-        ValueError: If the temperature is not positive, or shapes do not fit.
+        ValueError: If the temperature is not positive, shapes or dtypes do not fit, or
+            there is no row.
     """
+    require_arrays(logits=logits, class_mask=class_mask)
     problems = []
     if isinstance(temperature, float | int) and not 0.0 < temperature < np.inf:
         problems.append(f"temperature is {temperature}; wanted a number in (0, inf)")
-    if logits.ndim != 2 or not logits.shape[1]:
-        problems.append(f"logits of shape {logits.shape}; wanted [n, k], k >= 1")
-    elif class_mask is not None and class_mask.shape != logits.shape[1:]:
-        problems.append(
-            f"class_mask of shape {class_mask.shape}; wanted {logits.shape[1:]}"
-        )
-    refuse(problems)
+    refuse(problems + logit_misfits(logits, None, None, class_mask))
+    require_rows(logits.shape[0], None, "logits")
+    refuse_probabilities(logits, None)
     warmth, limit = (jnp.asarray(x, jnp.float32) for x in (temperature, threshold))
     return _prediction_sets(logits, limit, class_mask, warmth)
 
@@ -210,6 +215,7 @@ def conformal_summary(
         ValueError: If shapes do not fit, or no row counts (outside jit).
     """
     check_columns(mask, integers={"labels": labels})
+    require_arrays(sets=sets)
     if sets.ndim != 2 or sets.shape[0] != labels.shape[0]:
         raise ValueError(
             f"sets of shape {sets.shape}; wanted [{labels.shape[0]}, k], as labels"
@@ -229,6 +235,7 @@ def _set_columns(
     return tuple(column.astype(jnp.float32) for column in (covered, size, size == 0))
 
 
+@takes_scores
 def top_k_coverage(
     label_rank: Int[AnyArray, " n"],
     *,

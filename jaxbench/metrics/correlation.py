@@ -17,6 +17,7 @@ from jaxbench.metrics.checks import check_choice, check_columns, is_known
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.resampling import (
     Interval,
+    check_key,
     check_settings,
     draw_weights,
     map_keys,
@@ -136,6 +137,7 @@ def correlation_interval(
         return _fisher(x, y, valid, jnp.float32(level), kind)
     if key is None:
         raise ValueError("key is None; method 'bootstrap' wanted a key to draw with")
+    check_key(key)
     return _bootstrap(x, y, valid, key, jnp.float32(level), kind, num_resamples)
 
 

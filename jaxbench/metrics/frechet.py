@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.checks import check_count, is_known
+from jaxbench.metrics.checks import check_count, is_known, require_arrays
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.types import AnyArray, Flags, Scalar
 
@@ -227,8 +227,12 @@ def frechet_distance_of_moments(a: FeatureMoments, b: FeatureMoments) -> Scalar:
         ValueError: If the states have different numbers of features, or fewer than
             two rows of either count (known outside jit).
     """
-    _require_count("frechet_distance_of_moments: a", a.num_examples)
-    _require_count("frechet_distance_of_moments: b", b.num_examples)
+    for name, state in (("a", a), ("b", b)):
+        if not isinstance(state, FeatureMoments):
+            raise ValueError(
+                f"{name} is of type {type(state).__name__}; wanted FeatureMoments"
+            )
+        _require_count(f"frechet_distance_of_moments: {name}", state.num_examples)
     a._require_width("the other state", b.mean.shape[-1])
     return _distance_of_moments(a, b)
 
@@ -358,6 +362,7 @@ def _product(
 def _require_rows(
     name: str, features: AnyArray, mask_name: str, mask: AnyArray | None, least: int = 2
 ) -> None:
+    require_arrays(**{name: features, mask_name: mask})
     shape = features.shape
     if len(shape) != 2 or not shape[1]:
         raise ValueError(f"{name} has shape {shape}; wanted [n, d] with d >= 1")

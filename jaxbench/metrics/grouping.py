@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxbench.metrics.checks import check_count, is_known, refuse
+from jaxbench.metrics.checks import (
+    check_count,
+    is_known,
+    refuse,
+    require_arrays,
+    require_rows,
+)
+from jaxbench.metrics.logit_checks import refuse_probabilities
 from jaxbench.metrics.types import AnyArray, Logits
 
 
@@ -32,12 +39,15 @@ def group_logits(
         a group without a class.
 
     Raises:
-        ValueError: If `logits` is not a matrix of floats, `groups` not one integer for
-            each of its classes, or `num_groups` below one; and, outside jit, if a group
-            is out of range or has no class.
+        ValueError: If `logits` is not a matrix of floats with a row or more, `groups`
+            not one integer for each of its classes, or `num_groups` below one; and,
+            outside jit, if a group is out of range or has no class.
     """
     check_count("num_groups", num_groups)
+    require_arrays(logits=logits, groups=groups)
     refuse(_misfits(logits, groups))
+    require_rows(logits.shape[0], None, "logits")
+    refuse_probabilities(logits, None)
     if is_known(groups):
         refuse(_bad_groups(np.asarray(groups), num_groups))
     log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=1)

@@ -22,11 +22,16 @@ from jaxbench.metrics.ranked import (
 )
 from jaxbench.metrics.scores import ExampleScores
 from jaxbench.metrics.smooth import spread_on_mesh
+from jaxbench.metrics.sums import ExactSum
 from jaxbench.metrics.types import Scalar
 
 _FIRST_OCTAVE, _LAST_OCTAVE = -11, 7
 _BINS_OF_OCTAVE = 256
 _MANTISSA_BITS = 23 - 8
+# Confidences are counted in steps of 2^-24, in two digits of 12 bits.
+_DIGIT = 12
+_LAST_DIGIT = (1 << _DIGIT) - 1
+_STEPS = 1 << 2 * _DIGIT
 # In confidence the bins are widest at u = 1, where a bin is 1/256 of an octave.
 WIDEST_BIN = math.exp(-1.0) / _BINS_OF_OCTAVE
 NUM_ORDER_BINS = (_LAST_OCTAVE - _FIRST_OCTAVE) * _BINS_OF_OCTAVE
@@ -43,7 +48,7 @@ class OrderHistogram(NamedTuple):
 
     num_examples: Int[jax.Array, " order"]
     correct: Int[jax.Array, " order"]
-    gap: Float[jax.Array, " order"]
+    gap: ExactSum
 
 
 def order_bin(
@@ -66,22 +71,39 @@ def histogram_of(
     sound: Bool[jax.Array, " n"],
     confidence: Float[jax.Array, " n"],
 ) -> OrderHistogram:
-    """The histogram of one batch: its sound rows and their confidences."""
+    """The histogram of at most 65,536 rows: the sound ones and their confidences.
+
+    Confidences are added in whole multiples of 2^-24, which is what float32 holds from
+    1/2 up: a scatter of floats would add up what each addition loses, in an order of
+    the accelerator's choice.
+    """
     place = order_bin(jnp.asarray(scores.log_one_minus_confidence, jnp.float32))
     place = jnp.where(sound, place, NUM_ORDER_BINS)
-    right = (jnp.asarray(scores.correct) & sound).astype(jnp.float32)
-    rows = jnp.stack([jnp.ones_like(right), right, confidence - right], axis=1)
-    # One scatter for all three; float32 counts a batch exactly, up to 2^24 rows.
-    table = jnp.zeros((NUM_ORDER_BINS, 3), jnp.float32).at[place].add(rows, mode="drop")
-    count, correct, gap = table.T
-    return OrderHistogram(count.astype(jnp.int32), correct.astype(jnp.int32), gap)
+    right = (jnp.asarray(scores.correct) & sound).astype(jnp.int32)
+    steps = jnp.round(confidence * _STEPS).astype(jnp.int32) - right * _STEPS
+    # Two digits of 12 bits each, whose sums fit into 31.
+    rows = [jnp.ones_like(right), right, steps >> _DIGIT, steps & _LAST_DIGIT]
+    table = jnp.zeros((NUM_ORDER_BINS, 4), jnp.int32)
+    # One scatter for all of them.
+    table = table.at[place].add(jnp.stack(rows, axis=1), mode="drop")
+    count, correct, high, low = table.T
+    return OrderHistogram(count, correct, _as_sum(high, low))
+
+
+def _as_sum(high: Int[jax.Array, " order"], low: Int[jax.Array, " order"]) -> ExactSum:
+    """(high 2^12 + low) / 2^24, of which every part is a float32 number."""
+    middle = as_float((high & _LAST_DIGIT) + (low >> _DIGIT)) / (1 << _DIGIT)
+    total = ExactSum(as_float(high >> _DIGIT), jnp.zeros_like(middle))
+    for part in (middle, as_float(low & _LAST_DIGIT) / _STEPS):
+        total = total.add(ExactSum(part, jnp.zeros_like(part)))
+    return total
 
 
 def on_mesh(order: OrderHistogram) -> Float[jax.Array, " cells"]:
     """Puts each histogram bin's gap at its mean confidence."""
     count = as_float(jnp.maximum(order.num_examples, 1))
-    confidence = (order.gap + as_float(order.correct)) / count
-    return spread_on_mesh(confidence, order.gap)
+    confidence = (order.gap.total + as_float(order.correct)) / count
+    return spread_on_mesh(confidence, order.gap.total)
 
 
 def counts_of(histogram: OrderHistogram) -> TieCounts:

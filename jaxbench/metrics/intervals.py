@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbench.metrics.catalog import CONFIDENCES, OOD_METRICS
-from jaxbench.metrics.checks import check_choice, require_rows
+from jaxbench.metrics.checks import check_choice
 from jaxbench.metrics.ranked import count_ties
 from jaxbench.metrics.resampling import (
     Interval,
     bca_interval,
+    check_key,
     check_settings,
     deal_groups,
     draw_counts,
@@ -27,7 +28,7 @@ from jaxbench.metrics.resampling import (
     percentile_interval,
 )
 from jaxbench.metrics.samples import Sample, sort_scores
-from jaxbench.metrics.scores import ExampleScores
+from jaxbench.metrics.scores import ExampleScores, require_scores
 from jaxbench.metrics.summary import choose, lookup, measure, rank_once
 from jaxbench.metrics.types import Scalar
 
@@ -83,7 +84,8 @@ def bootstrap_intervals(
     names = choose(metrics, confidence)
     check_choice("method", method, ("percentile", "bca"))
     check_settings(num_resamples, level)
-    require_rows(scores.mask.shape[0], scores.mask)
+    check_key(key)
+    require_scores(scores=scores)
     intervals = _bootstrap(
         scores, key, jnp.float32(level), names, num_resamples, confidence, method
     )
@@ -150,8 +152,8 @@ def bootstrap_ood_intervals(
     names = tuple(lookup("metric", OOD_METRICS, metrics))
     check_choice("method", method, ("percentile", "bca"))
     check_settings(num_resamples, level)
-    for scores in (id_scores, ood_scores):
-        require_rows(scores.mask.shape[0], scores.mask)
+    check_key(key)
+    require_scores(id_scores=id_scores, ood_scores=ood_scores)
     intervals = _bootstrap_ood(
         id_scores, ood_scores, key, jnp.float32(level), names, num_resamples, method
     )

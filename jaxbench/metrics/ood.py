@@ -18,9 +18,13 @@ from jaxbench.metrics.checks import (
     check_columns,
     check_count,
     is_known,
+    require_arrays,
+    require_rows,
 )
 from jaxbench.metrics.ranked import as_float, over_ranking, valid_rows
 from jaxbench.metrics.ranking import auroc_of_counts
+from jaxbench.metrics.resampling import check_key
+from jaxbench.metrics.sums import scatter_sum
 from jaxbench.metrics.types import AnyArray, Column, Flags, Labels
 
 NUM_LEVELS = 11
@@ -96,6 +100,11 @@ def severity_groups(
         ValueError: If there are fewer than `group_size` classes, a number is below
             its least, or a class has no severity (outside jit).
     """
+    require_arrays(severity=severity)
+    check_key(key)
+    if severity.ndim != 1:
+        raise ValueError(f"severity of shape {severity.shape}; wanted a value a class")
+    require_rows(severity.shape[0], None, "severity")
     num_classes = severity.shape[0]
     check_count("group_size", group_size)
     if num_levels < 2:
@@ -159,7 +168,7 @@ def _class_means(confidence, classes, mask, num_classes: int):
     known = valid & (classes >= 0) & (classes < num_classes)
     place = jnp.where(known, classes, num_classes)
     values = jnp.where(known, jnp.asarray(confidence, jnp.float32), 0.0)
-    total = jnp.zeros(num_classes, jnp.float32).at[place].add(values, mode="drop")
+    total = scatter_sum(place, values, num_classes)
     count = jnp.zeros(num_classes, jnp.int32).at[place].add(1, mode="drop")
     sane = ~jnp.any(valid & ~known)
     return jnp.where(sane, total / as_float(count), jnp.nan)

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxbench.metrics.binomial import binomial_log_tails
-from jaxbench.metrics.checks import check_columns, refuse, require_rows
+from jaxbench.metrics.checks import (
+    check_columns,
+    misfits,
+    refuse,
+    require_arrays,
+    require_rows,
+)
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.resampling import (
+    check_key,
     check_settings,
     draw_counts,
     map_keys,
@@ -69,17 +76,21 @@ def paired_bootstrap(
             fit, or no row counts (outside jit).
     """
     check_settings(num_resamples, level)
-    problems = [
-        f"{name} of dtype {values.dtype}; wanted floating point numbers"
-        for name, values in (("a", a), ("b", b))
-        if not jnp.issubdtype(values.dtype, jnp.floating)
-    ]
-    if a.ndim != 1 or a.shape != b.shape:
+    check_key(key)
+    require_arrays(a=a, b=b, mask=mask)
+    problems = []
+    for name, values in (("a", a), ("b", b)):
+        problems += misfits(name, values, "floating point numbers")
+    if mask is not None:
+        problems += misfits("mask", mask, "booleans")
+    if len({column.shape for column in (a, b, mask) if column is not None}) > 1:
         problems.append(
-            f"a of shape {a.shape} and b of shape {b.shape}; wanted one row an image"
+            f"a of shape {a.shape} and b of shape {b.shape}"
+            + ("" if mask is None else f" and mask of shape {mask.shape}")
+            + "; wanted one row an image"
         )
     refuse(problems)
-    require_rows(a.shape[0], mask)
+    require_rows(a.shape[0], mask, "a")
     values = [jnp.asarray(x, jnp.float32) for x in (a, b)]
     valid = valid_rows(a, mask)
     return _paired(*values, valid, key, jnp.float32(level), num_resamples)

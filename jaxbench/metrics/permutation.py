@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from jaxbench.metrics.checks import check_columns, check_count
 from jaxbench.metrics.ranked import as_float, valid_rows
-from jaxbench.metrics.resampling import map_keys
+from jaxbench.metrics.resampling import check_key, map_keys
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 _WORD = 32
@@ -73,6 +73,7 @@ def paired_permutation(
             value that counts is NaN (the last two outside jit).
     """
     check_count("num_permutations", num_permutations)
+    check_key(key)
     check_columns(mask, floats={"a": a, "b": b})
     values = [jnp.asarray(x, jnp.float32) for x in (a, b)]
     return _permutation(*values, valid_rows(a, mask), key, num_permutations)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxbench.metrics.checks import require_rows
+from jaxbench.metrics.sums import FEW, ExactSum, accurate_sum
 from jaxbench.metrics.types import AnyArray, Column, Flags, Scalar
 
 T = TypeVar("T")
@@ -195,15 +196,28 @@ def running_sum(terms: Shaped[jax.Array, "*lead n"]) -> Shaped[jax.Array, "*lead
     """Cumulative sum along the last axis, in the terms' own dtype.
 
     In runs of 16, which are added up side by side, and then over the runs: a third
-    of the time of `jnp.cumsum` on CPUs.
+    of the time of `jnp.cumsum` on CPUs. More than 65,536 floats are added as pairs of
+    floats.
     """
     lead, length = terms.shape[:-1], terms.shape[-1]
     padding = [(0, 0)] * len(lead) + [(0, -length % _RUN)]
     runs = jnp.pad(terms, padding).reshape(*lead, -1, _RUN)
+    if length > FEW and jnp.issubdtype(terms.dtype, jnp.floating):
+        return _exact_sums(runs).reshape(*lead, -1)[..., :length]
     sums = list(itertools.accumulate(runs[..., i] for i in range(_RUN)))
     before = jnp.cumsum(sums[-1], axis=-1, dtype=terms.dtype) - sums[-1]
     within = jnp.stack([partial_sum + before for partial_sum in sums], axis=-1)
     return within.reshape(*lead, -1)[..., :length]
+
+
+def _exact_sums(runs: Float[jax.Array, "*lead r 16"]) -> Float[jax.Array, "*lead r 16"]:
+    """Cumulative sums along the last two axes, each rounded once."""
+    terms = [ExactSum(x, jnp.zeros_like(x)) for x in jnp.moveaxis(runs, -1, 0)]
+    sums = list(itertools.accumulate(terms, ExactSum.add))
+    through = jax.lax.associative_scan(ExactSum.add, sums[-1], axis=runs.ndim - 2)
+    shift = [(0, 0)] * (runs.ndim - 2) + [(1, 0)]
+    before = jax.tree.map(lambda x: jnp.pad(x[..., :-1], shift), through)
+    return jnp.stack([one.add(before).total for one in sums], axis=-1)
 
 
 def harmonic_between(
@@ -223,11 +237,60 @@ def harmonic_between(
         jnp.where((low < i) & (i <= high), 1.0 / i, 0.0)
         for i in range(1, _FIRST_TERMS + 1)
     ]
-    start = jnp.maximum(low, _FIRST_TERMS)
-    x = as_float(start) + 0.5
-    y = as_float(jnp.maximum(high, start)) + 0.5
-    rest = jnp.log1p((y - x) / x) + _half_series(y) - _half_series(x)
+    start, stop = _past_first_terms(low, high)
+    x, y = as_float(start) + 0.5, as_float(stop) + 0.5
+    # The difference in integers: beyond 2^24, y - x would be off by whole places.
+    rest = jnp.log1p(as_float(stop - start) / x) + _half_series(y) - _half_series(x)
     return sum(terms, start=rest)
+
+
+def ramp_between(
+    low: Int[jax.Array, "..."], high: Int[jax.Array, "..."]
+) -> Float[jax.Array, "..."]:
+    """Sum of (i - low) / i over low < i <= high, to 1e-6 of its value.
+
+    It is high - low - low (H(high) - H(low)), whose parts cancel where the range is
+    short. Past the first eight terms, with x = start + 1/2 and t = length / x,
+
+        length - start log(1 + t) = length / (2 x) + start (t - log(1 + t)).
+
+    Args:
+        low: At least 0.
+        high: At least `low`.
+    """
+    terms = [
+        jnp.where((low < i) & (i <= high), as_float(i - low) / i, 0.0)
+        for i in range(1, _FIRST_TERMS + 1)
+    ]
+    start, stop = _past_first_terms(low, high)
+    first, length = as_float(start), as_float(stop - start)
+    x, y = first + 0.5, as_float(stop) + 0.5
+    t = length / x
+    series = _half_series(x) - _half_series(y)
+    rest = length / (2 * x) + first * (_excess_of_log(t) + series)
+    # Where the ramp began before the ninth term, it has risen already.
+    head = as_float(start - low) * (jnp.log1p(t) - series)
+    return sum(terms, start=rest + jnp.where(stop > start, head, 0.0))
+
+
+def _past_first_terms(
+    low: Int[jax.Array, "..."], high: Int[jax.Array, "..."]
+) -> tuple[Int[jax.Array, "..."], Int[jax.Array, "..."]]:
+    start = jnp.maximum(low, _FIRST_TERMS)
+    return start, jnp.maximum(high, start)
+
+
+def _excess_of_log(t: Float[jax.Array, "..."]) -> Float[jax.Array, "..."]:
+    """The value of t - log(1 + t) for t >= 0, without the cancellation near 0.
+
+    With u = t / (2 + t), log(1 + t) = 2 (u + u^3 / 3 + u^5 / 5 + ...), and
+    t - 2 u = t u.
+    """
+    u = t / (2.0 + t)
+    square = u * u
+    # To 1e-8 of the whole for t < 1/2, where u < 1/5.
+    tail = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square * (1 / 9 + square / 11)))
+    return jnp.where(t < 0.5, t * u - 2.0 * u * square * tail, t - jnp.log1p(t))
 
 
 def _half_series(x: Float[jax.Array, "..."]) -> Float[jax.Array, "..."]:
@@ -256,7 +319,7 @@ def weighted_mean(
     A NaN makes the mean NaN even at weight 0: a resample that happens to miss a
     broken row must not hide it. Zero the rows that do not count beforehand.
     """
-    total = jnp.sum(as_float(weights) * values)
+    total = accurate_sum(as_float(weights) * values)
     return total / as_float(jnp.sum(weights, dtype=jnp.int32))
 
 
@@ -283,7 +346,7 @@ def require_examples(rows: AnyArray, mask: Flags | None) -> None:
     Raises:
         ValueError: If there are no rows, or the mask is known and all false.
     """
-    require_rows(rows.shape[0], mask)
+    require_rows(rows.shape[0], mask, "values")
 
 
 def whole_part(count: Int[jax.Array, "..."], share: float) -> Int[jax.Array, "..."]:

@@ -16,6 +16,7 @@ from jaxbench.metrics.ranked import (
     over_ranking,
     whole_part,
 )
+from jaxbench.metrics.sums import accurate_sum
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 
@@ -26,7 +27,7 @@ def auroc_of_counts(counts: TieCounts) -> Scalar:
     # The share of right examples that stand above a wrong one, ties counted half.
     above = as_float(counts.correct_before + counts.correct_through) / 2.0
     share = above / as_float(counts.total_correct)
-    pairs = jnp.sum(jnp.where(counts.ends_block, as_float(wrong) * share, 0.0))
+    pairs = accurate_sum(jnp.where(counts.ends_block, as_float(wrong) * share, 0.0))
     auroc = pairs / as_float(counts.total - counts.total_correct)
     return jnp.where(counts.comparable, auroc, jnp.nan)
 
@@ -75,7 +76,7 @@ def average_precision_of_counts(counts: TieCounts) -> Scalar:
         counts.ends_block, counts.correct_through - counts.correct_before, 0
     )
     terms = jnp.where(gained > 0, as_float(gained) * precision, 0.0)
-    area = jnp.sum(terms) / as_float(counts.total_correct)
+    area = accurate_sum(terms) / as_float(counts.total_correct)
     defined = counts.comparable & (counts.total > counts.total_correct)
     return jnp.where(defined, area, jnp.nan)
 

@@ -18,6 +18,7 @@ from jaxbench.metrics.checks import (
 )
 from jaxbench.metrics.ranked import valid_rows
 from jaxbench.metrics.samples import sort_columns
+from jaxbench.metrics.sums import ExactSum, accurate_sum, sum_by_pieces
 from jaxbench.metrics.types import Column, Flags
 
 Binning = Literal["equal_width", "equal_mass"]
@@ -93,13 +94,21 @@ def bin_sums(
     confidence = jnp.asarray(confidence, jnp.float32)
     right = jnp.asarray(correct) & valid
     gap = jnp.where(valid, confidence - right.astype(jnp.float32), 0.0)
-    numbers = jnp.arange(num_bins, dtype=jnp.int32)[None, :]
-    inside = bin_index(confidence, num_bins)[:, None] == numbers
-    return BinSums(
-        num_examples=jnp.sum(inside & valid[:, None], axis=0, dtype=jnp.int32),
-        correct=jnp.sum(inside & right[:, None], axis=0, dtype=jnp.int32),
-        gap=jnp.sum(jnp.where(inside, gap[:, None], 0.0), axis=0),
-    )
+    numbers = jnp.arange(num_bins, dtype=jnp.int32)[:, None]
+
+    def sums(rows: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array, ExactSum]:
+        confidence, valid, right, gap = rows
+        inside = bin_index(confidence, num_bins)[None, :] == numbers
+        gaps = jnp.where(inside, gap[None, :], 0.0)
+        total = accurate_sum(gaps)
+        return (
+            jnp.sum(inside & valid[None, :], axis=1, dtype=jnp.int32),
+            jnp.sum(inside & right[None, :], axis=1, dtype=jnp.int32),
+            ExactSum(total, jnp.zeros_like(total)),
+        )
+
+    count, rights, gaps = sum_by_pieces(sums, (confidence, valid, right, gap))
+    return BinSums(num_examples=count, correct=rights, gap=gaps.total)
 
 
 def over_bins(

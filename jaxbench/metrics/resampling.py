@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
@@ -227,6 +228,24 @@ def _influences(
     count = jnp.sum(some, axis=1, dtype=jnp.int32)
     mean = jnp.sum(by_part, axis=1) / as_float(count)
     return jnp.where(some, by_part - mean[:, None], 0.0).reshape(-1)
+
+
+def check_key(key: object) -> None:
+    """Raises if a key of random draws is not one.
+
+    Raises:
+        ValueError: If neither `jax.random.key` nor `jax.random.PRNGKey` makes it.
+    """
+    if isinstance(key, jax.Array | np.ndarray):
+        # A raw key is two words.
+        is_raw = key.dtype == jnp.uint32 and key.shape == (2,)
+        is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim
+        if is_raw or is_typed:
+            return
+        came = f"of dtype {key.dtype} and shape {key.shape}"
+    else:
+        came = repr(key)
+    raise ValueError(f"key is {came}; wanted a single key, as jax.random.key(0) makes")
 
 
 def check_settings(num_resamples: int, level: float) -> None:

@@ -27,6 +27,7 @@ from jaxbench.metrics.ranked import (
 )
 from jaxbench.metrics.scores import ExampleScores
 from jaxbench.metrics.smooth import MESH_SIZE, place_on_mesh
+from jaxbench.metrics.sums import accurate_sum
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 
@@ -101,8 +102,9 @@ class Sample(NamedTuple):
         """Sum of gaps in each cell of the smooth error's mesh, over N, from 1 down."""
         gap = self.gap_terms()
         upper = place_on_mesh(self.scores.confidence)[1] * gap
-        sums = running_sum(jnp.stack([gap - upper, upper]))
-        lower, upper = (_differences(s, self.scores.mesh_starts) for s in sums)
+        sums = running_sum(jnp.stack([gap, upper]))
+        whole, upper = (_differences(s, self.scores.mesh_starts) for s in sums)
+        lower = whole - upper
         # What lies between two middles belongs to the cells of both; what lies above
         # the last is all its own.
         cells = lower[:-1] + upper[1:]
@@ -123,14 +125,8 @@ class Sample(NamedTuple):
         right = jnp.where(self.counts.correct, weights, 0)
         rows, rights = running_sum(jnp.stack([weights, right]))
         # Not from cumulative sums: a bin of one example would be the difference of
-        # two numbers of the size of N. HIGHEST: accelerators would multiply in
-        # bfloat16 or TF32 otherwise.
-        gap = jnp.einsum(
-            "n,nb->b",
-            as_float(weights),
-            self.scores.bin_gaps,
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        # two numbers of the size of N.
+        gap = accurate_sum(as_float(weights)[None, :] * self.scores.bin_gaps.T)
         return BinSums(_differences(rows, starts), _differences(rights, starts), gap)
 
     def equal_mass_bins(self, num_bins: int = NUM_BINS) -> BinSums:

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.checks import check_scored
+from jaxbench.metrics.checks import refuse, require_arrays, require_rows
 from jaxbench.metrics.chunks import by_chunks
+from jaxbench.metrics.logit_checks import check_scored
 from jaxbench.metrics.softmax import split_softmax
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, LabelSets, Logits
 
@@ -55,8 +56,9 @@ class ExampleScores(NamedTuple):
         max_logit: The largest logit (after the temperature).
         energy: logsumexp of the logits (after the temperature): the negative free
             energy, higher for in-distribution images.
-        finite: Whether all logits of the row are finite. Where they are not, every
-            float column is NaN and the row counts as wrong.
+        finite: Whether all logits of the row are finite (with probabilities, whether
+            they are a distribution). Where they are not, every float column is NaN and
+            the row counts as wrong.
         mask: Whether the row counts; False for padding, and for an empty set of
             labels.
     """
@@ -79,12 +81,13 @@ class ExampleScores(NamedTuple):
 
 def score_examples(
     logits: Logits,
-    labels: Labels | LabelSets,
+    labels: Labels | None = None,
     *,
+    label_sets: LabelSets | None = None,
     mask: Flags | None = None,
     class_mask: ClassMask | None = None,
     temperature: float | Float[AnyArray, ""] = 1.0,
-    inputs: Inputs = "logits",
+    inputs: Inputs | None = None,
 ) -> ExampleScores:
     """Reduces each row of logits to the statistics that every metric is made of.
 
@@ -98,9 +101,11 @@ def score_examples(
 
     Args:
         logits: Any float dtype; raised to float32.
-        labels: Classes in [0, k), or -1 for an image of none of them: nll and brier
-            are NaN and the row counts as wrong. A matrix [n, m] gives each image a
-            set of labels, filled up with -1 (ImageNet ReaL, ImageNet-Hard): the
+        labels: [n], classes in [0, k), or -1 for an image of none of them: nll and
+            brier are NaN and the row counts as wrong. Of one-hot rows, give
+            `labels.argmax(-1)`: no matrix is taken for labels.
+        label_sets: In place of `labels`, [n, m]: the right labels of each image
+            (ImageNet ReaL, ImageNet-Hard), each once, filled up with -1. The
             prediction is right if it is any of them, and an image with an empty set
             does not count (Beyer et al. 2020: https://arxiv.org/abs/2006.07159).
         mask: Rows that count; None counts all. A masked row may hold anything.
@@ -110,24 +115,58 @@ def score_examples(
             all.
         temperature: Divides the logits; may be traced. In (0, inf).
         inputs: "probabilities" if `logits` holds probabilities instead: rows in
-            [0, 1] that sum to 1. Never guessed. Their order is only as fine as their
-            own rounding: logits keep more.
+            [0, 1] that sum to 1. Their order is only as fine as their own rounding:
+            logits keep more. Never guessed: None takes logits, and outside jit raises
+            where all rows look like probabilities; "logits" takes these, too.
 
     Returns:
         Columns of length n.
 
     Raises:
-        ValueError: If shapes or dtypes do not fit, `inputs` is unknown, or, outside
-            jit, a row that counts holds a label outside [-1, k), a NaN or an infinite
-            logit. Under jit a label outside [-1, k) is as -1, and a row that is not
-            finite is marked so and has NaN in every float column.
+        ValueError: If an argument is not an array, there is no row, shapes or dtypes
+            do not fit, both or neither of `labels` and `label_sets` are given,
+            `inputs` is unknown, or, outside jit, a row that counts holds a label
+            outside [-1, k), a label twice, a NaN or an infinite logit, or all rows
+            look like probabilities and `inputs` does not say what they are. Under jit a
+            label outside [-1, k) is as -1, and a row that is not finite, or whose set
+            holds a label twice, is marked as not finite and has NaN in every float
+            column.
     """
-    check_scored(logits, labels, mask, class_mask, temperature, inputs)
+    check_scored(logits, labels, mask, class_mask, temperature, inputs, label_sets)
+    truth = labels if label_sets is None else label_sets
     # Divisions of every logit by one would cost a tenth of the pass.
     warmed = None
     if not (isinstance(temperature, float) and temperature == 1.0):
         warmed = jnp.asarray(temperature, jnp.float32)
-    return _score(logits, labels, mask, class_mask, warmed, inputs)
+    return _score(logits, truth, mask, class_mask, warmed, inputs or "logits")
+
+
+def require_scores(**arguments: ExampleScores) -> None:
+    """Refuses what is not the columns of examples that count.
+
+    Args:
+        **arguments: From `score_examples`, by the argument's name.
+
+    Raises:
+        ValueError: If one is anything else, has a column that is not an array or is not
+            one-dimensional, or has no rows; or, outside jit, if none of them counts.
+    """
+    for name, scores in arguments.items():
+        if not isinstance(scores, ExampleScores):
+            raise ValueError(
+                f"{name} is of type {type(scores).__name__}; wanted the ExampleScores "
+                "of score_examples(logits, labels)"
+            )
+        columns = {f"{name}.{n}": column for n, column in scores._asdict().items()}
+        require_arrays(**columns)
+        refuse(
+            [
+                f"{n} of shape {column.shape}; wanted [n], one row an example"
+                for n, column in columns.items()
+                if column.ndim != 1
+            ]
+        )
+        require_rows(scores.mask.shape[0], scores.mask, name)
 
 
 @partial(jax.jit, static_argnames="inputs")
@@ -164,8 +203,11 @@ def _score_rows(
         z = z / temperature
     allowed = None if class_mask is None else jnp.asarray(class_mask)
     counted = jnp.ones(num_rows, bool) if mask is None else jnp.asarray(mask)
+    # Which of the two it is was said by the argument's name.
     label, several = jnp.asarray(labels, jnp.int32), labels.ndim == 2
     if several:
+        twice = _holds_twice(label)
+        broken = twice if broken is None else broken | twice
         label = _best_label(z, label, allowed)
         counted &= label >= 0
 
@@ -214,6 +256,13 @@ def _log_probabilities(
     if class_mask is not None:
         sums_up = total > 0.0
     return jnp.log(p), ~(jnp.all(fits, axis=1) & sums_up)
+
+
+def _holds_twice(labels: Int[jax.Array, "n m"]) -> Bool[jax.Array, " n"]:
+    """Sets that hold a label more than once, as a one-hot row holds 0."""
+    ordered = jnp.sort(labels, axis=1)
+    again = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    return jnp.any(again, axis=1)
 
 
 def _best_label(

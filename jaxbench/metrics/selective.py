@@ -17,8 +17,10 @@ from jaxbench.metrics.ranked import (
     as_float,
     harmonic_between,
     over_ranking,
+    ramp_between,
     whole_part,
 )
+from jaxbench.metrics.sums import accurate_sum
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 Scale = Literal["mean", "per_mille", "trapezoid"]
@@ -57,28 +59,40 @@ def aurc_of_counts(counts: TieCounts) -> Scalar:
     """AURC from block counts; see `area_under_risk_coverage`.
 
     A block that follows r places with w errors and holds m with b adds
-    sum_{i=1..m} (w + i b / m) / (r + i) = b + (w - r b / m) (H(r + m) - H(r)).
+    sum_{i=1..m} (w + i b / m) / (r + i). No part of it is negative, so that none
+    cancels another.
     """
     wrong_before, wrong_inside, size = _errors_of_blocks(counts)
     met = counts.ends_block & (size > 0)
     rate = wrong_inside / jnp.where(met, size, 1.0)
-    lead = wrong_before - rate * as_float(counts.rows_before)
-    between = harmonic_between(counts.rows_before, counts.rows_through)
-    area = jnp.sum(jnp.where(met, wrong_inside + lead * between, 0.0))
-    return jnp.where(counts.comparable, area / as_float(counts.total), jnp.nan)
-
-
-def oracle_aurc(counts: TieCounts) -> Scalar:
-    """AURC of these examples if all right ones came first: the least there is."""
-    right, total = counts.total_correct, counts.total
-    between = harmonic_between(right, total)
-    return (as_float(total - right) - as_float(right) * between) / as_float(total)
+    block = counts.rows_before, counts.rows_through
+    area = wrong_before * harmonic_between(*block) + rate * ramp_between(*block)
+    total = accurate_sum(jnp.where(met, area, 0.0))
+    return jnp.where(counts.comparable, total / as_float(counts.total), jnp.nan)
 
 
 def excess_aurc_of_counts(counts: TieCounts) -> Scalar:
-    """E-AURC from block counts; see `excess_area_under_risk_coverage`."""
-    excess = aurc_of_counts(counts) - oracle_aurc(counts)
-    return jnp.where(excess < 0.0, 0.0, excess)  # NaN stays
+    """E-AURC from block counts; see `excess_area_under_risk_coverage`.
+
+    The oracle has R right examples first, and then meets an error at every place. So
+    a block's excess is its own errors up to place R, and past it the right examples
+    that are still to come.
+    """
+    wrong_before, wrong_inside, size = _errors_of_blocks(counts)
+    met = counts.ends_block & (size > 0)
+    size = jnp.where(met, size, 1.0)
+    start, end = counts.rows_before, counts.rows_through
+    middle = jnp.clip(counts.total_correct, start, end)
+    errors = wrong_before * harmonic_between(start, middle)
+    errors += wrong_inside / size * ramp_between(start, middle)
+    # Of a block's right examples, the share up to the middle is met before it.
+    share = (size - wrong_inside) / size
+    later = as_float(counts.total_correct - counts.correct_before)
+    later -= share * as_float(middle - start)
+    missed = later * harmonic_between(middle, end) - share * ramp_between(middle, end)
+    total = accurate_sum(jnp.where(met, errors + missed, 0.0))
+    excess = jnp.maximum(total, 0.0) / as_float(counts.total)
+    return jnp.where(counts.comparable, excess, jnp.nan)
 
 
 def excess_augrc_of_counts(counts: TieCounts) -> Scalar:
@@ -86,7 +100,7 @@ def excess_augrc_of_counts(counts: TieCounts) -> Scalar:
     wrong_before, wrong_inside, _ = _errors_of_blocks(counts)
     right = counts.correct_through - counts.correct_before
     inverted = as_float(right) * (wrong_before + wrong_inside / 2.0)
-    pairs = jnp.sum(jnp.where(counts.ends_block, inverted, 0.0))
+    pairs = accurate_sum(jnp.where(counts.ends_block, inverted, 0.0))
     share = pairs / as_float(counts.total) / as_float(counts.total)
     return jnp.where(counts.comparable, share, jnp.nan)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxbench.metrics.sums import scatter_sum
 from jaxbench.metrics.types import Scalar
 
 # Cells of [0, 1]. A residual is shared between the two nearest middles in proportion,
@@ -52,8 +53,12 @@ def spread_on_mesh(
 ) -> Float[jax.Array, " cells"]:
     """Sums residuals on the mesh, each shared between the two nearest middles."""
     cell, share = place_on_mesh(confidence)
-    mesh = jnp.zeros(MESH_SIZE, jnp.float32).at[cell + 1].add(share * residual)
-    return mesh.at[jnp.maximum(cell, 0)].add((1.0 - share) * residual)
+    # The lower part is what the upper one leaves, sum by sum: two products of each row
+    # would round apart, and equal rows all in the same direction.
+    upper = scatter_sum(cell + 1, share * residual, MESH_SIZE)
+    lower = scatter_sum(cell + 1, residual, MESH_SIZE) - upper
+    below = jnp.concatenate([lower[1:], jnp.zeros_like(lower[:1])])
+    return (upper + below).at[0].add(lower[0])
 
 
 def smooth_error_at(residuals: Float[jax.Array, " cells"], bandwidth: Scalar) -> Scalar:

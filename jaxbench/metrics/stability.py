@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
-from jaxbench.metrics.checks import is_known, refuse, require_rows
+from jaxbench.metrics.checks import is_known, refuse, require_arrays, require_rows
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.resampling import (
+    check_key,
     check_settings,
     draw_weights,
     map_many,
@@ -92,6 +93,7 @@ def rank_stability(
             jit).
     """
     check_settings(num_resamples, level)
+    check_key(key)
     _check_values(values, mask)
     valid = jnp.ones(values.shape[1], bool) if mask is None else jnp.asarray(mask)
     return _stability(
@@ -132,6 +134,8 @@ def rank_stability_of_resamples(
         ValueError: If there is no resample or no model, the shapes do not match, the
             level is outside (0, 1), or an estimate is NaN (outside jit).
     """
+    require_arrays(resampled=resampled, estimate=estimate)
+    require_rows(estimate.size, None, "estimate")
     check_settings(resampled.shape[0], level)
     if resampled.shape[1:] != estimate.shape or not estimate.shape[0]:
         raise ValueError(
@@ -267,6 +271,7 @@ def _place(points: Int[jax.Array, "r m"]) -> Float[jax.Array, " r"]:
 
 
 def _check_values(values: Float[AnyArray, "m n"], mask: Flags | None) -> None:
+    require_arrays(values=values, mask=mask)
     problems = []
     if values.ndim != 2 or not values.shape[0]:
         problems.append(
@@ -283,7 +288,7 @@ def _check_values(values: Float[AnyArray, "m n"], mask: Flags | None) -> None:
     if mask is not None and not jnp.issubdtype(mask.dtype, jnp.bool_):
         problems.append(f"mask of dtype {mask.dtype}; wanted booleans")
     refuse(problems)
-    require_rows(values.shape[1], mask)
+    require_rows(values.shape[1], mask, "values")
     if is_known(values, mask):
         rows = np.asarray(values)
         counted = np.ones(rows.shape[1], bool) if mask is None else np.asarray(mask)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxbench.metrics import binning
+from jaxbench.metrics.batch_sums import batch_sums
 from jaxbench.metrics.binning import NUM_BINS, BinSums
 from jaxbench.metrics.catalog import METRICS
 from jaxbench.metrics.checks import check_count, is_known
@@ -20,13 +21,11 @@ from jaxbench.metrics.histogram import (
     OrderHistogram,
     counts_of,
     error_bounds,
-    histogram_of,
     on_mesh,
     smooth_bound,
 )
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
-from jaxbench.metrics.reliability import bin_sums
 from jaxbench.metrics.samples import equal_mass_bins
 from jaxbench.metrics.scores import ExampleScores, Inputs, score_examples
 from jaxbench.metrics.selective import (
@@ -88,7 +87,7 @@ class ClassificationState(NamedTuple):
     class_count: Int[jax.Array, " k"] | None
     class_correct: Int[jax.Array, " k"] | None
     num_classless: Int[jax.Array, ""]
-    class_gap: Float[jax.Array, "bins classes"] | None
+    class_gap: ExactSum | None
     class_broken: Float[jax.Array, ""]
 
     @classmethod
@@ -101,7 +100,7 @@ class ClassificationState(NamedTuple):
             num_bins: Equal-width bins of the calibration errors.
             num_classes: Number of classes, for balanced accuracy: 8 bytes a class.
             classwise: Whether to keep the tables of the classwise calibration error,
-                60 bytes a class; they are filled by `update_from_logits`.
+                120 bytes a class; they are filled by `update_from_logits`.
 
         Raises:
             ValueError: If num_bins < 1, or the tables are asked for without a number
@@ -114,7 +113,9 @@ class ClassificationState(NamedTuple):
                 + (" for classwise=True" if classwise else ", or 0 for none")
             )
         order = OrderHistogram(
-            _counts(NUM_ORDER_BINS), _counts(NUM_ORDER_BINS), _sums(NUM_ORDER_BINS)
+            _counts(NUM_ORDER_BINS),
+            _counts(NUM_ORDER_BINS),
+            _exact_sums(NUM_ORDER_BINS),
         )
         # Every leaf has a buffer of its own, so that a step may be given them to keep.
         # None rather than arrays of size zero: checkpoints refuse those.
@@ -123,16 +124,16 @@ class ClassificationState(NamedTuple):
             num_nonfinite=_counts(),
             num_correct=_counts(),
             num_correct_top5=_counts(),
-            nll_sum=ExactSum(_sums(), _sums()),
-            brier_sum=ExactSum(_sums(), _sums()),
+            nll_sum=_exact_sums(),
+            brier_sum=_exact_sums(),
             bin_count=_counts(num_bins),
             bin_correct=_counts(num_bins),
-            bin_gap=ExactSum(_sums(num_bins), _sums(num_bins)),
+            bin_gap=_exact_sums(num_bins),
             order=order,
             class_count=_counts(num_classes) if num_classes else None,
             class_correct=_counts(num_classes) if num_classes else None,
             num_classless=_counts(),
-            class_gap=_sums(num_bins, num_classes) if classwise else None,
+            class_gap=_exact_sums(num_bins, num_classes) if classwise else None,
             class_broken=_sums(),
         )
 
@@ -152,11 +153,12 @@ class ClassificationState(NamedTuple):
     def update_from_logits(
         self,
         logits: Logits,
-        labels: Labels | LabelSets,
+        labels: Labels | None = None,
         *,
+        label_sets: LabelSets | None = None,
         mask: Flags | None = None,
         class_mask: ClassMask | None = None,
-        inputs: Inputs = "logits",
+        inputs: Inputs | None = None,
     ) -> "ClassificationState":
         """The state after a further batch of logits; see `score_examples`.
 
@@ -165,7 +167,12 @@ class ClassificationState(NamedTuple):
                 and the batch has sets of labels or a class mask, which they lack.
         """
         scores = score_examples(
-            logits, labels, mask=mask, class_mask=class_mask, inputs=inputs
+            logits,
+            labels,
+            label_sets=label_sets,
+            mask=mask,
+            class_mask=class_mask,
+            inputs=inputs,
         )
         if self.class_count is not None and len(self.class_count) != logits.shape[1]:
             raise ValueError(
@@ -174,63 +181,23 @@ class ClassificationState(NamedTuple):
             )
         batch = self._of_batch(scores)
         if self.class_gap is not None:
-            if labels.ndim > 1 or class_mask is not None:
+            if labels is None or class_mask is not None:
                 raise ValueError(
                     "classwise tables know neither sets of labels nor a class mask; "
                     "make the state with classwise=False"
                 )
-            num_bins = self.class_gap.shape[-2]
-            sums = classwise_sums(logits, labels, mask, num_bins, inputs)
+            num_bins = self.class_gap.value.shape[-2]
+            sums = classwise_sums(logits, labels, mask, num_bins, inputs or "logits")
             batch = batch._replace(class_gap=sums.gap, class_broken=sums.broken)
         return self.merge(batch)
 
     def _of_batch(self, scores: ExampleScores) -> "ClassificationState":
         """The state of one batch alone, of this state's sizes."""
-        valid = jnp.asarray(scores.mask)
-        sound = valid & jnp.asarray(scores.finite)
-        correct = jnp.asarray(scores.correct) & valid
-        confidence = jnp.where(sound, jnp.asarray(scores.confidence), 0.0)
-        num_bins = self.bin_count.shape[-1]
-        bins = bin_sums(confidence, correct, sound, num_bins)
-        label = jnp.asarray(scores.label)
-        classified = valid & (label >= 0)
-        if self.class_count is not None:
-            classified &= label < len(self.class_count)
-        zero = jnp.zeros((), jnp.float32)
-
-        def count(flags):
-            return jnp.sum(flags, dtype=jnp.int32)
-
-        def add(column):
-            # A label of no class has no likelihood: NaN, for the mean to tell.
-            total = jnp.sum(jnp.where(sound, jnp.asarray(column), 0.0))
-            return ExactSum(total, zero)
-
-        def by_class(flags):
-            if self.class_count is None:
-                return None
-            empty = jnp.zeros_like(self.class_count)
-            place = jnp.where(flags, label, len(empty))
-            return empty.at[place].add(1, mode="drop")
-
+        sizes = self._sizes()
         return ClassificationState(
-            num_examples=count(valid),
-            num_nonfinite=count(valid & ~sound),
-            num_correct=count(correct),
-            num_correct_top5=count(valid & (jnp.asarray(scores.label_rank) < 5)),
-            nll_sum=add(scores.nll),
-            brier_sum=add(scores.brier),
-            bin_count=bins.num_examples,
-            bin_correct=bins.correct,
-            bin_gap=ExactSum(bins.gap, jnp.zeros_like(bins.gap)),
-            order=histogram_of(scores, sound, confidence),
-            class_count=by_class(classified),
-            class_correct=by_class(classified & correct),
-            num_classless=count(valid & ~classified),
-            class_gap=None
-            if self.class_gap is None
-            else jnp.zeros_like(self.class_gap),
-            class_broken=zero,
+            **batch_sums(scores, sizes["bins"], sizes["classes"]),
+            class_gap=jax.tree.map(jnp.zeros_like, self.class_gap),
+            class_broken=jnp.zeros((), jnp.float32),
         )
 
     def merge(self, other: "ClassificationState") -> "ClassificationState":
@@ -252,7 +219,9 @@ class ClassificationState(NamedTuple):
         return {
             "bins": self.bin_count.shape[-1],
             "classes": 0 if self.class_count is None else self.class_count.shape[-1],
-            "classwise": 0 if self.class_gap is None else self.class_gap.shape[-1],
+            "classwise": 0
+            if self.class_gap is None
+            else self.class_gap.value.shape[-1],
         }
 
     def compute(self) -> dict[str, Scalar]:
@@ -310,8 +279,9 @@ class ClassificationState(NamedTuple):
     def _calibration(self) -> dict[str, Scalar]:
         bins = BinSums(self.bin_count, self.bin_correct, self.bin_gap.total)
         counts = counts_of(self.order)
-        through = jnp.cumsum(self.order.gap[::-1])
-        before = through - self.order.gap[::-1]
+        gaps = self.order.gap.total[::-1]
+        through = jnp.cumsum(gaps)
+        before = through - gaps
         equal = equal_mass_bins(counts, before, through, NUM_BINS)
         below = through[-1] - before
         total = as_float(self.num_examples)
@@ -351,6 +321,11 @@ def _sums(*shape: int) -> Float[jax.Array, "..."]:
     return jnp.zeros(shape, jnp.float32)
 
 
+def _exact_sums(*shape: int) -> ExactSum:
+    # Two buffers: a step may be given them to keep.
+    return ExactSum(_sums(*shape), _sums(*shape))
+
+
 def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:
     """As the table has them: jit sorts the names."""
     return {name: values[name] for name in METRICS if name in values}
@@ -371,7 +346,7 @@ def _compute(state: ClassificationState) -> dict[str, Scalar]:
         )
     if state.class_gap is not None:
         values["classwise_ece"] = classwise_error_of_sums(
-            state.class_gap, state.class_broken, total
+            state.class_gap.total, state.class_broken, total
         )
     values = {n: jnp.where(broken, jnp.nan, value) for n, value in values.items()}
     top5 = as_float(state.num_correct_top5) / total

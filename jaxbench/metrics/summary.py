@@ -14,10 +14,9 @@ from jaxbench.metrics.catalog import (
     OodMetric,
     rank_both,
 )
-from jaxbench.metrics.checks import require_rows
 from jaxbench.metrics.ranked import Ranking, TieCounts, count_ties
 from jaxbench.metrics.samples import Sample, sort_scores
-from jaxbench.metrics.scores import ExampleScores
+from jaxbench.metrics.scores import ExampleScores, require_scores
 from jaxbench.metrics.types import Scalar
 
 Row = TypeVar("Row")
@@ -36,7 +35,7 @@ def summarize(
 
     Args:
         scores: From `score_examples`; JAX or NumPy columns.
-        metrics: Names in `SCORE_METRICS`; None for all that `confidence` has.
+        metrics: Names in `SCORE_METRICS`, or one; None for all that `confidence` has.
         confidence: What ranks the examples, a name in `CONFIDENCES`. Only metrics of
             order are defined for another than "max_softmax", which is a probability.
 
@@ -44,11 +43,11 @@ def summarize(
         A scalar for each name; NaN under jit if no row counts.
 
     Raises:
-        ValueError: If a name is unknown or no metric of the confidence, or no row
-            counts (outside jit).
+        ValueError: If a name is unknown or no metric of the confidence, `scores` are
+            not ExampleScores, or no row counts (outside jit).
     """
     names = choose(metrics, confidence)
-    require_rows(scores.mask.shape[0], scores.mask)
+    require_scores(scores=scores)
     values = _summarize(scores, names, confidence)
     return {name: values[name] for name in names}  # jit sorts the names
 
@@ -77,8 +76,8 @@ def choose(
     lookup("confidence", CONFIDENCES, (confidence,))
     probable = confidence == "max_softmax"
     ordered = {n: m for n, m in SCORE_METRICS.items() if probable or m.kind == "order"}
-    names = tuple(ordered if metrics is None else metrics)
-    lookup("metric", SCORE_METRICS, names)
+    asked = ordered if metrics is None else metrics
+    names = tuple(lookup("metric", SCORE_METRICS, asked))
     misfits = [name for name in names if name not in ordered]
     if misfits:
         raise ValueError(
@@ -91,14 +90,21 @@ def choose(
 def lookup(kind: str, table: dict[str, Row], names: Iterable[str]) -> dict[str, Row]:
     """The rows of a table by name.
 
+    Args:
+        kind: What the table holds, for the message.
+        table: Rows by name.
+        names: Names, or a single one.
+
     Raises:
         ValueError: If any name is unknown, with the nearest that exists; all at once.
     """
-    names = tuple(names)
+    # A string is one name, not a sequence of letters.
+    names = (names,) if isinstance(names, str) else tuple(names)
     problems = []
     for name in names:
         if name not in table:
-            near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
+            near = [known for known in table if name and known.startswith(name)]
+            near += difflib.get_close_matches(name, table, n=1, cutoff=0.5)
             hint = (
                 f"did you mean {near[0]!r}?"
                 if near
@@ -123,7 +129,7 @@ def summarize_ood(
     Args:
         id_scores: Of in-distribution images, the positive class.
         ood_scores: Of out-of-distribution images.
-        metrics: Names in `OOD_METRICS`.
+        metrics: Names in `OOD_METRICS`, or one.
 
     Returns:
         A scalar for each name; NaN under jit if either has no row that counts.
@@ -132,8 +138,7 @@ def summarize_ood(
         ValueError: If a name is unknown, or no row of either counts (outside jit).
     """
     names = tuple(lookup("metric", OOD_METRICS, metrics))
-    for scores in (id_scores, ood_scores):
-        require_rows(scores.mask.shape[0], scores.mask)
+    require_scores(id_scores=id_scores, ood_scores=ood_scores)
     values = _summarize_ood(id_scores, ood_scores, names)
     return {name: values[name] for name in names}  # jit sorts the names
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from jaxbench.metrics.checks import refuse, require_rows
+from jaxbench.metrics.checks import refuse, require_arrays, require_rows
+from jaxbench.metrics.logit_checks import logit_misfits, refuse_probabilities
 from jaxbench.metrics.ranked import valid_rows
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, Logits, Scalar
 
@@ -104,27 +105,12 @@ def as_fit_rows(
         ValueError: If an array has a wrong shape or dtype, or no row counts (outside
             jit).
     """
-    if logits.ndim != 2 or not logits.shape[1]:
-        raise ValueError(
-            f"{name}: logits have shape {logits.shape}; wanted [n, k] with k >= 1"
-        )
+    require_arrays(logits=logits, labels=labels, mask=mask, class_mask=class_mask)
+    problems = logit_misfits(logits, labels, mask, class_mask)
+    refuse([f"{name}: {problem}" for problem in problems])
     num_rows, num_classes = logits.shape
-    wanted = [
-        ("logits", logits, logits.shape, jnp.floating, "floats"),
-        ("labels", labels, (num_rows,), jnp.integer, "integers"),
-        ("mask", mask, (num_rows,), jnp.bool, "booleans"),
-        ("class_mask", class_mask, (num_classes,), jnp.bool, "booleans"),
-    ]
-    refuse(
-        [
-            f"{name}: {argument} is {array.dtype} of shape {array.shape}; "
-            f"wanted {kind_name} of shape {shape}"
-            for argument, array, shape, kind, kind_name in wanted
-            if array is not None
-            and (array.shape != shape or not jnp.issubdtype(array.dtype, kind))
-        ]
-    )
-    require_rows(num_rows, mask)
+    require_rows(num_rows, mask, "logits")
+    refuse_probabilities(logits, mask)
     allowed = jnp.ones(num_classes, bool)
     if class_mask is not None:
         allowed = jnp.asarray(class_mask)

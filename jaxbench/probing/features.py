@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from jaxbench.data.source import digest
+from jaxbench.data.source import digest, label_misfit
 from jaxbench.engine import make_data_mesh
 from jaxbench.engine.feed import Dataset
 from jaxbench.engine.passes import OnError, PassRequest, Progress, run_pass
@@ -99,12 +99,14 @@ def extract_features(
         Features in the dataset's order.
 
     Raises:
-        UserError: If the dataset is empty, an image cannot be read, or features are
-            not finite.
+        UserError: If the dataset is empty, its labels are not [N], an image cannot be
+            read, or features are not finite.
         ValueError: If the model gives no features.
     """
+    name = getattr(dataset, "name", "the dataset")
+    if misfit := label_misfit(np.asarray(dataset.labels)):
+        raise UserError(f"{name}: {misfit}")
     if not len(dataset.labels):
-        name = getattr(dataset, "name", "the dataset")
         raise UserError(f"{name} has no examples; check its path and split")
     backbone = classifier_from_function(
         _Backbone(model), name=model.name, num_classes=1, input_spec=model.input_spec

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxbench.data.source import label_misfit
 from jaxbench.data.splits import stratified_order
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.probing.features import Features
@@ -94,8 +95,8 @@ def check_features(
     """Refuses features that no probe can be fitted on.
 
     Raises:
-        UserError: If there are none, widths differ, or labels are out of range; all of
-            it is named.
+        UserError: If there are none, widths differ, or labels are not [n] or out of
+            range; all of it is named.
     """
     problems = []
     if not len(train):
@@ -104,6 +105,9 @@ def check_features(
     if len(widths) > 1:
         problems.append(f"features have widths {sorted(widths)}, wanted one")
     for part in (train, *others):
+        if misfit := label_misfit(part.labels):
+            problems.append(misfit)
+            continue
         outside = (part.labels < 0) | (part.labels >= num_classes)
         if outside.any():
             problems.append(

@@ -6,9 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxbench.data import ImageArrays
+from jaxbench.data.source import label_misfit
 from jaxbench.errors import UserError
 from jaxbench.training.data import TrainingData, training_data
 from jaxbench.training.halving import Halving
@@ -216,7 +218,9 @@ def _data_problems(
             f"{size}; load them with its input_spec"
         )
     yield from _size_problems(recipe, len(labels))
-    if len(labels) and not (
+    if misfit := label_misfit(np.asarray(labels)):
+        yield misfit
+    elif len(labels) and not (
         labels.min() >= 0 and labels.max() < classifier.num_classes
     ):
         yield (

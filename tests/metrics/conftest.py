@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -108,3 +109,11 @@ def pad():
         return Case(logits, labels), mask
 
     return padded
+
+
+@pytest.fixture
+def users_types():
+    """Runs as a user does: without the checks of annotations that the tests add."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -65,7 +65,7 @@ def test_probabilities_are_asked_for_and_never_guessed(cases):
     for name in SCORE_METRICS:
         assert float(said[name]) == pytest.approx(float(plain[name]), abs=2e-5), name
     # Taken as logits, the same numbers are another model's.
-    other = summarize(score_examples(p, case.labels))
+    other = summarize(score_examples(p, case.labels, inputs="logits"))
     assert abs(float(other["ece"]) - float(plain["ece"])) > 0.1
     certain = np.eye(3, dtype=np.float32)
     scores = score_examples(certain, np.array([0, 1, 0]), inputs="probabilities")
@@ -90,7 +90,7 @@ def test_broken_probabilities_are_flagged_under_jit():
 def test_label_sets_count_any_match_and_skip_empty_ones():
     logits = np.array([[3, 1, 2], [1, 3, 2], [1, 2, 3], [3, 2, 1]], np.float32)
     sets = np.array([[2, 0], [0, -1], [-1, -1], [1, 2]], np.int32)
-    scores = score_examples(logits, sets)
+    scores = score_examples(logits, label_sets=sets)
     np.testing.assert_array_equal(scores.correct, [True, False, False, False])
     np.testing.assert_array_equal(scores.mask, [True, True, False, True])
     np.testing.assert_array_equal(scores.label, [0, 0, -1, 1])
@@ -99,5 +99,6 @@ def test_label_sets_count_any_match_and_skip_empty_ones():
     found = summarize(scores, ("accuracy", "ece"))
     assert float(found["accuracy"]) == pytest.approx(1 / 3)
     assert np.isfinite(found["ece"])
-    masked = score_examples(logits, sets, class_mask=np.array([False, True, True]))
+    allowed = np.array([False, True, True])
+    masked = score_examples(logits, label_sets=sets, class_mask=allowed)
     np.testing.assert_array_equal(masked.correct, [True, False, False, True])

@@ -183,7 +183,7 @@ def test_nothing_to_measure_is_an_error_outside_jit_and_nan_inside(
         summarize(scores)
     with pytest.raises(ValueError, match="excludes all 160 rows"):
         summarize_ood(score_examples(*cases["random"]), scores)
-    with pytest.raises(ValueError, match="got 0 rows"):
+    with pytest.raises(ValueError, match="scores has 0 rows"):
         SCORE_METRICS["ece"].function(jax.tree.map(lambda column: column[:0], scores))
     other = score_examples(ood_logits, np.full(len(ood_logits), -1, np.int32))
     for found in inside_jit(scores, other._replace(mask=np.zeros(90, bool))):

@@ -1,6 +1,5 @@
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,14 +23,6 @@ ROUNDING = 4e-6
 distance = jax.jit(frechet_distance)
 update = jax.jit(FeatureMoments.update)
 slopes = jax.jit(jax.grad(frechet_distance, argnums=(0, 1)))
-
-
-@pytest.fixture
-def users_types():
-    """Runs as a user does: without the checks of annotations that the tests add."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def drawn(shape, *, decay=0.0, mean=0.0, seed=0):

@@ -198,7 +198,7 @@ def test_aurc_of_many_rows_keeps_float32_precision():
     [area_under_risk_coverage, area_under_roc, expected_calibration_error, fpr_at_tpr],
 )
 def test_no_rows_are_an_error_and_never_zero(kernel):
-    with pytest.raises(ValueError, match="got 0 rows"):
+    with pytest.raises(ValueError, match="0 rows"):
         kernel(np.zeros(0, np.float32), np.zeros(0, bool))
     nothing = np.zeros(ROWS, bool)
     with pytest.raises(ValueError, match="excludes all 8 rows"):

@@ -30,7 +30,14 @@ def columns(confidence, correct):
 def of_logits(function, **options):
     rng = np.random.default_rng(5)
     logits = rng.dirichlet(np.ones(4), ROWS).astype(np.float32)
+    # Probabilities, which are logits, too, if that is said.
+    options = {"inputs": "logits"} | options
     return function(logits, rng.integers(0, 4, ROWS), **options)
+
+
+def of_sets(function, label_sets):
+    logits = np.random.default_rng(5).normal(size=(ROWS, 4)).astype(np.float32)
+    return function(logits, label_sets=label_sets)
 
 
 def of_columns(function, **options):
@@ -66,6 +73,11 @@ OPTIONS = {
     ("root_mean_square_calibration_error", "num_bins"): (of_columns, 15, 4),
     ("score_examples", "class_mask"): (of_logits, None, CLASS_MASK),
     ("score_examples", "inputs"): (of_logits, "logits", "probabilities"),
+    ("score_examples", "label_sets"): (
+        of_sets,
+        np.array([[0, -1]] * ROWS),
+        np.array([[0, 1]] * ROWS),
+    ),
     ("score_examples", "temperature"): (of_logits, 1.0, 2.0),
     ("smooth_calibration_error", "bandwidth"): (of_columns, 0.01, 0.3),
     ("top_k_accuracy", "k"): (
@@ -125,7 +137,7 @@ def test_a_difference_is_the_first_less_the_second():
 
 
 def test_in_distribution_comes_first_and_is_positive():
-    sharp, flat = np.eye(4, dtype=np.float32) * 9, np.eye(4, dtype=np.float32)
+    sharp, flat = np.eye(4, dtype=np.float32) * 9, np.eye(4, dtype=np.float32) * 2
     known, foreign = (m.score_examples(x, np.arange(4)) for x in (sharp, flat))
     names = ["ood_auroc_max_logit", "ood_fpr95_max_logit"]
     assert [float(x) for x in m.summarize_ood(known, foreign, names).values()] == [1, 0]

@@ -164,9 +164,9 @@ def test_counts_are_exact_to_2_31_and_means_to_1e_6_after_10_8_examples():
     assert int(largest.order.num_examples.sum()) == 21 * rows * steps
 
 
-def test_state_of_1000_classes_is_under_64_kb():
+def test_state_of_1000_classes_is_under_96_kb():
     state = ClassificationState.empty(num_classes=1000)
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) < 64_000
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) < 96_000
 
 
 def test_state_agrees_with_the_summary(cases):

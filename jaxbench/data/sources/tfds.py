@@ -254,7 +254,9 @@ def _read_index(
         labels.append(int(record[label]))
         ids.append(_text(record[id]) if id else "")
         contents.append(digest(record[image]))
-        sets.append(tuple(map(int, record[all_labels])) if all_labels else ())
+        # A published list may name a label twice; it stands for a set.
+        right = dict.fromkeys(map(int, record[all_labels])) if all_labels else ()
+        sets.append(tuple(right))
     if id is None or len(set(ids)) < len(ids):
         # No ids of its own, or not one an example: the place in the split is stable.
         ids = [f"{split}/{position:07}" for position in range(len(labels))]
