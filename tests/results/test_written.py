@@ -51,7 +51,9 @@ def test_columns(store):
         assert len(columns["id"]) == len(set(columns["id"])) == 24
         assert columns["nll"].mean() == pytest.approx(rows[name]["nll"], rel=1e-6)
     run = store.read(rows["contrastive"]["run_id"])
-    np.testing.assert_allclose(run.curves["loss"], [2.617099, 2.470449, 2.432556])
+    np.testing.assert_allclose(
+        run.curves["loss"], [2.617099, 2.470449, 2.432556], rtol=1e-6
+    )
 
 
 def test_sql(store):
