@@ -33,6 +33,7 @@ from jaxbench.sweeps.pretrain_rows import (
     finished_pretraining,
 )
 from jaxbench.sweeps.training import expand_models
+from jaxbench.sweeps.weights import save_weights
 from jaxbench.training import OPTIMIZERS, HyperParameters, get_optimizer
 from jaxbench.training.contrastive import (
     ContrastiveRecipe,
@@ -42,7 +43,7 @@ from jaxbench.training.contrastive import (
     contrastive_problems,
     train_contrastive,
 )
-from model_zoo import Classifier, list_models, save_variables
+from model_zoo import Classifier, list_models
 
 # Part of every digest: a change that moves numbers raises it, and old runs are redone.
 NUMBERS_VERSION = 2
@@ -306,13 +307,7 @@ def _finish(
         checkpoint_seconds=job.table.checkpoint_seconds,
         on_chunk=progress,
     )
-    weights = folder / "weights"
-    weights.mkdir(parents=True, exist_ok=True)
-    save_variables(
-        weights / f"{trial.trial_id}.safetensors",
-        result.variables,
-        {"model": job.model, "trial_id": trial.trial_id},
-    )
+    save_weights(folder, trial.trial_id, job.model, result.variables)
     return finished_pretraining(
         config,
         job,

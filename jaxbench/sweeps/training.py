@@ -64,6 +64,8 @@ class Population:
 
     Attributes:
         teachers: Trials of earlier tables, the best of which they learn from, if so.
+        start: Digest of the weights that they start from, if they do.
+        teacher: Digest of the teacher, if it is none of `teachers`.
     """
 
     train: TrainConfig
@@ -71,6 +73,8 @@ class Population:
     optimizer: str
     trials: tuple[Trial, ...]
     teachers: tuple[Trial, ...] = ()
+    start: str | None = None
+    teacher: str | None = None
 
     @property
     def title(self) -> str:
@@ -201,7 +205,11 @@ def expand_populations(
                     # Who goes on depends on who is there.
                     shared["grid"] = [point.settings() for point in part]
                 trials = (_trial(shared, train, model, optimizer, p) for p in part)
-                yield Population(train, model, optimizer, tuple(trials), teachers)
+                yield Population(
+                    *(train, model, optimizer, tuple(trials), teachers),
+                    start=shared.get("weights"),
+                    teacher=teacher.digest if teacher else None,
+                )
 
 
 def _teachers(
