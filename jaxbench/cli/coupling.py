@@ -101,7 +101,7 @@ def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
             chosen = sweep.chosen(pair)
             if not chosen:
                 continue
-            trial_id, digest = chosen[0]["run_id"], chosen[0]["weights_digest"]
+            trial_id, digest = chosen[0]["run_id"], chosen[0].get("weights_digest")
             if not weights_path(folder, trial_id).is_file():
                 missing += 1
                 continue
