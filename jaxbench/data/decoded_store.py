@@ -214,7 +214,7 @@ def _mapped(file: BinaryIO) -> np.memmap:
 
 def _checksum(row: int, image: np.ndarray) -> int:
     """Never 0, and another one for the same image in another row."""
-    return _HELD | zlib.crc32(np.ascontiguousarray(image), row)
+    return _HELD | zlib.crc32(np.ascontiguousarray(image).data, row)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

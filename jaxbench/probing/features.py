@@ -252,4 +252,4 @@ def _replace(path: Path, write: Callable) -> None:
 
 def _checksum(values: np.ndarray) -> int:
     about = f"{values.shape} {values.dtype}"
-    return zlib.crc32(np.ascontiguousarray(values), zlib.crc32(about.encode()))
+    return zlib.crc32(np.ascontiguousarray(values).data, zlib.crc32(about.encode()))

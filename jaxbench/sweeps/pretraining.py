@@ -26,6 +26,7 @@ from jaxbench.probing import (
 )
 from jaxbench.results import Run, run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.pretrain_jobs import OBJECTIVE, Pretraining, PretrainTrial
 from jaxbench.sweeps.pretrain_rows import (
     Probed,
@@ -45,8 +46,6 @@ from jaxbench.training.contrastive import (
 )
 from model_zoo import Classifier, list_models
 
-# Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 2
 # Images of a step when features are taken.
 _PROBE_BATCH = 256
 _PROBE_METRICS: tuple[str, ...] = (
@@ -135,7 +134,7 @@ def _jobs(
     test = datasets.open(tested_on)
     scoring = scoring_of(test)
     shared: dict[str, Any] = {
-        "version": NUMBERS_VERSION,
+        "version": NUMBERS_VERSION["pretraining"],
         "kind": "pretraining",
         "objective": OBJECTIVE,
         "dataset": datasets.open(table.dataset, foreign=True).fingerprint,

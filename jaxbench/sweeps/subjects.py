@@ -92,10 +92,8 @@ class Subject:
         """Its weights: drawn from a seed, or read and checked against the classifier.
 
         What weights a user's own function wants, only the function knows. A CLIP
-        model's text tower encodes the names of its classes here.
-
-        Raises:
-            UserError: If a file changed since the work was planned.
+        model's text tower encodes the names of its classes here. A file that changed
+        since the work was planned is a UserError.
         """
         variables = self._read(classifier)
         check_unchanged(self.found.files if self.found else ())

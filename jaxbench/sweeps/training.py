@@ -10,6 +10,7 @@ from jaxbench.data import AUGMENTATIONS, Source
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.starts import find_start, teacher_entry, teacher_subject
 from jaxbench.sweeps.subjects import check_subjects
 from jaxbench.training import (
@@ -26,9 +27,6 @@ from jaxbench.training import (
     plan_problems,
 )
 from model_zoo import InputSpec, create_model, list_models
-
-# Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 3
 
 # Images of a training set that are kept on the device whole, where a table does not say
 # otherwise, in bytes: CIFAR at its own size and a few times that.
@@ -173,7 +171,7 @@ def expand_populations(
     stated = config.classes is not None
     teacher = None if teachers else teacher_subject(train, source, stated=stated)
     shared: dict[str, Any] = {
-        "version": NUMBERS_VERSION,
+        "version": NUMBERS_VERSION["trial"],
         "kind": "trial",
         "dataset": source.fingerprint,
         "validation": validation.fingerprint,

@@ -1,7 +1,11 @@
 """The weights of trials in a results folder, read only if they are the trial's."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+from jax import Array
 
 from jaxbench.engine import weights_digest
 from jaxbench.errors import UserError
@@ -16,7 +20,12 @@ def weights_path(results: Path, trial_id: str) -> Path:
     return results / "weights" / f"{trial_id}.safetensors"
 
 
-def save_weights(results: Path, trial_id: str, model: str, variables: Variables) -> str:
+def save_weights(
+    results: Path,
+    trial_id: str,
+    model: str,
+    variables: Mapping[str, np.ndarray | Array],
+) -> str:
     """Writes a trial's weights and returns their digest."""
     path, digest = weights_path(results, trial_id), weights_digest(variables)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -250,10 +250,10 @@ def _leaves(state: Any) -> list[Any]:
 
 def _arrays_digest(state: np.ndarray, curves: np.ndarray) -> str:
     about = f"{state.dtype} {curves.shape} {curves.dtype} "
-    return _digest(about.encode(), state, np.ascontiguousarray(curves))
+    return _digest(about.encode(), state.data, np.ascontiguousarray(curves).data)
 
 
-def _digest(*parts: bytes | np.ndarray) -> str:
+def _digest(*parts: bytes | memoryview) -> str:
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         found.update(part)

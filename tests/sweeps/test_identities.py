@@ -4,6 +4,7 @@ import pytest
 
 from jaxbench.config import parse_config
 from jaxbench.sweeps import make_plan
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from tests.sweeps.experiment import experiment
 
 
@@ -75,3 +76,22 @@ def test_what_decides_no_number_is_not(tmp_path, change):
     plain = experiment(tmp_path)
     twin = make_plan(changed(plain, change))
     assert set(twin.run_ids()) == set(make_plan(plain).run_ids())
+
+
+@pytest.mark.parametrize("kind", ["trial", "evaluation"])
+def test_other_numbers_have_other_names(tmp_path, monkeypatch, kind):
+    before = make_plan(experiment(tmp_path))
+    raised = NUMBERS_VERSION[kind] + 1
+    monkeypatch.setitem(NUMBERS_VERSION, kind, raised)
+    after = make_plan(experiment(tmp_path))
+    trials = [
+        {t.trial_id for p in plan.populations for t in p.trials}
+        for plan in (before, after)
+    ]
+    evaluations = [
+        set(plan.run_ids()) - ids
+        for plan, ids in zip((before, after), trials, strict=True)
+    ]
+    assert not evaluations[0] & evaluations[1]
+    # Of the evaluations alone, no trial is trained again.
+    assert (trials[0] == trials[1]) == (kind == "evaluation")
