@@ -191,7 +191,7 @@ def decoded_kind(folder: Path) -> Kind:
         return load_images(cached, spec).images.tobytes().hex()
 
     read()
-    files = [p for p in (folder / "cache" / "decoded").rglob("*.npy")]
+    files = [p for p in (folder / "cache" / "decoded").rglob("*.uint*")]
     return Kind("decoded images", files, read)
 
 
@@ -217,7 +217,6 @@ def features_kind(folder: Path) -> Kind:
 
 def checkpoints_kind(folder: Path) -> Kind:
     """All files of a folder of checkpoints, read as a resumed population does."""
-    from jaxbench.errors import UserError
     from jaxbench.training.checkpoints import PopulationCheckpoints, Progress
 
     draw = np.random.default_rng(SEED)
@@ -232,13 +231,15 @@ def checkpoints_kind(folder: Path) -> Kind:
         checkpoints.save_if_due(lambda: progress(1))
 
     def read() -> str:
-        # As it is after a kill: what is passed over stays, and training starts anew.
-        try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             with PopulationCheckpoints(place, settings) as checkpoints:
-                found = checkpoints.latest(state) or progress(1)
-        except UserError as error:
-            raise Refused(str(error)) from error
-        leaves = [np.asarray(leaf).tolist() for leaf in found.state.values()]
+                found = checkpoints.latest(state)
+        if found is None and any("passed over" in str(w.message) for w in caught):
+            raise Refused("training starts anew")
+        if found is None:
+            return "nothing"
+        leaves = [np.asarray(found.state[name]).tolist() for name in state]
         named = {name: curve.tolist() for name, curve in found.curves.items()}
         return repr((found.point, leaves, named, found.seconds, list(found.stopped)))
 
@@ -301,7 +302,7 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Each repair is said once; a thousand such lines would bury the table.
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
+    logging.disable()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["JAXBENCH_CACHE"] = str(folder / "cache")

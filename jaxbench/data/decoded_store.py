@@ -1,8 +1,8 @@
 """The files behind decoded images: one folder an entry, its rows, what all may take.
 
-Beside the rows lies a checksum for each of them, 0 where a row is not held. A row is
-compared with it when an opened entry first reads it; one that differs is not held any
-more, so that it is decoded again.
+The rows are one file of uint8 and nothing else. Beside them lies a checksum for each, 0
+where a row is not held. A row is compared with it when an opened entry first reads it;
+one that differs is not held any more, so that it is decoded again.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -36,7 +35,7 @@ _log = logging.getLogger(__name__)
 _DEFAULT_LIMIT_GIB = 32.0
 # Rows between two moments at which what was decoded is safe on disk.
 _ROWS_PER_FLUSH = 512
-_IMAGES, _SUMS, _ABOUT = "images.npy", "sums.npy", "about.json"
+_IMAGES, _SUMS, _ABOUT = "images.uint8", "sums.uint64", "about.json"
 # Set in the checksum of every row that is held.
 _HELD = 1 << 32
 # A folder that is no entry is half made for so many seconds, and litter after.
@@ -112,18 +111,10 @@ class DecodedRows:
         self._file = file if writable else None
         # `os.pwrite` writes: on a full disk a writable map would end the process.
         with os.fdopen(os.dup(file), "rb") as opened:
-            self._images = _mapped(opened)
-        self._sums = np.load(folder / _SUMS)
-        # Of the images, the dtype comes from a file that no checksum covers.
-        found = (
-            self._images.shape,
-            self._images.dtype,
-            self._images.flags.c_contiguous,
-        )
-        if found != (shape, np.uint8, True) or self._sums.shape != shape[:1]:
-            raise ValueError(f"{folder} holds {found}, wanted {shape}")
-        if self._sums.dtype != np.uint64:
-            raise ValueError(f"{folder} holds checksums of {self._sums.dtype}")
+            if os.fstat(file).st_size != np.prod(shape):
+                raise ValueError(f"{folder} holds no images of shape {shape}")
+            self._images = np.memmap(opened, np.uint8, "r", 0, shape)
+        self._sums = _read_sums(folder, shape[0])
         self._checked = np.zeros(len(self._sums), bool)
         if not self._is_ours():
             raise ValueError(f"{folder} was made anew just now")
@@ -155,7 +146,7 @@ class DecodedRows:
         if file is None:
             return
         row = range(len(self._sums))[index]
-        offset = self._images.offset + row * image.nbytes
+        offset = row * image.nbytes
         try:
             # Two writers of one row write the same bytes.
             written = os.pwrite(file, np.ascontiguousarray(image).data, offset)
@@ -196,20 +187,13 @@ class DecodedRows:
             os.fsync(file)
             # What another process has kept stays so there. It is not read here:
             # on a shared disk its rows may not have arrived yet.
-            sums = np.load(self._folder / _SUMS)
+            sums = _read_sums(self._folder, len(self._sums))
             sums[self._unsafe] = self._sums[self._unsafe]
-            _save(self._folder / _SUMS, sums)
+            _write_sums(self._folder, sums)
         except _BROKEN:
             # This process goes on with what it wrote; nobody else is told of it.
             self._file = None
         self._unsafe.clear()
-
-
-def _mapped(file: BinaryIO) -> np.memmap:
-    """A `.npy` file that is open, as a read-only memory map."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.memmap(file, dtype, "r", file.tell(), shape)
 
 
 def _checksum(row: int, image: np.ndarray) -> int:
@@ -217,9 +201,17 @@ def _checksum(row: int, image: np.ndarray) -> int:
     return _HELD | zlib.crc32(np.ascontiguousarray(image).data, row)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+def _read_sums(folder: Path, count: int) -> np.ndarray:
+    """Raises a ValueError if there are not as many as rows."""
+    sums = np.frombuffer((folder / _SUMS).read_bytes(), np.dtype("<u8")).copy()
+    if len(sums) != count:
+        raise ValueError(f"{folder} holds {len(sums)} checksums of {count} images")
+    return sums
+
+
+def _write_sums(folder: Path, sums: np.ndarray) -> None:
+    with written_whole(folder / _SUMS) as temporary:
+        temporary.write_bytes(sums.astype("<u8").tobytes())
 
 
 def open_entry(key: str, name: str, words: str, shape: tuple[int, ...]) -> Path | None:
@@ -253,8 +245,9 @@ def _make_entry(folder: Path, about: dict, shape: tuple[int, ...]) -> None:
     half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
     try:
         # A sparse file: rows take space when they are written.
-        np.lib.format.open_memmap(half / _IMAGES, "w+", np.uint8, shape).flush()
-        _save(half / _SUMS, np.zeros(shape[0], np.uint64))
+        with (half / _IMAGES).open("xb") as file:
+            file.truncate(int(np.prod(shape)))
+        _write_sums(half, np.zeros(shape[0], np.uint64))
         with written_whole(half / _ABOUT) as temporary:
             temporary.write_text(json.dumps(about))
         half.chmod(0o755)
@@ -314,7 +307,7 @@ def _read_entries(root: Path) -> Iterator[DecodedEntry]:
         try:
             about = json.loads((folder / _ABOUT).read_text())
             status = (folder / _IMAGES).stat()
-            sums = np.load(folder / _SUMS)
+            sums = _read_sums(folder, about["num_examples"])
             yield DecodedEntry(
                 path=folder,
                 name=about["name"],

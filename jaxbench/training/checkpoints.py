@@ -146,11 +146,20 @@ class PopulationCheckpoints:
             None where there is none. A damaged checkpoint, or one of other settings,
             is passed over with a warning, for the one before it or a new start.
         """
-        steps = [p for p in self._folder.iterdir() if re.fullmatch(r"\d+", p.name)]
+        names = (path.name for path in self._folder.iterdir())
+        steps = {int(name) for name in names if re.fullmatch(r"\d+", name)}
         if not steps:
             return None
         checkpointer = self._checkpointer()
-        for found in reversed(checkpointer.checkpoints):
+        known = list(checkpointer.checkpoints)
+        if lost := sorted(steps - {found.step for found in known}):
+            warnings.warn(
+                f"checkpoints {lost} in {self._folder} are not recognised and are "
+                "passed over",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        for found in reversed(known):
             # What Orbax raises depends on which of its files is damaged, and on its
             # version; the warning carries it.
             try:
