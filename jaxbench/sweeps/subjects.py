@@ -237,9 +237,9 @@ def find_weights(
     if is_own(name):
         own, identity = own_classifier(name), file_digest(Path(given))
         declared = Declared(name, own.num_classes)
-        files = ((Path(given), identity),)
         return FoundWeights(
-            given, identity, own.input_spec, "its module", declared, files
+            *(given, identity, own.input_spec, "its module", declared),
+            files=((Path(given), identity),),
         )
     try:
         if _is_random(given):
@@ -257,8 +257,7 @@ def find_weights(
     path = found.path
     identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
     return FoundWeights(
-        str(path) if path else PRETRAINED,
-        identity,
+        *(str(path) if path else PRETRAINED, identity),
         found.classifier.input_spec,
         "config.json" if found.configured else "the zoo's table",
         _declared(name, found),
