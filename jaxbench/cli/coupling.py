@@ -93,7 +93,7 @@ def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
     """Statistics of the weights of every pair that has some."""
     from jaxbench.reports.coupling_sections import weight_sections
     from jaxbench.studies import weight_statistics
-    from model_zoo import load_variables
+    from jaxbench.sweeps.weights import read_weights, weights_path
 
     measured, missing = {}, 0
     with console.status("measuring weights"):
@@ -101,12 +101,13 @@ def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
             chosen = sweep.chosen(pair)
             if not chosen:
                 continue
-            path = folder / "weights" / f"{chosen[0]['run_id']}.safetensors"
-            if not path.is_file():
+            trial_id, digest = chosen[0]["run_id"], chosen[0].get("weights_digest")
+            if not weights_path(folder, trial_id).is_file():
                 missing += 1
                 continue
             try:
-                found = weight_statistics(load_variables(path), top_k=_TOP_K)
+                variables = read_weights(folder, trial_id, digest)
+                found = weight_statistics(variables, top_k=_TOP_K)
             except ValueError as error:
                 raise UserError(f"the weights cannot be measured: {error}") from error
             measured[pair.optimizer, pair.backbone] = found

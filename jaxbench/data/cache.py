@@ -1,8 +1,7 @@
 """A folder for what is slow to find out: unpacked archives, indices, digests.
 
 The folder is `$JAXBENCH_CACHE`, or `~/.cache/jaxbench`. Everything in it can be deleted
-at any time. Files are written under a temporary name and renamed, so that a reader, or
-a second writer, never meets half a file.
+at any time.
 """
 
 import contextlib
@@ -10,38 +9,20 @@ import fcntl
 import os
 import shutil
 import time
-import uuid
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxbench.data.source import digest
+from jaxbench.files import written_whole
 
 
 def cache_folder() -> Path:
     """Where cached files go; read from the environment at every call."""
     chosen = os.environ.get("JAXBENCH_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "jaxbench"
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary path that becomes `path` if the block ends without an error.
-
-    Raises:
-        OSError: If the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def remembered(
@@ -67,7 +48,7 @@ def remembered(
         # Opened here: np.load leaves its own file open when the archive is damaged.
         with path.open("rb") as file:
             return dict(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # zlib, zipfile, tokenize: damage has many names
         arrays = compute()
     if not keep(arrays):
         return arrays

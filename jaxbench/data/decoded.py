@@ -16,7 +16,13 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from jaxbench.data.decoded_store import BROKEN, DecodedRows, cache_limit, open_entry
+from jaxbench.data.decoded_store import (
+    DAMAGED,
+    DecodedRows,
+    cache_limit,
+    open_entry,
+    remove_entry,
+)
 from jaxbench.data.preparing import preparing
 from jaxbench.data.source import (
     DecodeError,
@@ -30,8 +36,8 @@ from model_zoo.input_spec import InputSpec
 
 # Images of fewer bytes than this are decoded faster than a file is opened.
 _LEAST_BYTES = 4 * 2**20
-# Changes whenever `preprocess` gives other pixels.
-_VERSION = 1
+# Changes whenever `preprocess` gives other pixels, or an entry has other files.
+_VERSION = 2
 
 
 def geometry(spec: InputSpec) -> tuple:
@@ -130,15 +136,20 @@ def decoded_source(source: Source, spec: InputSpec) -> Source:
         # Most of a dataset is cached as the whole: its other views share the rows.
         base = decoded_source(source.base, spec)
         return source if base is source.base else source.over(base)
-    try:
-        key = digest(
-            source.fingerprint, repr(geometry(spec)), PIL.__version__, f"{_VERSION}"
-        )
-        shape = (len(source), *spec.size, 3)
-        folder = open_entry(key, source.name, _in_words(spec), shape)
-        return source if folder is None else DecodedSource(source, spec, folder)
-    except BROKEN:
-        return source
+    key = digest(
+        source.fingerprint, repr(geometry(spec)), PIL.__version__, f"{_VERSION}"
+    )
+    shape = (len(source), *spec.size, 3)
+    for _ in range(2):
+        try:
+            folder = open_entry(key, source.name, _in_words(spec), shape)
+            return source if folder is None else DecodedSource(source, spec, folder)
+        except DAMAGED:
+            # Made anew, also if another process has just removed it.
+            remove_entry(key)
+        except OSError:
+            break
+    return source
 
 
 def decoded_geometry(source: Source) -> tuple | None:

@@ -1,17 +1,23 @@
-"""The files behind decoded images: one folder an entry, its rows, what all may take."""
+"""The files behind decoded images: one folder an entry, its rows, what all may take.
+
+The rows are one file of uint8 and nothing else. Beside them lies a checksum for each, 0
+where a row is not held. A row is compared with it when an opened entry first reads it;
+one that differs is not held any more, so that it is decoded again.
+"""
 
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import tempfile
 import threading
 import time
 import weakref
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -20,18 +26,23 @@ from jaxbench.data.cache import (
     cache_folder,
     remove_unfinished,
     unpacked_archives,
-    written_whole,
 )
 from jaxbench.errors import UserError
+from jaxbench.files import flush_folder, written_whole
+
+_log = logging.getLogger(__name__)
 
 _DEFAULT_LIMIT_GIB = 32.0
 # Rows between two moments at which what was decoded is safe on disk.
 _ROWS_PER_FLUSH = 512
-_IMAGES, _DONE, _ABOUT = "images.npy", "done.npy", "about.json"
+_IMAGES, _SUMS, _ABOUT = "images.uint8", "sums.uint64", "about.json"
+# Set in the checksum of every row that is held.
+_HELD = 1 << 32
 # A folder that is no entry is half made for so many seconds, and litter after.
 _HALF_MADE = 3600.0
-# What reading a damaged or vanishing entry raises.
-BROKEN = (OSError, ValueError, KeyError, EOFError)
+# What reading a damaged or vanishing entry raises, and one that may not be read.
+DAMAGED = (FileNotFoundError, ValueError, KeyError, EOFError)
+_BROKEN = (OSError, *DAMAGED)
 
 
 def cache_limit() -> int:
@@ -100,26 +111,42 @@ class DecodedRows:
         self._file = file if writable else None
         # `os.pwrite` writes: on a full disk a writable map would end the process.
         with os.fdopen(os.dup(file), "rb") as opened:
-            self._images = _mapped(opened)
-        self._done = np.load(folder / _DONE)
-        if self._images.shape != shape or self._done.shape != shape[:1]:
-            raise ValueError(f"{folder} holds {self._images.shape}, wanted {shape}")
+            if os.fstat(file).st_size != np.prod(shape):
+                raise ValueError(f"{folder} holds no images of shape {shape}")
+            self._images = np.memmap(opened, np.uint8, "r", 0, shape)
+        self._sums = _read_sums(folder, shape[0])
+        self._checked = np.zeros(len(self._sums), bool)
         if not self._is_ours():
             raise ValueError(f"{folder} was made anew just now")
         self._lock = threading.Lock()
         self._unsafe: list[int] = []
 
     def get(self, index: int) -> np.ndarray | None:
-        """One image, read-only; None until it is held."""
-        return self._images[index] if self._done[index] else None
+        """One image, read-only; None until it is held, or if it is not as written."""
+        row = range(len(self._sums))[index]
+        if not self._sums[row] or not self._is_sound(row):
+            return None
+        return self._images[row]
+
+    def _is_sound(self, row: int) -> bool:
+        if not self._checked[row]:
+            if self._sums[row] != _checksum(row, self._images[row]):
+                _log.warning(
+                    "%s: image %d is not what was kept; it is decoded again",
+                    *(self._folder, row),
+                )
+                self._sums[row] = 0
+                return False
+            self._checked[row] = True
+        return True
 
     def put(self, index: int, image: np.ndarray) -> None:
         """Keeps one image, if it can."""
         file = self._file
         if file is None:
             return
-        row = range(len(self._done))[index]
-        offset = self._images.offset + row * image.nbytes
+        row = range(len(self._sums))[index]
+        offset = row * image.nbytes
         try:
             # Two writers of one row write the same bytes.
             written = os.pwrite(file, np.ascontiguousarray(image).data, offset)
@@ -130,14 +157,17 @@ class DecodedRows:
             self._file = None
             return
         with self._lock:
-            self._done[row] = True
+            self._sums[row] = _checksum(row, image)
+            self._checked[row] = True
             self._unsafe.append(row)
-            if len(self._unsafe) >= _ROWS_PER_FLUSH or self._done.all():
+            if len(self._unsafe) >= _ROWS_PER_FLUSH or self._sums.all():
                 self._write()
 
     def whole(self) -> np.ndarray | None:
-        """All images; None until all are held."""
-        return self._images if self._done.all() else None
+        """All images, compared with their checksums; None until all are held."""
+        for row in np.flatnonzero(~self._checked) if self._sums.all() else ():
+            self._is_sound(int(row))
+        return self._images if self._sums.all() else None
 
     def flush(self) -> None:
         """Makes what was kept safe on disk."""
@@ -155,29 +185,33 @@ class DecodedRows:
                 raise OSError("the entry was removed, or the disk is full")
             # The images first: a row that is marked is on disk whatever happens next.
             os.fsync(file)
-            # What another process has marked stays marked there. It is not read here:
+            # What another process has kept stays so there. It is not read here:
             # on a shared disk its rows may not have arrived yet.
-            marks = np.load(self._folder / _DONE)
-            marks[self._unsafe] = True
-            _save(self._folder / _DONE, marks)
-        except BROKEN:
+            sums = _read_sums(self._folder, len(self._sums))
+            sums[self._unsafe] = self._sums[self._unsafe]
+            _write_sums(self._folder, sums)
+        except _BROKEN:
             # This process goes on with what it wrote; nobody else is told of it.
             self._file = None
         self._unsafe.clear()
 
 
-def _mapped(file: BinaryIO) -> np.memmap:
-    """A `.npy` file that is open, as a read-only memory map."""
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.memmap(file, dtype, "r", file.tell(), shape)
+def _checksum(row: int, image: np.ndarray) -> int:
+    """Never 0, and another one for the same image in another row."""
+    return _HELD | zlib.crc32(np.ascontiguousarray(image).data, row)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
-        file.flush()
-        os.fsync(file.fileno())
+def _read_sums(folder: Path, count: int) -> np.ndarray:
+    """Raises a ValueError if there are not as many as rows."""
+    sums = np.frombuffer((folder / _SUMS).read_bytes(), np.dtype("<u8")).copy()
+    if len(sums) != count:
+        raise ValueError(f"{folder} holds {len(sums)} checksums of {count} images")
+    return sums
+
+
+def _write_sums(folder: Path, sums: np.ndarray) -> None:
+    with written_whole(folder / _SUMS) as temporary:
+        temporary.write_bytes(sums.astype("<u8").tobytes())
 
 
 def open_entry(key: str, name: str, words: str, shape: tuple[int, ...]) -> Path | None:
@@ -211,15 +245,23 @@ def _make_entry(folder: Path, about: dict, shape: tuple[int, ...]) -> None:
     half = Path(tempfile.mkdtemp(prefix=".half-", dir=folder.parent))
     try:
         # A sparse file: rows take space when they are written.
-        np.lib.format.open_memmap(half / _IMAGES, "w+", np.uint8, shape).flush()
-        _save(half / _DONE, np.zeros(shape[0], bool))
-        (half / _ABOUT).write_text(json.dumps(about))
+        with (half / _IMAGES).open("xb") as file:
+            file.truncate(int(np.prod(shape)))
+        _write_sums(half, np.zeros(shape[0], np.uint64))
+        with written_whole(half / _ABOUT) as temporary:
+            temporary.write_text(json.dumps(about))
         half.chmod(0o755)
         os.rename(half, folder)
+        flush_folder(folder.parent)
     except OSError:
         shutil.rmtree(half, ignore_errors=True)
         if not (folder / _ABOUT).is_file():
             raise
+
+
+def remove_entry(key: str) -> None:
+    """Removes an entry that cannot be read."""
+    shutil.rmtree(cache_folder() / "decoded" / key, ignore_errors=True)
 
 
 def make_room(nbytes: int, *, written: int = 0) -> bool:
@@ -265,17 +307,17 @@ def _read_entries(root: Path) -> Iterator[DecodedEntry]:
         try:
             about = json.loads((folder / _ABOUT).read_text())
             status = (folder / _IMAGES).stat()
-            done = np.load(folder / _DONE)
+            sums = _read_sums(folder, about["num_examples"])
             yield DecodedEntry(
                 path=folder,
                 name=about["name"],
                 geometry=about["geometry"],
                 num_examples=about["num_examples"],
-                num_decoded=int(done.sum()),
+                num_decoded=int(np.count_nonzero(sums)),
                 nbytes=status.st_blocks * 512,
                 used=(folder / _ABOUT).stat().st_mtime,
             )
-        except BROKEN:
+        except _BROKEN:
             # Half made, damaged, or being removed by another process.
             continue
 

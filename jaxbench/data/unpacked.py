@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxbench.data.cache import cache_folder, file_stamp, written_whole
+from jaxbench.data.cache import cache_folder, file_stamp
 from jaxbench.data.decoded_store import cache_limit, make_room
 from jaxbench.data.source import digest
 from jaxbench.errors import UserError
+from jaxbench.files import written_whole
 
 _CHUNK = 2**20
 # Bytes between two looks at the room that is left.
@@ -82,6 +83,9 @@ def _unpack(path: str, kind: str, plain: Path) -> None:
                     next_check = written + _STEP
                 file.write(chunk)
             _check_room(path, written, written)
+            # While it is locked: on the disk later, it could be taken for litter.
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise UserError(
             f"{path}: cannot be unpacked into {plain.parent} ({error}); set "

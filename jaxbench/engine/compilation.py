@@ -1,15 +1,25 @@
 """Compilation as a cost of its own: cached on disk, timed, done once."""
 
+import contextlib
 import dataclasses
+import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
+from jaxbench.files import written_whole
+
 _log = logging.getLogger(__name__)
+_CHECKSUMS = "jaxbench-checksums.json"
+# The first byte of what zlib packs.
+_ZLIB = b"\x78"
+# A program of fewer seconds may be half written by another process.
+_BEING_WRITTEN = 60.0
 
 
 def enable_persistent_cache(folder: str | Path | None = None) -> Path | None:
@@ -18,6 +28,7 @@ def enable_persistent_cache(folder: str | Path | None = None) -> Path | None:
     Args:
         folder: Where; `JAX_COMPILATION_CACHE_DIR` or `~/.cache/jaxbench/xla` when
             None. It must not be world-writable: JAX trusts what it finds there.
+            Damaged entries are removed first, and compiled again when they are needed.
 
     Returns:
         The folder in use; None, after a warning, where it cannot be written.
@@ -29,11 +40,52 @@ def enable_persistent_cache(folder: str | Path | None = None) -> Path | None:
     except OSError as error:
         _log.warning("no compilation cache: cannot write to %s: %s", path, error)
         return None
+    _remove_damaged(path)
     jax.config.update("jax_compilation_cache_dir", str(path))
     # The default of one second would leave out exactly the many small programs.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return path
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Removes programs that are not what was written.
+
+    JAX packs a program with zlib, whose streams end with a checksum, or with zstd where
+    Python has it, whose streams as JAX writes them do not: there, a changed bit would
+    be run. Nor does JAX ever replace an entry that it could not read. So entries are
+    compared with checksums from the first time that they were seen.
+    """
+    record, known, kept = folder / _CHECKSUMS, {}, {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads(record.read_bytes()))
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            checksum = zlib.crc32(content)
+            young = time.time() - path.stat().st_mtime < _BEING_WRITTEN
+            if path.name in known or not young:
+                if known.get(path.name) == checksum or (
+                    path.name not in known and _is_whole(content)
+                ):
+                    kept[path.name] = checksum
+                else:
+                    _log.warning("%s is damaged; the program is compiled again", path)
+                    path.unlink()
+    if kept != known:
+        with contextlib.suppress(OSError), written_whole(record) as temporary:
+            temporary.write_text(json.dumps(kept))
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a packed program is not cut; those of zstd are believed."""
+    if content[:1] != _ZLIB:
+        return bool(content)
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return False
+    return True
 
 
 # XLA's fusion of reductions for CPUs (YNN, on by default in jax 0.10 to 0.12) drops

@@ -80,6 +80,8 @@ class Results:
         dataset: The clean dataset that most entries were evaluated on; None without.
         metric_names: Columns that are metrics.
         problems: Parts that cannot be read.
+        num_outdated: Evaluations that are left out, as the same model was measured
+            later by numbers that are computed in another way.
     """
 
     evaluations: list[Row]
@@ -90,6 +92,7 @@ class Results:
     dataset: str | None
     metric_names: tuple[str, ...]
     problems: tuple[Problem, ...]
+    num_outdated: int = 0
 
     def ranked(self) -> list[tuple[Entry, Row]]:
         """Entries with a clean accuracy, the best first, and their clean rows."""
@@ -115,7 +118,8 @@ def load_results(store: ResultStore, run_ids: Collection[str] | None = None) -> 
     rows.sort(key=_order)
     failures = [row for row in rows if row["status"] == "failed"]
     finished = [row for row in rows if row["status"] == "ok"]
-    evaluations = [row for row in finished if row["kind"] == "evaluation"]
+    measured = [row for row in finished if row["kind"] == "evaluation"]
+    evaluations = _newest(measured)
     trials = [row for row in finished if row["kind"] == "trial"]
     labels = labels_of(finished)
     counts = Counter(r["dataset"] for r in evaluations if r["role"] == "clean")
@@ -129,7 +133,24 @@ def load_results(store: ResultStore, run_ids: Collection[str] | None = None) -> 
         dataset=dataset,
         metric_names=store.metric_names(),
         problems=store.problems,
+        num_outdated=len(measured) - len(evaluations),
     )
+
+
+def _newest(evaluations: Sequence[Row]) -> list[Row]:
+    """Of each model the evaluations by the latest numbers, which alone compare."""
+    latest: dict[tuple, int] = defaultdict(int)
+    for row in evaluations:
+        key = identity(row)
+        latest[key] = max(latest[key], _numbers_version(row))
+    return [
+        row for row in evaluations if _numbers_version(row) == latest[identity(row)]
+    ]
+
+
+def _numbers_version(row: Row) -> int:
+    # Rows had none before version 4 of the evaluations.
+    return int(row.get("numbers_version") or 0)
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -193,9 +193,19 @@ def _facts(results: Results, rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("Dates", period),
         ("Devices", ", ".join(_distinct(rows, "device"))),
         ("Versions", ", ".join(versions)),
+        ("Left out", _outdated(results.num_outdated)),
         ("Not whole", " ".join(partial_datasets(results.evaluations))),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def _outdated(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"{count:,} of the evaluations, whose models were measured again later by "
+        "numbers computed in another way; SQL still reads them"
+    )
 
 
 def _failures(results: Results) -> dict[str, Any] | None:

@@ -1,8 +1,6 @@
 """How a page and its figures become files: one template folder, whole files or none."""
 
 import contextlib
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from jaxbench.errors import UserError
+from jaxbench.files import written_whole
 from jaxbench.reports.exhibit import Exhibit
 from jaxbench.reports.style import inline_svg, render
 
@@ -82,10 +81,5 @@ def write_figures(
 
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all: a reader may have the old one open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with written_whole(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -125,6 +125,7 @@ PROVENANCE = {
     "config_digest": "digest of the experiment file's values",
     "dataset_fingerprint": "digest of the dataset's content",
     "weights_digest": "digest of the weights",
+    "numbers_version": "raised when a change moves numbers of this kind of run",
     "created_at": "end of the run, UTC, ISO 8601",
     "remeasured_at": "when metrics were last computed anew from the columns, if ever",
 }

@@ -22,13 +22,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jaxbench.files import flush_folder, move_aside
 from jaxbench.results.schema import (
+    CURVE_PREFIX,
     EXAMPLE_PREFIX,
     Run,
-    cell_values,
+    example_values,
     from_arrow,
     read_header,
+    scalars_differ,
     to_arrow,
+)
+from jaxbench.results.sealing import (
+    check_body,
+    footer_metadata,
+    is_sealed,
+    read_footer,
+    write_sealed,
 )
 
 SUFFIX, FAILED_SUFFIX = ".parquet", ".failed.parquet"
@@ -53,31 +63,68 @@ def part_name(run: Run) -> str:
 
 
 def header_of(path: Path) -> dict[str, Any]:
-    """Scalars and groups of a part, from its footer alone.
+    """Scalars and groups of a part, from its footer, verified.
+
+    The footer of a part of format 1 has no digest, so its scalars are compared with the
+    columns that hold them once more, whose pages have checksums.
 
     Raises:
-        UNREADABLE: If the file is cut off, not Parquet or no part.
+        UNREADABLE: If the file is damaged, not Parquet or no part.
     """
-    with pq.ParquetFile(path) as part:
-        header = read_header(part.metadata.metadata)
+    footer = read_footer(path)
+    sealed = is_sealed(footer)
+    header = read_header(footer_metadata(footer).metadata)
+    if header["version"] > 1 and not sealed:
+        raise ValueError("the digest in its footer is missing")
     name = path.name.removesuffix(SUFFIX).removesuffix(".failed")
     if name != f"{header['kind']}-{header['run_id']}":
         raise ValueError(f"holds the run {header['run_id']}: the file was renamed")
+    if not sealed and (differing := scalars_differ(header, _read_scalars(path))):
+        raise ValueError(f"footer and columns differ in {', '.join(differing)}")
     return header
 
 
+def check_part(path: Path) -> None:
+    """Verifies every byte of a part.
+
+    Raises:
+        UNREADABLE: If the file is damaged.
+    """
+    footer = read_footer(path)
+    if is_sealed(footer):
+        check_body(path, footer)
+    else:
+        read_part(path)
+
+
 def read_part(path: Path) -> Run:
-    """The whole run of a part, checksums verified."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as part:
-        return from_arrow(part.read())
+    """The whole run of a part, verified."""
+    header_of(path)
+    return from_arrow(_read_columns(path))
 
 
 def read_examples(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Some per-example columns of a part, checksums verified."""
-    columns = [EXAMPLE_PREFIX + name for name in names]
+    """Some per-example columns of a part, verified."""
+    header = header_of(path)
+    table = _read_columns(path, [EXAMPLE_PREFIX + name for name in names])
+    return example_values(table, {name: header["examples"][name] for name in names})
+
+
+def _read_columns(path: Path, columns: list[str] | None = None) -> pa.Table:
+    footer = read_footer(path)
+    if is_sealed(footer):
+        check_body(path, footer)
+    # Verified a second time where the body has a digest, and the first where not.
     with pq.ParquetFile(path, page_checksum_verification=True) as part:
-        table = part.read(columns=columns, use_threads=False)
-    return {name: cell_values(table[EXAMPLE_PREFIX + name]) for name in names}
+        return part.read(columns=columns, use_threads=False)
+
+
+def _read_scalars(path: Path) -> dict[str, Any]:
+    with pq.ParquetFile(path, page_checksum_verification=True) as part:
+        lists = (EXAMPLE_PREFIX, CURVE_PREFIX)
+        names = [n for n in part.schema_arrow.names if not n.startswith(lists)]
+        (row,) = part.read(columns=names, use_threads=False).to_pylist()
+    return row
 
 
 def write_part(folder: Path, run: Run, *, replace: bool = False) -> Path:
@@ -90,7 +137,7 @@ def write_part(folder: Path, run: Run, *, replace: bool = False) -> Path:
         return finished
     temporary = folder / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
-        _write_flushed(temporary, to_arrow(run))
+        write_sealed(temporary, to_arrow(run))
         if target == finished and not replace:
             _publish(temporary, finished)
         else:
@@ -99,7 +146,7 @@ def write_part(folder: Path, run: Run, *, replace: bool = False) -> Path:
         temporary.unlink(missing_ok=True)
     if target == finished:
         finished.with_name(finished.stem + FAILED_SUFFIX).unlink(missing_ok=True)
-    _flush_folder(folder)
+    flush_folder(folder)
     return target
 
 
@@ -118,24 +165,7 @@ def _move_aside_if_unreadable(path: Path) -> None:
     except FileNotFoundError:
         return
     except UNREADABLE:
-        # Another writer may have moved it already.
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(path, path.with_name(path.name + ".corrupt"))
-
-
-def _write_flushed(path: Path, table: pa.Table) -> None:
-    with open(path, "xb") as file:
-        # One row: dictionaries and statistics would be larger than the values.
-        pq.write_table(
-            table,
-            file,
-            compression="zstd",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-        )
-        file.flush()
-        os.fsync(file.fileno())
+        move_aside(path)
 
 
 def _publish(temporary: Path, finished: Path) -> None:
@@ -150,19 +180,6 @@ def _publish(temporary: Path, finished: Path) -> None:
         # Without hard links the later of two writers of one run wins; both hold the
         # same numbers, since the run's name is a digest of what determines them.
         os.replace(temporary, finished)
-
-
-def _flush_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows neither opens a folder nor needs it flushed
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise  # some network file systems cannot flush a folder
-    finally:
-        os.close(handle)
 
 
 def describe(error: BaseException) -> str:

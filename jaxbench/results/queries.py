@@ -1,8 +1,12 @@
-"""SQL over a store: DuckDB views of the summary and of the list columns."""
+"""SQL over a store: DuckDB views of the summary and of the list columns.
+
+A query sees these views and nothing else: it reads no other file, writes none, loads no
+extension and cannot change that.
+"""
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +24,30 @@ else:
     # DuckDB's bindings report everything that is kept so long as a leak.
     Connection = object
 
-# Nothing is downloaded: what the wheel holds is enough for Parquet, CSV and JSON.
-_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+_CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    # A name that is no view would be looked for among the variables of the callers.
+    "python_enable_replacements": "false",
 }
+# After the views are made: with these, not even Python may open a file.
+_LOCKS = ("enable_external_access = false", "lock_configuration = true")
+_PAGE_CHECKSUMS = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(
+        page_checksum_verification=True
+    )
+)
 Parts = Sequence[tuple[Path, dict[str, Any]]]
 
 
 @contextlib.contextmanager
-def connect(query: str, summary: pa.Table, parts: Parts) -> Iterator[Connection]:
+def connect(
+    query: str,
+    summary: pa.Table,
+    parts: Parts,
+    check: Callable[[Sequence[Path]], None],
+) -> Iterator[Connection]:
     """A database in memory with the views that a query names.
 
     Args:
@@ -37,14 +55,18 @@ def connect(query: str, summary: pa.Table, parts: Parts) -> Iterator[Connection]
             each costs a look at the parts.
         summary: Becomes `runs`.
         parts: Finished parts and their headers, behind `examples` and `curves`.
+        check: Verifies the parts that a view reads, and raises where one is damaged.
     """
-    with duckdb.connect(config=_OFFLINE) as connection:
+    with duckdb.connect(config=_CLOSED) as connection:
         connection.register("runs", summary)
         try:
-            if re.search(r"\bexamples\b", query, re.IGNORECASE):
-                _create_examples(connection, parts)
-            if re.search(r"\bcurves\b", query, re.IGNORECASE):
-                _create_curves(connection, parts)
+            for view, create in _LIST_VIEWS.items():
+                if re.search(rf"\b{view}\b", query, re.IGNORECASE):
+                    held = [(path, header) for path, header in parts if header[view]]
+                    check([path for path, _ in held])
+                    create(connection, held)
+            for lock in _LOCKS:
+                connection.execute(f"SET {lock}")
         except (duckdb.Error, pa.ArrowException) as error:
             raise UserError(f"the runs' columns do not go together: {error}") from error
         yield connection
@@ -55,6 +77,11 @@ def run_query(connection: Connection, query: str) -> pa.Table:
     try:
         relation = connection.sql(query)
         return pa.table({}) if relation is None else relation.to_arrow_table()
+    except duckdb.PermissionException as error:
+        raise UserError(
+            f"SQL: {error}\na query sees the results alone, no other file and no "
+            "extension; `jaxbench results FOLDER --sql QUERY --csv FILE` writes rows"
+        ) from error
     except (duckdb.Error, pa.ArrowException) as error:
         raise UserError(
             f"SQL: {error}\nviews are runs, examples and curves; `DESCRIBE runs` lists "
@@ -69,7 +96,7 @@ def _create_examples(connection: Connection, parts: Parts) -> None:
     ]
     schema = pa.unify_schemas([pa.schema([]), *types], promote_options="permissive")
     columns = [(EXAMPLE_PREFIX, field.name, field.type) for field in schema]
-    files = [path for path, header in parts if header["examples"]]
+    files = [path for path, _ in parts]
     unnested = [
         f"unnest({_quoted(EXAMPLE_PREFIX + name)}) AS {_quoted(name)}"
         for name in schema.names
@@ -80,7 +107,7 @@ def _create_examples(connection: Connection, parts: Parts) -> None:
 def _create_curves(connection: Connection, parts: Parts) -> None:
     names = list(dict.fromkeys(n for _, header in parts for n in header["curves"]))
     columns = [(CURVE_PREFIX, name, pa.float64()) for name in names]
-    files = [path for path, header in parts if header["curves"]]
+    files = [path for path, _ in parts]
     lists = [_quoted(CURVE_PREFIX + name) for name in names]
     lengths = ", ".join(f"coalesce(len({cell}), 0)" for cell in lists)
     epochs = [f"unnest(range(1, greatest({lengths}) + 1)) AS epoch"] if names else []
@@ -104,7 +131,8 @@ def _create_view(
     lists = [(prefix + name, pa.list_(kind)) for prefix, name, kind in columns]
     schema = pa.schema([("run_id", pa.string()), *lists])
     # A dataset of named files: a glob would trip over brackets in the folder's name.
-    parts = ds.dataset([str(path) for path in files], schema=schema, format="parquet")
+    names = [str(path) for path in files]
+    parts = ds.dataset(names, schema=schema, format=_PAGE_CHECKSUMS)
     connection.register(f"{view}_parts", parts)
     cells = ", ".join(["run_id", *unnested])
     connection.execute(f"CREATE VIEW {view} AS SELECT {cells} FROM {view}_parts")
@@ -112,3 +140,6 @@ def _create_view(
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+_LIST_VIEWS = {"examples": _create_examples, "curves": _create_curves}

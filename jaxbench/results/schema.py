@@ -24,7 +24,8 @@ from jaxbench.results.columns import CORE, SETTINGS
 EXAMPLE_PREFIX, CURVE_PREFIX = "example_", "curve_"
 PROVENANCE_PREFIX = "provenance_"
 METADATA_KEY = b"jaxbench"
-FORMAT_VERSION = 1
+# 1 had no digests in the footer.
+FORMAT_VERSION = 2
 
 
 _KINDS, _STATUSES = ("evaluation", "trial"), ("ok", "failed")
@@ -205,12 +206,31 @@ def read_header(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     if not metadata or METADATA_KEY not in metadata:
         raise ValueError("a Parquet file, but not one that jaxbench wrote")
     header = json.loads(metadata[METADATA_KEY])
-    if header["version"] != FORMAT_VERSION:
+    if header["version"] not in range(1, FORMAT_VERSION + 1):
         raise ValueError(
             f"written in format {header['version']}, this version of jaxbench reads "
-            f"format {FORMAT_VERSION}"
+            f"formats 1 to {FORMAT_VERSION}"
         )
     return header
+
+
+def scalars_differ(header: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    """The names of scalars whose value in a header is another one than in a row."""
+    wanted = {
+        name: arrow_column(name, [value]).to_pylist()[0]
+        for name, value in header_row(header).items()
+    }
+    # As text, where NaN equals itself.
+    names = {**wanted, **row}
+    return [name for name in names if repr(wanted.get(name)) != repr(row.get(name))]
+
+
+def header_row(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of scalars of a header, as `Run.columns` gives it."""
+    error = header["error"] or {}
+    core = {name: header.get(name, error.get(name[6:])) for name in CORE}
+    groups = ("settings", "metrics", "timing", "provenance")
+    return core | flatten(*(header[group] for group in groups))
 
 
 def from_arrow(table: pa.Table) -> Run:
@@ -218,15 +238,30 @@ def from_arrow(table: pa.Table) -> Run:
     header = read_header(table.schema.metadata)
     del header["version"]
     error = header.pop("error")
-    examples = {
-        name: cell_values(table[EXAMPLE_PREFIX + name])
-        for name in header.pop("examples")
-    }
+    examples = example_values(table, header.pop("examples"))
     curves = {
         name: cell_values(table[CURVE_PREFIX + name]) for name in header.pop("curves")
     }
     error = RunError(**error) if error else None
     return Run(**header, error=error, examples=examples, curves=curves)
+
+
+def example_values(table: pa.Table, types: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The per-example columns of a table of one row.
+
+    Args:
+        table: As `to_arrow` gives it.
+        types: Names of the columns to their types, as the header has them.
+
+    Raises:
+        ValueError: If a column has another type.
+        KeyError: If one is missing.
+    """
+    for name, wanted in types.items():
+        found = table.schema.field(EXAMPLE_PREFIX + name).type
+        if not pa.types.is_list(found) or str(found.value_type) != wanted:
+            raise ValueError(f"example column {name!r} is {found}, wanted {wanted}")
+    return {name: cell_values(table[EXAMPLE_PREFIX + name]) for name in types}
 
 
 def cell_values(column: pa.ChunkedArray) -> np.ndarray:

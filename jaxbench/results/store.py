@@ -15,7 +15,7 @@ from jaxbench.results import parts
 from jaxbench.results.columns import CORE, SETTINGS
 from jaxbench.results.parts import Problem
 from jaxbench.results.queries import connect, run_query
-from jaxbench.results.schema import Run, arrow_column, flatten
+from jaxbench.results.schema import Run, arrow_column, header_row
 
 _MAX_CANDIDATES = 10
 # What tells runs of one model on one dataset apart, beside how it was trained.
@@ -47,6 +47,7 @@ class ResultStore:
         self._folder = self.path / "runs"
         # Parts never change, so a footer is read once as long as the file is the same.
         self._cache: dict[str, tuple[tuple[int, ...], dict[str, Any] | Problem]] = {}
+        self._checked: dict[str, tuple[int, ...]] = {}
         if create:
             self._check_writable()
         elif not self._folder.is_dir():
@@ -115,7 +116,7 @@ class ResultStore:
         Returns:
             The rows in the order of their file names.
         """
-        rows = [_row(header) for header in self._headers(kind)]
+        rows = [header_row(header) for header in self._headers(kind)]
         names = dict.fromkeys([*CORE, *SETTINGS])
         for row in rows:
             names.update(dict.fromkeys(row))
@@ -210,8 +211,22 @@ class ResultStore:
             for header in self._headers()
             if header["status"] == "ok"
         ]
-        with connect(query, self.summary(), finished) as connection:
+        with connect(query, self.summary(), finished, self._check) as connection:
             return run_query(connection, query)
+
+    def _check(self, paths: Sequence[Path]) -> None:
+        """Verifies every byte of some parts, once as long as they are the same."""
+        damaged = []
+        for path in paths:
+            try:
+                signature = _signature(path.stat())
+                if self._checked.get(path.name) != signature:
+                    parts.check_part(path)
+                    self._checked[path.name] = signature
+            except parts.UNREADABLE as error:
+                damaged.append(_damaged(path, error))
+        if damaged:
+            raise UserError("\n".join(damaged))
 
     def _check_writable(self) -> None:
         probe = self._folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}.tmp"
@@ -237,7 +252,7 @@ class ResultStore:
                 stat = entry.stat()
             except FileNotFoundError:
                 continue  # another writer replaced or moved it since the listing
-            signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            signature = _signature(stat)
             known = self._cache.get(entry.name)
             if known is not None and known[0] == signature:
                 cache[entry.name] = known
@@ -272,10 +287,18 @@ class ResultStore:
         try:
             return read(path)
         except parts.UNREADABLE as error:
-            raise UserError(
-                f"{path} is damaged ({parts.describe(error)}); delete it and run the "
-                "same command again, which does only what is missing"
-            ) from error
+            raise UserError(_damaged(path, error)) from error
+
+
+def _signature(stat: os.stat_result) -> tuple[int, ...]:
+    return (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _damaged(path: Path, error: BaseException) -> str:
+    return (
+        f"{path} is damaged ({parts.describe(error)}); delete it and run the same "
+        "command again, which does only what is missing"
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | Problem | None:
@@ -285,13 +308,6 @@ def _read(path: Path) -> dict[str, Any] | Problem | None:
         return None
     except parts.UNREADABLE as error:
         return Problem(path, parts.describe(error))
-
-
-def _row(header: dict[str, Any]) -> dict[str, Any]:
-    error = header["error"] or {}
-    core = {name: header.get(name, error.get(name[6:])) for name in CORE}
-    groups = ("settings", "metrics", "timing", "provenance")
-    return core | flatten(*(header[group] for group in groups))
 
 
 def _addresses(header: dict[str, Any]) -> tuple[str, ...]:

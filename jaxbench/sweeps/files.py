@@ -2,10 +2,12 @@
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from jaxbench.errors import UserError
 from jaxbench.results import run_digest
 from model_zoo.weights.files import parts as weight_parts
 
@@ -31,6 +33,24 @@ def _read_digest(path: Path) -> str:
         with part.open("rb") as file:
             found.append(hashlib.file_digest(file, "blake2b").hexdigest())
     return found[0] if len(found) == 1 else run_digest({"parts": found})
+
+
+def check_unchanged(files: Iterable[tuple[Path, str]]) -> None:
+    """Compares files of weights with their digests, and reads them to do so.
+
+    Args:
+        files: Paths, and what `file_digest` gave when the work was planned.
+
+    Raises:
+        UserError: Names every file that is another one now.
+    """
+    changed = [str(path) for path, digest in files if _read_digest(path) != digest]
+    if changed:
+        raise UserError(
+            f"{', '.join(changed)} changed after the work was planned, so results "
+            "would carry the name of other weights; run the same command again, which "
+            "takes the file as it is now"
+        )
 
 
 def was_trained_here(path: Path) -> bool:

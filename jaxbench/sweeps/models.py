@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 from jax.sharding import Mesh
@@ -15,9 +14,10 @@ from jaxbench.results import ResultStore
 from jaxbench.sweeps.plan import Plan
 from jaxbench.sweeps.starts import find_start, make_start, make_teacher
 from jaxbench.sweeps.subjects import Subject
-from jaxbench.sweeps.training import Population, make_recipe, streams
+from jaxbench.sweeps.training import Population, Trial, make_recipe, streams
+from jaxbench.sweeps.weights import trained_weights
 from jaxbench.training import ImageStream, Teacher, compile_population
-from model_zoo import Classifier, InputSpec, create_model, load_variables
+from model_zoo import Classifier, InputSpec, create_model
 
 
 def trained_classifier(population: Population, num_classes: int) -> Classifier:
@@ -56,20 +56,15 @@ def training_mesh(train: TrainConfig, mesh: Mesh) -> Mesh | None:
     return mesh if mesh.size > 1 and train.strategy != "loop" else None
 
 
-def population_teacher(
-    plan: Plan, store: ResultStore, population: Population
-) -> Teacher | None:
-    """The network that a population learns from, with its weights, if there is one.
+def best_teacher(store: ResultStore, population: Population) -> Trial | None:
+    """The best of the earlier trials that a population learns from, if it does.
 
     Raises:
-        UserError: If it is to be the best of earlier trials, and these are not
-            finished, all diverged, or the weights of the best are gone.
+        UserError: If these are not finished, or all diverged.
     """
     teachers = {trial.trial_id: trial for trial in population.teachers}
-    source = plan.datasets.open(population.train.dataset)
     if not teachers:
-        stated = plan.config.classes is not None
-        return make_teacher(population.train, source, stated=stated)
+        return None
     title = f"teacher {population.teachers[0].model}"
     rows = [row for row in store.summary("trial").to_pylist() if row["status"] == "ok"]
     rows = [row for row in rows if row["run_id"] in teachers]
@@ -84,17 +79,28 @@ def population_teacher(
     # Of equals the one that comes first in the file.
     order = list(teachers)
     best = min(sane, key=lambda r: (-r["val_accuracy"], order.index(r["run_id"])))
-    trial = teachers[best["run_id"]]
-    path = Path(store.path) / "weights" / f"{trial.trial_id}.safetensors"
-    if not path.is_file():
-        raise UserError(
-            f"{title}: the weights of its best trial are gone ({path}); delete the "
-            f"trial {trial.trial_id} from the results, and run the same again"
-        )
+    return teachers[best["run_id"]]
+
+
+def population_teacher(
+    plan: Plan, store: ResultStore, population: Population
+) -> Teacher | None:
+    """The network that a population learns from, with its weights, if there is one.
+
+    Raises:
+        UserError: If it is to be the best of earlier trials, and these are not
+            finished, all diverged, or the weights of the best are not at hand.
+    """
+    source = plan.datasets.open(population.train.dataset)
+    trial = best_teacher(store, population)
+    if trial is None:
+        stated = plan.config.classes is not None
+        return make_teacher(population.train, source, population.teacher, stated=stated)
+    variables = trained_weights(store, trial.trial_id)
     own = Population(trial.train, trial.model, trial.optimizer, (trial,))
     name = f"{trial.model} {trial.trial_id}"
     classifier = trained_classifier(own, len(source.class_names))
-    return Teacher(classifier, load_variables(path), name)
+    return Teacher(classifier, variables, name)
 
 
 def compile_job(
@@ -112,7 +118,7 @@ def compile_job(
             job.optimizer,
             training_set(plan, job, classifier.input_spec),
             make_recipe(train, plan.config.limit),
-            begin=make_start(train, job.model, num_classes),
+            begin=make_start(train, job.model, num_classes, job.start),
             teacher=population_teacher(plan, store, job),
             strategy=train.strategy,
             mesh=training_mesh(train, mesh),

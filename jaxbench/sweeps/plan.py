@@ -14,6 +14,7 @@ from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import SCORE_METRICS
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.own import import_own
 from jaxbench.sweeps.pretraining import (
     Pretraining,
@@ -24,7 +25,6 @@ from jaxbench.sweeps.pretraining import (
 from jaxbench.sweeps.probes import ProbeJob, expand_probes, probe_addresses
 from jaxbench.sweeps.subjects import Subject, check_subjects, make_subjects
 from jaxbench.sweeps.training import (
-    NUMBERS_VERSION,
     Population,
     expand_populations,
     train_problems,
@@ -316,7 +316,7 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
             digest = run_digest(
                 ({"scoring": scoring.digest} if scoring else {})
                 | {
-                    "version": NUMBERS_VERSION,
+                    "version": NUMBERS_VERSION["evaluation"],
                     "dataset": source.fingerprint,
                     "role": role,
                     "reference": reference if role == "ood" else None,

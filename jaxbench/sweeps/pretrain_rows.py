@@ -5,9 +5,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from jaxbench.config import ExperimentConfig, config_digest
-from jaxbench.engine import provenance, weights_digest
+from jaxbench.config import ExperimentConfig
+from jaxbench.engine import weights_digest
 from jaxbench.results import Run, RunError
+from jaxbench.sweeps.numbers import run_provenance
 from jaxbench.sweeps.pretrain_jobs import OBJECTIVE, Pretraining, PretrainTrial
 from jaxbench.training.contrastive import ContrastiveResult, Encoder
 
@@ -70,7 +71,7 @@ def finished_pretraining(
         },
         timing=result.timing | {"probe_seconds": probed.seconds},
         provenance={
-            **_provenance(config),
+            **run_provenance(config, "pretraining"),
             "dataset_fingerprint": dataset,
             "weights_digest": weights_digest(result.variables),
         },
@@ -87,17 +88,13 @@ def failed_pretraining(
         kind="trial",
         status="failed",
         settings=_identity(config, job, trial),
-        provenance=_provenance(config),
+        provenance=run_provenance(config, "pretraining"),
         error=RunError(
             type(error).__name__,
             str(error),
             "".join(traceback.format_exception(error)),
         ),
     )
-
-
-def _provenance(config: ExperimentConfig) -> dict[str, str]:
-    return provenance() | {"config_digest": config_digest(config)}
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -26,6 +26,7 @@ from jaxbench.probing import (
 )
 from jaxbench.results import Run, run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.pretrain_jobs import OBJECTIVE, Pretraining, PretrainTrial
 from jaxbench.sweeps.pretrain_rows import (
     Probed,
@@ -33,6 +34,7 @@ from jaxbench.sweeps.pretrain_rows import (
     finished_pretraining,
 )
 from jaxbench.sweeps.training import expand_models
+from jaxbench.sweeps.weights import save_weights
 from jaxbench.training import OPTIMIZERS, HyperParameters, get_optimizer
 from jaxbench.training.contrastive import (
     ContrastiveRecipe,
@@ -42,10 +44,8 @@ from jaxbench.training.contrastive import (
     contrastive_problems,
     train_contrastive,
 )
-from model_zoo import Classifier, list_models, save_variables
+from model_zoo import Classifier, list_models
 
-# Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 2
 # Images of a step when features are taken.
 _PROBE_BATCH = 256
 _PROBE_METRICS: tuple[str, ...] = (
@@ -134,7 +134,7 @@ def _jobs(
     test = datasets.open(tested_on)
     scoring = scoring_of(test)
     shared: dict[str, Any] = {
-        "version": NUMBERS_VERSION,
+        "version": NUMBERS_VERSION["pretraining"],
         "kind": "pretraining",
         "objective": OBJECTIVE,
         "dataset": datasets.open(table.dataset, foreign=True).fingerprint,
@@ -306,13 +306,7 @@ def _finish(
         checkpoint_seconds=job.table.checkpoint_seconds,
         on_chunk=progress,
     )
-    weights = folder / "weights"
-    weights.mkdir(parents=True, exist_ok=True)
-    save_variables(
-        weights / f"{trial.trial_id}.safetensors",
-        result.variables,
-        {"model": job.model, "trial_id": trial.trial_id},
-    )
+    save_weights(folder, trial.trial_id, job.model, result.variables)
     return finished_pretraining(
         config,
         job,

@@ -11,9 +11,10 @@ from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.metrics import SCORE_METRICS
 from jaxbench.probing import ProbeFit
 from jaxbench.results import Run
+from jaxbench.sweeps.numbers import run_provenance
 from jaxbench.sweeps.plan import Target, evaluation_id
 from jaxbench.sweeps.probes import ProbeHead, ProbeJob
-from jaxbench.sweeps.records import failed_run, run_provenance
+from jaxbench.sweeps.records import failed_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def finished_probe(row: ProbeRow, timing: dict[str, float]) -> Run:
         },
         metrics=metrics,
         timing=timing,
-        provenance=run_provenance(config)
+        provenance=run_provenance(config, "evaluation")
         | {
             "weights_digest": row.weights,
             "dataset_fingerprint": row.target.source.fingerprint,

@@ -11,6 +11,7 @@ from jaxbench.data.scoring import scoring_of
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.own import is_own
 from jaxbench.sweeps.subjects import (
     Subject,
@@ -19,8 +20,6 @@ from jaxbench.sweeps.subjects import (
     find_weights,
 )
 
-# Part of every digest of a probe: a change that moves its numbers raises it.
-_VERSION = 1
 # The keys of a table that decide a protocol's numbers.
 _SHARED = ("validation_share", "seed")
 _KEYS = {
@@ -216,7 +215,7 @@ def _heads(
 ) -> Iterator[ProbeHead]:
     for protocol in dict.fromkeys(probe.protocols):
         payload = {
-            "version": _VERSION,
+            "version": NUMBERS_VERSION["probe"],
             "kind": "probe",
             "protocol": protocol,
             "model": subject.digest,

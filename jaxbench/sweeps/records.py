@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxbench.config import ExperimentConfig, TrainConfig, config_digest
-from jaxbench.engine import Evaluation, provenance
+from jaxbench.config import ExperimentConfig, TrainConfig
+from jaxbench.engine import Evaluation
 from jaxbench.results import Run, RunError
+from jaxbench.sweeps.numbers import run_provenance
 from jaxbench.sweeps.plan import Target
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import CURVE_METRICS, Trial, make_recipe
@@ -104,7 +105,7 @@ def trial_run(
             **{n: float(c[last]) for n, c in curves.items() if n.startswith("val_")},
         },
         timing={name: float(value) for name, value in result.timing.items()},
-        provenance=run_provenance(config) | origin,
+        provenance=run_provenance(config, "trial") | origin,
         error=None,
         examples={},
         curves=curves | {"step": np.array(result.stops, np.float64)},
@@ -154,7 +155,7 @@ def evaluation_run(
         },
         metrics=evaluation.metrics,
         timing={name: float(value) for name, value in timing.items()},
-        provenance=run_provenance(config)
+        provenance=run_provenance(config, "evaluation")
         | origin
         | {"dataset_fingerprint": target.source.fingerprint},
         error=None,
@@ -189,7 +190,7 @@ def failed_run(
         settings=settings,
         metrics={},
         timing={},
-        provenance=run_provenance(config),
+        provenance=run_provenance(config, "evaluation" if target else "trial"),
         error=RunError(
             type=type(error).__name__,
             message=str(error),
@@ -204,8 +205,3 @@ def headline(run: Run) -> float:
     """The number that a progress display shows for a run; NaN where it has none."""
     names = ("accuracy", "val_accuracy", "ood_auroc_max_softmax")
     return next((run.metrics[n] for n in names if n in run.metrics), math.nan)
-
-
-def run_provenance(config: ExperimentConfig) -> dict[str, str]:
-    """Where a row comes from: code, machine, and the experiment's own digest."""
-    return provenance() | {"config_digest": config_digest(config)}

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from jaxbench.sweeps.ahead import compiling_ahead
 from jaxbench.sweeps.claims import claim
 from jaxbench.sweeps.listener import Listener
 from jaxbench.sweeps.models import (
+    best_teacher,
     compile_job,
     population_teacher,
     trained_classifier,
@@ -36,7 +38,13 @@ from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import Population, Trial
 from jaxbench.sweeps.trials import train_trials
-from model_zoo import Classifier, Variables, load_variables, save_variables
+from jaxbench.sweeps.weights import (
+    has_weights,
+    save_weights,
+    trained_weights,
+    warn_if_other,
+)
+from model_zoo import Classifier, Variables
 
 
 def sweep(
@@ -82,7 +90,6 @@ class _Sweep:
         self.config = plan.config
         self.mesh = make_data_mesh()
         self.done = store.completed()
-        self.weights = Path(store.path) / "weights"
         self.features = FeatureCache(Path(store.path) / "features")
 
     def work(self) -> Iterator[Run]:
@@ -187,7 +194,10 @@ class _Sweep:
             trial
             for trial in population.trials
             if trial.trial_id not in self.done
-            or (self._open_targets(trial) and not self._has_weights(trial))
+            or (
+                self._open_targets(trial)
+                and not has_weights(self.store, trial.trial_id)
+            )
         ]
         if pending and population.train.halving is not None:
             # Who is stopped depends on who is there, so all of them train again.
@@ -208,14 +218,14 @@ class _Sweep:
                     yield from self._fail(trial, self._open_targets(trial), error)
             return
         for trial in population.trials:
-            yield from self._measure(
-                trial, classifier, lambda t=trial: load_variables(self._weights_file(t))
-            )
+            load = partial(trained_weights, self.store, trial.trial_id)
+            yield from self._measure(trial, classifier, load)
 
     def _train(
         self, population: Population, classifier: Classifier, pending: list[Trial]
     ) -> Iterator[Run]:
         train, datasets = population.train, self.plan.datasets
+        yield from self._restore_teacher(population)
         images = training_set(self.plan, population, classifier.input_spec)
         # A population's state depends on how it is laid over devices.
         layout = f"{train.strategy}-{jax.default_backend()}-{self.mesh.size}"
@@ -234,39 +244,34 @@ class _Sweep:
             population_teacher(self.plan, self.store, population),
             self.listener.progress,
         )
-        self.weights.mkdir(parents=True, exist_ok=True)
         skipped = getattr(images, "skipped", ())
         for member, trial in enumerate(pending):
-            variables = result.variables[member]
-            save_variables(
-                self._weights_file(trial),
-                variables,
-                {"model": trial.model, "trial_id": trial.trial_id},
+            digest = save_weights(
+                self.store.path, trial.trial_id, trial.model, result.variables[member]
             )
             origin = {
                 "dataset_fingerprint": datasets.open(train.dataset).fingerprint,
-                "weights_digest": weights_digest(variables),
+                "weights_digest": digest,
             }
             if trial.trial_id not in self.done:
                 run = trial_run(self.config, trial, classifier, result, member, origin)
                 settings = run.settings | {"num_skipped": len(skipped)}
                 yield self._keep(dataclasses.replace(run, settings=settings))
+            else:
+                warn_if_other(self.store, trial.trial_id, digest)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _has_weights(self, trial: Trial) -> bool:
-        """Whether a trial's weights can be read; a damaged file is moved aside."""
-        path = self._weights_file(trial)
-        if not path.is_file():
-            return False
-        try:
-            load_variables(path)
-        except (UserError, ValueError, OSError):
-            path.replace(path.with_suffix(".corrupt"))
-            return False
-        return True
-
-    def _weights_file(self, trial: Trial) -> Path:
-        return self.weights / f"{trial.trial_id}.safetensors"
+    def _restore_teacher(self, population: Population) -> Iterator[Run]:
+        """Trains the teacher of a population again if its weights are not there."""
+        teacher = best_teacher(self.store, population)
+        if teacher is None or has_weights(self.store, teacher.trial_id):
+            return
+        own = next(p for p in self.plan.populations if teacher in p.trials)
+        pending = [teacher] if own.train.halving is None else list(own.trials)
+        with claim(self.store.path / "locks", _name(own), wait=True):
+            source = self.plan.datasets.open(own.train.dataset)
+            classifier = trained_classifier(own, len(source.class_names))
+            yield from self._train(own, classifier, pending)
 
     # -- evaluation --------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """Weights that training starts from, and networks that it learns from."""
 
 import dataclasses
+from pathlib import Path
 
 from jaxbench.config import PRETRAINED, SubjectConfig, TeacherConfig, TrainConfig
 from jaxbench.data import Source
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
-from jaxbench.sweeps.files import file_digest
+from jaxbench.sweeps.files import check_unchanged, file_digest
 from jaxbench.sweeps.subjects import Subject, make_subjects
 from jaxbench.training import Start, Teacher
 from model_zoo import Pretrained, find_pretrained
@@ -20,10 +21,12 @@ class FoundStart:
         pretrained: The network that they fit: its head has its own classes.
         digest: Of the file, or the name on the hub, and of the images that the network
             wants.
+        files: The file with its digest, if it is one.
     """
 
     pretrained: Pretrained
     digest: str
+    files: tuple[tuple[Path, str], ...]
 
 
 def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
@@ -59,29 +62,64 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
     path = found.path
     weights = file_digest(path) if path else f"{PRETRAINED}:{found.classifier.name}"
     spec = dataclasses.asdict(found.classifier.input_spec)
-    return FoundStart(found, run_digest({"weights": weights, "input": spec}))
+    files = ((path, weights),) if path else ()
+    return FoundStart(found, run_digest({"weights": weights, "input": spec}), files)
 
 
-def make_start(train: TrainConfig, model: str, num_classes: int) -> Start | None:
-    """What trials of a model start from, weights read; None from scratch."""
+def make_start(
+    train: TrainConfig, model: str, num_classes: int, planned: str | None
+) -> Start | None:
+    """What trials of a model start from, weights read; None from scratch.
+
+    Args:
+        train: The table.
+        model: Name in the zoo.
+        num_classes: Of the dataset.
+        planned: `FoundStart.digest` when the trials got their names.
+
+    Raises:
+        UserError: If the weights are others now.
+    """
     if train.weights is None:
         plain = train.layer_decay == 1 and not train.frozen
         return None if plain else Start(None, train.layer_decay, train.frozen)
     found = find_start(train, model, num_classes)
     name = f"{model} {train.weights} {found.digest}"
-    return Start(found.pretrained.load(), train.layer_decay, train.frozen, name)
+    variables = found.pretrained.load()
+    _check_planned(found.digest, planned, f"weights {train.weights}")
+    check_unchanged(found.files)
+    return Start(variables, train.layer_decay, train.frozen, name)
 
 
 def make_teacher(
-    train: TrainConfig, source: Source, *, stated: bool = False
+    train: TrainConfig, source: Source, planned: str | None, *, stated: bool = False
 ) -> Teacher | None:
-    """The network that trials learn from, with its weights, if there is one."""
+    """The network that trials learn from, with its weights, if there is one.
+
+    Args:
+        train: The table.
+        source: The images that it teaches on.
+        planned: Digest of the teacher when the trials got their names.
+        stated: Whether the user listed their classes in order.
+
+    Raises:
+        UserError: If its weights are others now.
+    """
     subject = teacher_subject(train, source, stated=stated)
     if subject is None:
         return None
+    _check_planned(subject.digest, planned, f"teacher {subject.name}")
     classifier = subject.classifier()
     name = f"{subject.name} {subject.weights} {subject.digest}"
     return Teacher(classifier, subject.variables(classifier), name)
+
+
+def _check_planned(digest: str, planned: str | None, what: str) -> None:
+    if digest != planned:
+        raise UserError(
+            f"{what} changed after the work was planned, so trials would carry the "
+            "name of other weights; run the same command again to use the new ones"
+        )
 
 
 def teacher_subject(

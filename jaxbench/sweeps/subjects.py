@@ -15,7 +15,7 @@ from jaxbench.data.known.imagenet_classes import NUM_CLASSES
 from jaxbench.data.scoring import num_outputs
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
-from jaxbench.sweeps.files import file_digest, was_trained_here
+from jaxbench.sweeps.files import check_unchanged, file_digest, was_trained_here
 from jaxbench.sweeps.outputs import Declared, Outputs, find_outputs
 from jaxbench.sweeps.own import check_own, is_own, own_classifier
 from jaxbench.sweeps.zero_shot import (
@@ -92,8 +92,14 @@ class Subject:
         """Its weights: drawn from a seed, or read and checked against the classifier.
 
         What weights a user's own function wants, only the function knows. A CLIP
-        model's text tower encodes the names of its classes here.
+        model's text tower encodes the names of its classes here. A file that changed
+        since the work was planned is a UserError.
         """
+        variables = self._read(classifier)
+        check_unchanged(self.found.files if self.found else ())
+        return variables
+
+    def _read(self, classifier: Classifier) -> Variables:
         if self.zero_shot is not None:
             prompts = read_prompts(self.zero_shot)
             return make_zero_shot(self._towers(), prompts)[1]
@@ -169,6 +175,7 @@ class FoundWeights(NamedTuple):
         spec_from: Where the latter is said.
         declared: What they say of their outputs.
         changes: What a config.json changes of the network, in words; None if nothing.
+        files: Their files, with the digests that `identity` is made of.
     """
 
     weights: str
@@ -177,6 +184,7 @@ class FoundWeights(NamedTuple):
     spec_from: str
     declared: Declared
     changes: str | None = None
+    files: tuple[tuple[Path, str], ...] = ()
 
     def subject(
         self,
@@ -230,10 +238,11 @@ def find_weights(
     """
     given = entry.weights
     if is_own(name):
-        path, own = Path(given), own_classifier(name)
+        own, identity = own_classifier(name), file_digest(Path(given))
         declared = Declared(name, own.num_classes)
         return FoundWeights(
-            given, file_digest(path), own.input_spec, "its module", declared
+            *(given, identity, own.input_spec, "its module", declared),
+            files=((Path(given), identity),),
         )
     try:
         if _is_random(given):
@@ -249,13 +258,14 @@ def find_weights(
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
     path = found.path
+    identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
     return FoundWeights(
-        str(path) if path else PRETRAINED,
-        file_digest(path) if path else f"{PRETRAINED}:{name}",
+        *(str(path) if path else PRETRAINED, identity),
         found.classifier.input_spec,
         "config.json" if found.configured else "the zoo's table",
         _declared(name, found),
-        found.changes_text,
+        changes=found.changes_text,
+        files=((path, identity),) if path else (),
     )
 
 
@@ -315,7 +325,10 @@ def _zero_shot_subjects(
         found = find_towers(name, entry.weights, entry)
         weights = entry.weights if found.path is None else str(found.path)
         files = [p for p in (found.path, beside_weights(found)) if p is not None]
-        parts = [file_digest(path) for path in files] or [f"{PRETRAINED}:{name}"]
+        digests = [(path, file_digest(path)) for path in files]
+        parts = [digest for _, digest in digests] or [f"{PRETRAINED}:{name}"]
+        if (path := Path(entry.zero_shot)).is_file():
+            digests.append((path, file_digest(path)))
         parts += [str(found.num_heads), found.activation, prompts.digest]
         whole = FoundWeights(
             weights,
@@ -323,6 +336,7 @@ def _zero_shot_subjects(
             dataclasses.replace(found.input_spec, size=found.settings.size),
             "CLIP's authors or open_clip_config.json",
             declared,
+            tuple(digests),
         )
         kind = "zero-shot model"
         yield whole.subject(entry, found.name, outputs.count, kind, outputs)

@@ -10,6 +10,7 @@ from jaxbench.data import AUGMENTATIONS, Source
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.starts import find_start, teacher_entry, teacher_subject
 from jaxbench.sweeps.subjects import check_subjects
 from jaxbench.training import (
@@ -26,9 +27,6 @@ from jaxbench.training import (
     plan_problems,
 )
 from model_zoo import InputSpec, create_model, list_models
-
-# Part of every digest: a change that moves numbers raises it, and old runs are redone.
-NUMBERS_VERSION = 3
 
 # Images of a training set that are kept on the device whole, where a table does not say
 # otherwise, in bytes: CIFAR at its own size and a few times that.
@@ -64,6 +62,8 @@ class Population:
 
     Attributes:
         teachers: Trials of earlier tables, the best of which they learn from, if so.
+        start: Digest of the weights that they start from, if they do.
+        teacher: Digest of the teacher, if it is none of `teachers`.
     """
 
     train: TrainConfig
@@ -71,6 +71,8 @@ class Population:
     optimizer: str
     trials: tuple[Trial, ...]
     teachers: tuple[Trial, ...] = ()
+    start: str | None = None
+    teacher: str | None = None
 
     @property
     def title(self) -> str:
@@ -169,7 +171,7 @@ def expand_populations(
     stated = config.classes is not None
     teacher = None if teachers else teacher_subject(train, source, stated=stated)
     shared: dict[str, Any] = {
-        "version": NUMBERS_VERSION,
+        "version": NUMBERS_VERSION["trial"],
         "kind": "trial",
         "dataset": source.fingerprint,
         "validation": validation.fingerprint,
@@ -201,7 +203,11 @@ def expand_populations(
                     # Who goes on depends on who is there.
                     shared["grid"] = [point.settings() for point in part]
                 trials = (_trial(shared, train, model, optimizer, p) for p in part)
-                yield Population(train, model, optimizer, tuple(trials), teachers)
+                yield Population(
+                    *(train, model, optimizer, tuple(trials), teachers),
+                    start=shared.get("weights"),
+                    teacher=teacher.digest if teacher else None,
+                )
 
 
 def _teachers(

@@ -75,7 +75,7 @@ def train_trials(
         members,
         images,
         recipe,
-        begin=make_start(train, population.model, num_classes),
+        begin=make_start(train, population.model, num_classes, population.start),
         teacher=teacher,
         strategy=train.strategy,
         mesh=training_mesh(train, mesh),

@@ -8,7 +8,6 @@ small leaves of a population that took twenty times as long.
 
 import hashlib
 import json
-import os
 import re
 import time
 import warnings
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 
 from jaxbench.errors import UserError
+from jaxbench.files import move_aside, written_whole
 
 _SETTINGS_FILE = "population.json"
 # Two, so that one is whole whatever happens to the other.
@@ -79,14 +79,16 @@ class PopulationCheckpoints:
     def _claim(self, settings: dict[str, Any]) -> None:
         """Writes the settings beside the checkpoints, or compares with those there."""
         path = self._folder / _SETTINGS_FILE
+        self._settings = _digest(_canonical(settings))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                partial = path.with_suffix(f".{os.getpid()}.tmp")
-                partial.write_text(json.dumps(settings, indent=2, sort_keys=True))
-                partial.replace(path)
-            found = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            found = _read_settings(path)
+            if found is None:
+                found = settings
+                content = {"settings": settings, "digest": self._settings}
+                with written_whole(path) as temporary:
+                    temporary.write_text(json.dumps(content, indent=2, sort_keys=True))
+        except OSError as error:
             raise UserError(
                 f"checkpoint folder {self._folder} cannot be used ({error}); "
                 "give another folder, or delete this one to start afresh"
@@ -129,7 +131,7 @@ class PopulationCheckpoints:
             return False
         now = progress()
         self._checkpointer().save_async(
-            now.point, _pack(now), force=True, overwrite=True
+            now.point, _pack(now, self._settings), force=True, overwrite=True
         )
         self._last = time.monotonic()
         return True
@@ -141,18 +143,27 @@ class PopulationCheckpoints:
             like: A state whose structure, shapes and dtypes the saved one has.
 
         Returns:
-            None where there is none. A damaged checkpoint is passed over with a
-            warning, for the one before it or a new start.
+            None where there is none. A damaged checkpoint, or one of other settings,
+            is passed over with a warning, for the one before it or a new start.
         """
-        steps = [p for p in self._folder.iterdir() if re.fullmatch(r"\d+", p.name)]
+        names = (path.name for path in self._folder.iterdir())
+        steps = {int(name) for name in names if re.fullmatch(r"\d+", name)}
         if not steps:
             return None
         checkpointer = self._checkpointer()
-        for found in reversed(checkpointer.checkpoints):
+        known = list(checkpointer.checkpoints)
+        if lost := sorted(steps - {found.step for found in known}):
+            warnings.warn(
+                f"checkpoints {lost} in {self._folder} are not recognised and are "
+                "passed over",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        for found in reversed(known):
             # What Orbax raises depends on which of its files is damaged, and on its
             # version; the warning carries it.
             try:
-                return _unpack(checkpointer.load(found.step), like)
+                return _unpack(checkpointer.load(found.step), like, self._settings)
             except Exception as error:
                 warnings.warn(
                     f"checkpoint {self._folder / str(found.step)} cannot be read and "
@@ -163,30 +174,67 @@ class PopulationCheckpoints:
         return None
 
 
-def _pack(progress: Progress) -> dict[str, np.ndarray]:
+def _read_settings(path: Path) -> dict[str, Any] | None:
+    """The settings in a file; None where there is none, or it is damaged.
+
+    A damaged one is moved aside. The checkpoints beside it hold the digest of their
+    settings, so that it says nothing that they do not.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if content["digest"] != _digest(_canonical(content["settings"])):
+            raise ValueError("its content is not what was written")
+        return content["settings"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        aside = move_aside(path)
+        warnings.warn(
+            f"{path} is damaged, or of an earlier version ({error}), and was moved to "
+            f"{aside.name}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+def _canonical(values: Any) -> bytes:
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def _pack(progress: Progress, settings: str) -> dict[str, np.ndarray]:
     leaves = [np.asarray(leaf) for leaf in jax.device_get(_leaves(progress.state))]
     # A copy, so that the training may go on in the buffers that the leaves came from.
     state = np.concatenate([np.frombuffer(leaf.tobytes(), np.uint8) for leaf in leaves])
+    curves = np.stack(list(progress.curves.values()))
     header = {
         "point": progress.point,
         "stopped": progress.stopped,
         "seconds": progress.seconds,
         "curves": list(progress.curves),
-        "state_digest": _digest(state),
+        "settings": settings,
+        "arrays": _arrays_digest(state, curves),
     }
+    text = _canonical(header)
     return {
         "state": state,
-        "curves": np.stack(list(progress.curves.values())),
-        "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
+        "curves": curves,
+        "header": np.frombuffer(text, np.uint8),
+        "digest": np.frombuffer(_digest(text).encode(), np.uint8),
     }
 
 
-def _unpack(saved: Any, like: Any) -> Progress:
-    header = json.loads(np.asarray(saved["header"]).tobytes())
-    state = np.asarray(saved["state"])
-    if _digest(state) != header["state_digest"]:
-        raise ValueError("the state's bytes are not those that were written")
-    curves = dict(zip(header["curves"], np.array(saved["curves"]), strict=True))
+def _unpack(saved: Any, like: Any, settings: str) -> Progress:
+    text = np.asarray(saved["header"]).tobytes()
+    if _digest(text).encode() != np.asarray(saved["digest"]).tobytes():
+        raise ValueError("the header's bytes are not those that were written")
+    header = json.loads(text)
+    if header["settings"] != settings:
+        raise ValueError("it is of another population")
+    state, curves = np.asarray(saved["state"]), np.asarray(saved["curves"])
+    if _arrays_digest(state, curves) != header["arrays"]:
+        raise ValueError("the arrays' bytes are not those that were written")
+    named = dict(zip(header["curves"], np.array(curves), strict=True))
     leaves, structure = jax.tree.flatten(like)
     restored, at = [], 0
     for leaf in leaves:
@@ -199,7 +247,7 @@ def _unpack(saved: Any, like: Any) -> Progress:
     return Progress(
         header["point"],
         jax.tree.unflatten(structure, restored),
-        curves,
+        named,
         header["seconds"],
         header["stopped"],
     )
@@ -209,6 +257,13 @@ def _leaves(state: Any) -> list[Any]:
     return jax.tree.leaves(state)
 
 
-def _digest(array: np.ndarray) -> str:
-    """A fingerprint of an array's bytes."""
-    return hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
+def _arrays_digest(state: np.ndarray, curves: np.ndarray) -> str:
+    about = f"{state.dtype} {curves.shape} {curves.dtype} "
+    return _digest(about.encode(), state.data, np.ascontiguousarray(curves).data)
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()

@@ -1,6 +1,7 @@
 """jaxbench coupling, as a person types it."""
 
 import csv
+import dataclasses
 import re
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from jaxbench import studies
 from jaxbench.cli.coupling import DETAILS
 from jaxbench.cli.tables import fitting
+from jaxbench.engine import weights_digest
 from jaxbench.reports.coupling import load_sweeps
 from jaxbench.reports.coupling_tables import pair_table
 from jaxbench.reports.entries import load_results
@@ -116,11 +118,13 @@ def test_two_datasets_have_files_of_their_own(tmp_path):
 def test_weights_of_the_best_trials(tmp_path):
     runs = [coupling_trial("resnet_micro", "sgd", rate) for rate in (0.1, 0.2)]
     runs.append(coupling_trial("resnet_micro", "adamw"))
-    write_store(tmp_path, *runs)
-    (tmp_path / "weights").mkdir()
     variables = create_model("resnet_micro", num_classes=3, image_size=8).init(
         jax.random.key(0)
     )
+    origin = runs[0].provenance | {"weights_digest": weights_digest(variables)}
+    runs[0] = dataclasses.replace(runs[0], provenance=origin)
+    write_store(tmp_path, *runs)
+    (tmp_path / "weights").mkdir()
     # Equal accuracies: the smaller rate is the chosen one.
     save_variables(tmp_path / "weights" / f"{runs[0].run_id}.safetensors", variables)
     output = call("coupling", tmp_path, "--weights", "--csv", tmp_path / "out")

@@ -153,7 +153,7 @@ def test_a_broken_image_is_told_each_time():
 
 def test_limit_evicts_what_was_used_least_recently(monkeypatch):
     base = Encoded()
-    one = N * 20 * 20 * 3 + 128
+    one = N * 20 * 20 * 3
     batches(decoded_source(base, SPEC))
     monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", str((one + 200) / 2**30))
     batches(decoded_source(base, OTHER), OTHER)
@@ -261,17 +261,89 @@ def test_small_datasets_are_not_cached(monkeypatch):
     assert decoded_source(base, SPEC) is base
 
 
-@pytest.mark.parametrize("content", [b"no array", b""])
-def test_damaged_entries_are_left_alone_and_can_be_removed(content):
+@pytest.mark.parametrize("file", ["sums.uint64", "images.uint8"])
+@pytest.mark.parametrize("content", [b"no array", b"", None])
+def test_case_11_damaged_entries_are_made_anew(file, content):
     base = Encoded()
-    decoded_source(base, SPEC)
-    folder = decoded_entries()[0].path
-    (folder / "done.npy").write_bytes(content)
-    assert decoded_source(base, SPEC) is base
-    assert isinstance(decoded_source(base, OTHER), DecodedSource)
-    assert len(decoded_entries()) == 1
-    clear_cache()
-    assert isinstance(decoded_source(base, SPEC), DecodedSource)
+    wanted, _ = batches(base)
+    batches(decoded_source(base, SPEC))
+    path = decoded_entries()[0].path / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    base.reads = 0
+    for reads in (N, N):
+        np.testing.assert_array_equal(batches(decoded_source(base, SPEC))[0], wanted)
+        assert base.reads == reads
+    assert [entry.num_decoded for entry in decoded_entries()] == [N]
+
+
+def flip(path, bit):
+    with path.open("rb+") as file:
+        file.seek(bit // 8)
+        byte = file.read(1)[0]
+        file.seek(bit // 8)
+        file.write(bytes([byte ^ 1 << bit % 8]))
+
+
+@pytest.mark.parametrize("file", ["images.uint8", "sums.uint64"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "by-row"])
+def test_case_11_one_bit_never_changes_an_image(file, whole, caplog):
+    """Read row by row or as one map, held in whole or in part."""
+    base = Encoded()
+    wanted, _ = batches(base)
+    draw = np.random.default_rng(11)
+    for _ in range(12):
+        clear_cache()
+        if whole:
+            batches(decoded_source(base, SPEC))
+        else:
+            cached = decoded_source(base, SPEC)
+            for row in range(0, N, 2):
+                cached[row]
+            cached.flush()
+        path = decoded_entries()[0].path / file
+        flip(path, int(draw.integers(path.stat().st_size * 8)))
+        images = load_images(decoded_source(base, SPEC), SPEC).images
+        np.testing.assert_array_equal(images, wanted)
+        np.testing.assert_array_equal(batches(decoded_source(base, SPEC))[0], wanted)
+        # What was bad is kept anew, and found good.
+        base.reads = 0
+        caplog.clear()
+        np.testing.assert_array_equal(batches(decoded_source(base, SPEC))[0], wanted)
+        assert (base.reads, caplog.records) == (0, [])
+
+
+def test_case_11_a_row_in_another_rows_place_is_found(caplog):
+    base = Encoded()
+    wanted, _ = batches(base)
+    batches(decoded_source(base, SPEC))
+    path = decoded_entries()[0].path / "images.uint8"
+    images = np.memmap(path, np.uint8, "r+", 0, (N, 20, 20, 3))
+    images[[2, 3]] = images[[3, 2]]
+    images.flush()
+    del images
+    found, _ = batches(decoded_source(base, SPEC))
+    np.testing.assert_array_equal(found, wanted)
+    assert sorted(r.getMessage().split(": ")[1] for r in caplog.records) == [
+        "image 2 is not what was kept; it is decoded again",
+        "image 3 is not what was kept; it is decoded again",
+    ]
+
+
+def test_case_11_damage_that_cannot_be_mended_is_read_around():
+    """Where the cache may only be read, a bad row is decoded each time."""
+    base = Encoded()
+    wanted, _ = batches(base)
+    batches(decoded_source(base, SPEC))
+    path = decoded_entries()[0].path / "images.uint8"
+    flip(path, 8 * 5000)
+    for _ in range(2):
+        cached = decoded_source(base, SPEC)
+        cached._rows._file = None
+        base.reads = 0
+        np.testing.assert_array_equal(batches(cached)[0], wanted)
+        assert base.reads == 1
 
 
 def test_clear():

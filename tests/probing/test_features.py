@@ -160,6 +160,26 @@ def test_a_damaged_file_is_made_again(tmp_path, suffix, damage):
     np.testing.assert_array_equal(again.values, found.values)
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_case_11_one_bit_of_kept_features(tmp_path, suffix):
+    whole = twins.blobs(0, 20)
+    FeatureCache(tmp_path).get("one", lambda: whole)
+    path = tmp_path / f"one.{suffix}"
+    content, made = path.read_bytes(), []
+    for bit in np.random.default_rng(11).integers(0, len(content) * 8, 60):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(changed))
+        found = FeatureCache(tmp_path).get(
+            "one", lambda: made.append(1) or twins.blobs(0, 20)
+        )
+        for name in ("values", "labels", "ids"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        assert found.num_skipped == whole.num_skipped
+        path.write_bytes(content)
+    assert made
+
+
 def test_memory_holds_the_newest_up_to_a_size():
     cache = FeatureCache(max_bytes=2 * 20 * 6 * 4)
     made = []

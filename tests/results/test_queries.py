@@ -1,5 +1,4 @@
 import numpy as np
-import pyarrow.csv
 import pytest
 
 from jaxbench.errors import UserError
@@ -99,9 +98,61 @@ def test_bad_sql_shows_the_message(store, query, message):
         store.sql(query)
 
 
-def test_copy_and_statements_without_rows(store, tmp_path):
-    target = tmp_path / "out.csv"
-    store.sql(f"COPY (SELECT model, accuracy FROM runs) TO '{target}' (HEADER)")
-    assert pyarrow.csv.read_csv(target).num_rows == 5
-    assert store.sql(f"SELECT * FROM '{target}'").num_rows == 5
+def test_statements_without_rows(store):
     assert store.sql("CREATE TABLE x (a INT)").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM '{file}'",
+        "SELECT * FROM read_csv('{file}')",
+        "SELECT * FROM read_text('{file}')",
+        "SELECT * FROM parquet_scan('{part}')",
+        "SELECT * FROM glob('{folder}/*')",
+        "COPY (SELECT model FROM runs) TO '{folder}/out.csv'",
+        "COPY runs TO '{folder}/out.parquet'",
+        "EXPORT DATABASE '{folder}/out'",
+        "ATTACH '{folder}/out.db'",
+        "CREATE SECRET (TYPE s3)",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "RESET enable_external_access",
+        "SET lock_configuration = false",
+        "PRAGMA enable_external_access = true",
+        "SET allow_community_extensions = true; INSTALL x FROM community",
+        "SELECT 1; COPY runs TO '{folder}/out.csv'",
+        "SELECT * FROM variable_of_the_caller",
+    ],
+)
+def test_case_35_a_query_reaches_nothing_but_the_views(store, tmp_path, query):
+    variable_of_the_caller = store.summary()
+    file = tmp_path / "file.csv"
+    file.write_text("a,b\n1,2\n")
+    part = next((store.path / "runs").glob("*.parquet"))
+    before = sorted(tmp_path.rglob("*"))
+    quoted = {"file": file, "part": part, "folder": tmp_path}
+    query = query.format(**{k: str(v).replace("'", "''") for k, v in quoted.items()})
+    with pytest.raises(UserError, match="SQL: "):
+        store.sql(query)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert variable_of_the_caller.num_rows == 5
+
+
+def test_case_35_a_refused_file_is_worded(store, tmp_path):
+    with pytest.raises(UserError, match=r"the results alone.*--csv FILE"):
+        store.sql(f"COPY runs TO '{tmp_path}/out.csv'")
+
+
+def test_case_35_summary_queries_read_no_columns(store):
+    """What a query does not name is not opened: columns are large, rows are not."""
+    for path in (store.path / "runs").glob("evaluation-*.parquet"):
+        content = bytearray(path.read_bytes())
+        content[10] ^= 1
+        path.write_bytes(bytes(content))
+    rows = store.sql("SELECT count(*) AS n FROM runs").to_pylist()
+    assert rows == [{"n": 5}]
+    assert store.sql("SELECT count(*) AS n FROM curves").to_pylist() == [{"n": 4}]
+    with pytest.raises(UserError, match="is damaged"):
+        store.sql("SELECT count(*) FROM examples")

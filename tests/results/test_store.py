@@ -139,23 +139,6 @@ def test_an_unreadable_part_is_missing_and_reported(store, tmp_path, damage):
     assert files(store, "*.corrupt") == [f"{path.name}.corrupt"]
 
 
-def test_damage_behind_a_good_footer_is_found_by_checksum(store):
-    run = run_of("a")
-    path = store.write(run)
-    content = bytearray(path.read_bytes())
-    metadata = pq.read_metadata(path).row_group(0)
-    column = next(
-        metadata.column(i)
-        for i in range(metadata.num_columns)
-        if metadata.column(i).path_in_schema.startswith("example_nll.")
-    )
-    last = column.data_page_offset + column.total_compressed_size - 3
-    content[last] ^= 0xFF
-    path.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"is damaged .* delete it and run"):
-        store.examples(run.run_id, ["nll"])
-
-
 def test_examples_and_their_columns(store):
     run = run_of("a")
     store.write(run)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxbench.config import parse_config
+from jaxbench.engine import weights_digest
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore, Run
 from jaxbench.sweeps import make_plan, sweep
@@ -47,8 +48,9 @@ def test_students_learn_from_the_best_trial(tmp_path):
     trials = {run.run_id: run for run in runs if run.kind == "trial"}
     teachers = [run for run in trials.values() if run.settings["teacher"] is None]
     best = max(teachers, key=lambda run: run.metrics["val_accuracy"])
-    (student,) = (p for p in make_plan(config).populations if p.teachers)
-    teacher = population_teacher(ResultStore(tmp_path), student, 8)
+    plan = make_plan(config)
+    (student,) = (p for p in plan.populations if p.teachers)
+    teacher = population_teacher(plan, ResultStore(tmp_path), student)
     assert teacher.name == f"mixer_micro {best.run_id}"
     row = trials[student.trials[0].trial_id]
     assert row.settings["teacher"] == "mixer_micro best-trial"
@@ -70,6 +72,7 @@ def finish(store, population, accuracies):
             status="ok",
             settings={"model": trial.model, "trial_id": trial.trial_id},
             metrics={"val_accuracy": accuracies[number]},
+            provenance={"weights_digest": weights_digest(variables)},
         )
         store.write(run)
 
@@ -87,10 +90,10 @@ def test_the_best_of_all_finished_trials_teaches(tmp_path):
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [0.5])
     with pytest.raises(UserError, match="1 of its 2 trials are not finished"):
-        population_teacher(store, student, 8)
+        population_teacher(plan, store, student)
     finish(store, teachers, [0.5, 0.75])
     best = teachers.trials[1].trial_id
-    teacher = population_teacher(store, student, 8)
+    teacher = population_teacher(plan, store, student)
     assert teacher.name == f"mixer_micro {best}"
     assert taught_by(student, teacher) == best
     assert taught_by(student, None) is None
@@ -100,18 +103,19 @@ def test_the_best_of_all_finished_trials_teaches(tmp_path):
     for name, values in held.items():
         np.testing.assert_array_equal(teacher.variables[name], values)
     weights_of(store, best).unlink()
-    with pytest.raises(UserError, match="weights of its best trial are gone"):
-        population_teacher(store, student, 8)
+    with pytest.raises(UserError, match=f"weights of trial {best} are gone"):
+        population_teacher(plan, store, student)
     # Tables without such a teacher are as before.
-    assert population_teacher(store, teachers, 8) is None
+    assert population_teacher(plan, store, teachers) is None
 
 
 def test_diverged_teachers(tmp_path):
-    teachers, student = make_plan(experiment(tmp_path)).populations
+    plan = make_plan(experiment(tmp_path))
+    teachers, student = plan.populations
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [float("nan"), float("nan")])
     with pytest.raises(UserError, match="all 2 trials diverged"):
-        population_teacher(store, student, 8)
+        population_teacher(plan, store, student)
 
 
 def test_another_set_of_teachers_is_another_student(tmp_path):

@@ -8,6 +8,7 @@ from jaxbench.config import SubjectConfig, TrainConfig, parse_config
 from jaxbench.errors import UserError
 from jaxbench.sweeps import make_plan
 from jaxbench.sweeps.files import file_digest
+from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.starts import find_start
 from jaxbench.sweeps.subjects import find_weights
 from tests.sweeps.experiment import experiment
@@ -106,3 +107,22 @@ def test_case_24_every_part_of_the_weights_decides_their_digest(tmp_path):
     before = file_digest(index)
     parts[1].write_bytes(b"more")
     assert file_digest(index) != before
+
+
+@pytest.mark.parametrize("kind", ["trial", "evaluation"])
+def test_other_numbers_have_other_names(tmp_path, monkeypatch, kind):
+    before = make_plan(experiment(tmp_path))
+    raised = NUMBERS_VERSION[kind] + 1
+    monkeypatch.setitem(NUMBERS_VERSION, kind, raised)
+    after = make_plan(experiment(tmp_path))
+    trials = [
+        {t.trial_id for p in plan.populations for t in p.trials}
+        for plan in (before, after)
+    ]
+    evaluations = [
+        set(plan.run_ids()) - ids
+        for plan, ids in zip((before, after), trials, strict=True)
+    ]
+    assert not evaluations[0] & evaluations[1]
+    # Of the evaluations alone, no trial is trained again.
+    assert (trials[0] == trials[1]) == (kind == "evaluation")

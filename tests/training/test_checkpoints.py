@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,67 @@ def test_a_damaged_checkpoint_is_passed_over(run, assert_same, tmp_path):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.warns(RuntimeWarning, match=r"population/3 cannot be read"):
         assert_same(whole, run())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "flip"])
+def test_case_31_unreadable_settings_are_moved_aside(
+    run, assert_same, tmp_path, monkeypatch, content
+):
+    """What a power failure leaves, or one flipped bit, does not stop resuming."""
+    whole = run(folder=tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(stop=2)
+    path = tmp_path / "population" / "population.json"
+    text = path.read_text()
+    path.write_text(text.replace("adamw", "adamv") if content == "flip" else content)
+    with pytest.warns(RuntimeWarning, match=r"json is damaged.*json\.corrupt"):
+        resumed = run()
+    assert_same(whole, resumed)
+    assert steps_in(path.parent) == [3, 4]
+    assert path.read_text() == text
+    # From the checkpoint, not from the start.
+    monkeypatch.setattr(
+        "jaxbench.training.loop.LoopRunner.run",
+        lambda *_: pytest.fail("trained again"),
+    )
+    assert_same(whole, run())
+
+
+def test_case_31_another_populations_checkpoints_are_passed_over(
+    run, assert_same, tmp_path
+):
+    """Without its settings a folder does not lend its state to other settings."""
+    other = {"recipe": dataclasses.replace(PLAIN, epochs=5)}
+    whole = run(folder=tmp_path / "whole", recipe=PLAIN)
+    with pytest.raises(Stop):
+        run(stop=2, **other)
+    (tmp_path / "population" / "population.json").unlink()
+    with pytest.warns(RuntimeWarning, match="it is of another population"):
+        assert_same(whole, run(recipe=PLAIN))
+
+
+def test_case_31_one_bit_of_a_checkpoint(run, assert_same, tmp_path):
+    """Every file of a checkpoint: passed over, or of no meaning to the numbers."""
+    whole = run(folder=tmp_path / "whole", recipe=PLAIN)
+    with pytest.raises(Stop):
+        run(stop=2, recipe=PLAIN)
+    kept = tmp_path / "kept"
+    shutil.copytree(tmp_path / "population", kept)
+    files = [p.relative_to(kept) for p in (kept / "3").rglob("*") if p.is_file()]
+    draw, passed_over = np.random.default_rng(31), 0
+    for name in files:
+        folder = tmp_path / f"flipped-{passed_over}-{name.name}"
+        shutil.copytree(kept, folder)
+        content = bytearray((folder / name).read_bytes())
+        bit = int(draw.integers(len(content) * 8))
+        content[bit // 8] ^= 1 << bit % 8
+        (folder / name).write_bytes(bytes(content))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert_same(whole, run(folder=folder, recipe=PLAIN))
+        passed_over += any("passed over" in str(w.message) for w in caught)
+        shutil.rmtree(folder)
+    assert passed_over > 0
 
 
 def test_a_half_written_checkpoint_is_ignored(run, assert_same, tmp_path):
