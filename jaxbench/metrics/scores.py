@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 
 from jaxbench.metrics.checks import check_scored
 from jaxbench.metrics.chunks import by_chunks
+from jaxbench.metrics.meshes import compiled
+from jaxbench.metrics.records import record
 from jaxbench.metrics.softmax import split_softmax
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, LabelSets, Logits
 
@@ -27,6 +29,7 @@ Inputs = Literal["logits", "probabilities"]
 _CHUNK = 1 << 21
 
 
+@record
 class ExampleScores(NamedTuple):
     """One row an image: what its logits say, and whether that is right.
 
@@ -130,7 +133,7 @@ def score_examples(
     return _score(logits, labels, mask, class_mask, warmed, inputs)
 
 
-@partial(jax.jit, static_argnames="inputs")
+@partial(compiled, static_argnames="inputs", by_row=True)
 def _score(
     logits: Logits,
     labels: Labels | LabelSets,

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxbench.metrics.records import record
+
 State = TypeVar("State")
 
 
+@record
 class ExactSum(NamedTuple):
     """A float sum and what its roundings lost, so that 10^8 terms add up to 1e-7.
 
