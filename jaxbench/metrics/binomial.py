@@ -9,10 +9,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.scipy.special import ndtri
 from jaxtyping import Float, Int
 
+from jaxbench.metrics.checks import is_known
 from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.types import AnyArray
 
@@ -296,7 +296,7 @@ def _checked_counts(name: str, part: Counts, trials: Counts) -> tuple[_Ints, _In
     k, n = _as_counts(name, part), _as_counts("trials", trials)
     shape = jnp.broadcast_shapes(k.shape, n.shape)
     k, n = jnp.broadcast_to(k, shape), jnp.broadcast_to(n, shape)
-    if not isinstance(k, Tracer) and not isinstance(n, Tracer):
+    if is_known(k, n):
         low, high = jax.device_get((k, n))
         if ((low < 0) | (low > high)).any():
             raise ValueError(f"{name} must lie in [0, trials]; got {low} of {high}")

@@ -15,8 +15,18 @@ from jaxbench.metrics.types import AnyArray
 
 
 def is_known(*arrays: object) -> bool:
-    """Whether all values can be read now, which they cannot while tracing."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
+    """Whether all values can be read now.
+
+    They cannot while tracing, nor where other processes hold a part of them.
+    """
+    return all(_is_readable(leaf) for leaf in jax.tree.leaves(arrays))
+
+
+def _is_readable(leaf: object) -> bool:
+    if isinstance(leaf, Tracer):
+        return False
+    here = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+    return here or leaf.is_fully_replicated
 
 
 def refuse(problems: list[str]) -> None:

@@ -20,8 +20,10 @@ from jaxbench.metrics.moments import (
     product,
     require_features,
     require_two,
+    require_width,
 )
 from jaxbench.metrics.ranked import as_float, valid_rows
+from jaxbench.metrics.records import require_single
 from jaxbench.metrics.types import AnyArray, Flags, Scalar
 
 # Eigenvalues below this share of the largest are float32 rounding. Their roots, 1e-3 of
@@ -98,12 +100,14 @@ def frechet_distance_of_moments(a: FeatureMoments, b: FeatureMoments) -> Scalar:
         finite or, under jit, if fewer than two rows of a state count.
 
     Raises:
-        ValueError: If the states have different numbers of features, or fewer than
-            two rows of either count (known outside jit).
+        ValueError: If the states have different numbers of features or are stacked,
+            or fewer than two rows of either count (the last known outside jit).
     """
+    for state in (a, b):
+        require_single("frechet_distance_of_moments", state.num_examples)
     require_two("frechet_distance_of_moments: a", a.num_examples)
     require_two("frechet_distance_of_moments: b", b.num_examples)
-    a.require_width("the other state", b.mean.shape[-1])
+    require_width(a, "the other state", b.mean.shape[-1])
     return _distance_of_moments(a, b)
 
 

@@ -86,7 +86,7 @@ class FeatureMoments(NamedTuple):
         """
         require_single("FeatureMoments.update", self.num_examples)
         require_features("features", features, "mask", mask, least=0)
-        self.require_width("features", features.shape[1])
+        require_width(self, "features", features.shape[1])
         return self.merge(_moments_of(features, mask))
 
     def merge(self, other: "FeatureMoments") -> "FeatureMoments":
@@ -101,7 +101,7 @@ class FeatureMoments(NamedTuple):
         """
         for state in (self, other):
             require_single("FeatureMoments.merge", state.num_examples)
-        self.require_width("the other state", other.mean.shape[-1])
+        require_width(self, "the other state", other.mean.shape[-1])
         count = self.num_examples + other.num_examples
         share = as_float(other.num_examples) / as_float(jnp.maximum(count, 1))
         # An empty state has no mean to step from: 0 may be far from the other's.
@@ -161,14 +161,19 @@ class FeatureMoments(NamedTuple):
         )
         return self.comoment / rows
 
-    def require_width(self, name: str, width: int) -> None:
-        """Refuses another number of features than the state's."""
-        own = self.mean.shape[-1]
-        if width != own:
-            raise ValueError(
-                f"{name} has {width} features and this FeatureMoments {own}; "
-                f"make it with FeatureMoments.empty({width})"
-            )
+
+def require_width(state: FeatureMoments, name: str, width: int) -> None:
+    """Refuses another number of features than the state's.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    own = state.mean.shape[-1]
+    if width != own:
+        raise ValueError(
+            f"{name} has {width} features and this FeatureMoments {own}; "
+            f"make it with FeatureMoments.empty({width})"
+        )
 
 
 @compiled

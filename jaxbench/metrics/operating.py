@@ -135,6 +135,7 @@ def _search(counts: TieCounts, target: Scalar, log_share: Scalar) -> Int[jax.Arr
         return low, jnp.where(done | accepted, high, counts.rows_before[at] + 1)
 
     most_tests = counts.weights.shape[0].bit_length()
-    start = jnp.int32(0), counts.total + 1
+    # In the image of the data, which may differ between the devices of a shard_map.
+    start = jnp.zeros_like(counts.total), counts.total + 1
     low, _ = jax.lax.fori_loop(0, most_tests, test, start)
     return low

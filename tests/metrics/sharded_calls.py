@@ -177,7 +177,9 @@ def _methods() -> dict[str, Call]:
     }
     for name in ("accuracy", "ece_equal_mass"):
         table[f"ScoreMetric.function {name}"] = _of_scores(m.METRICS[name].function)
-    table["OodMetric.function"] = _of_two_scores(next(iter(m.OOD_METRICS.values())).function)
+    table["OodMetric.function"] = _of_two_scores(
+        next(iter(m.OOD_METRICS.values())).function
+    )
     return table
 
 
@@ -193,22 +195,24 @@ def _functions() -> dict[str, Call]:
         a, b = _moments(features_a, mask), _moments(features_b, mask)
         return m.frechet_distance_of_moments(a, b)
 
-    def intervals(**options):
-        return lambda scores: m.bootstrap_intervals(
-            scores, some, key=key, num_resamples=30, **options
-        )
-
     own = {
         # Every row of the catalog of scores.
         "summarize": _of_scores(m.summarize),
-        "summarize by margin": _of_scores(
-            lambda scores: m.summarize(scores, ["aurc"], confidence="margin")
-        ),
         "summarize_ood": _of_two_scores(m.summarize_ood),
-        "bootstrap_intervals": _of_scores(intervals()),
-        "bootstrap_intervals bca": _of_scores(intervals(method="bca")),
+        "bootstrap_intervals": _of_scores(
+            lambda scores: m.bootstrap_intervals(
+                scores, some, key=key, num_resamples=30
+            )
+        ),
+        "bootstrap_intervals bca": _of_scores(
+            lambda scores: m.bootstrap_intervals(
+                scores, some[:1], key=key, num_resamples=30, method="bca"
+            )
+        ),
         "bootstrap_ood_intervals": _of_two_scores(
-            lambda a, b: m.bootstrap_ood_intervals(a, b, key=key, num_resamples=30)
+            lambda a, b: m.bootstrap_ood_intervals(
+                a, b, tuple(m.OOD_METRICS)[:1], key=key, num_resamples=30
+            )
         ),
         "severity_auroc": Call(severity, tuple(inspect.signature(severity).parameters)),
         "frechet_distance_of_moments": Call(
@@ -217,9 +221,6 @@ def _functions() -> dict[str, Call]:
         "class_severity": _filled(m.class_severity, num_classes=ROWS),
         "expected_calibration_error equal_mass": _filled(
             m.expected_calibration_error, binning="equal_mass"
-        ),
-        "area_under_risk_coverage galil": _filled(
-            m.area_under_risk_coverage, compat="galil"
         ),
         "correlation_interval fisher": _filled(m.correlation_interval, method="fisher"),
         "score_examples probabilities": Call(
