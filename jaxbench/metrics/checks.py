@@ -25,8 +25,9 @@ def is_known(*arrays: object) -> bool:
 def _is_readable(leaf: object) -> bool:
     if isinstance(leaf, Tracer):
         return False
-    here = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
-    return here or leaf.is_fully_replicated
+    if isinstance(leaf, jax.Array):
+        return leaf.is_fully_addressable or leaf.is_fully_replicated
+    return True
 
 
 def refuse(problems: list[str]) -> None:

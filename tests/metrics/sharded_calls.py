@@ -175,11 +175,10 @@ def _methods() -> dict[str, Call]:
             applied(m.fit_bias_corrected_temperature), LOGITS
         ),
     }
-    for name in ("accuracy", "ece_equal_mass"):
-        table[f"ScoreMetric.function {name}"] = _of_scores(m.METRICS[name].function)
-    table["OodMetric.function"] = _of_two_scores(
-        next(iter(m.OOD_METRICS.values())).function
-    )
+    # One row each: the kernels of all rows are measured by the two summaries.
+    for rows, of in ((m.SCORE_METRICS, _of_scores), (m.OOD_METRICS, _of_two_scores)):
+        first = next(iter(rows.values()))
+        table[f"{type(first).__name__}.function"] = of(first.function)
     return table
 
 
