@@ -212,7 +212,8 @@ def test_case_29_an_empty_metric_is_the_carry_of_a_scan_inside_shard_map():
 
     mesh = jax.make_mesh((8,), ("batch",))
     mapped = jax.shard_map(local, mesh=mesh, in_specs=P("batch"), out_specs=P())
-    total = jax.jit(mapped)(logits, labels)
+    rows = jax.sharding.NamedSharding(mesh, P("batch"))
+    total = jax.jit(mapped)(*jax.device_put((logits, labels), rows))
     assert_same(total, Metric.from_model_output(logits=logits, labels=labels))
 
 
