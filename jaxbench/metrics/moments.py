@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from jaxbench.metrics.checks import check_count, is_known
 from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
-from jaxbench.metrics.records import record, require_single, varying_over
+from jaxbench.metrics.records import from_zero, record, require_single, varying_over
 from jaxbench.metrics.types import AnyArray, Flags
 
 
@@ -121,7 +121,7 @@ class FeatureMoments(NamedTuple):
 
     def __radd__(self, other: object) -> "FeatureMoments":
         """`sum` of states, which starts from 0."""
-        return self if other == 0 else NotImplemented
+        return from_zero(self, other)
 
     def all_reduce(self, axis_name: str | tuple[str, ...]) -> "FeatureMoments":
         """The state of all devices along a mesh axis, for use inside shard_map.

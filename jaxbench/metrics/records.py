@@ -45,6 +45,19 @@ def _refusal(name: str, symbol: str):
     return refused
 
 
+def from_zero(state: T, other: object) -> T:
+    """other + state, where `other` is the 0 that `sum` starts from.
+
+    Raises:
+        TypeError: If it is anything else, a tuple above all.
+    """
+    if isinstance(other, int) and other == 0:
+        return state
+    raise TypeError(
+        f"+ is not defined for {type(other).__name__} and {type(state).__name__}"
+    )
+
+
 def require_single(method: str, count: Int[AnyArray, "..."]) -> None:
     """Refuses states that were stacked, by vmap or over devices, where one is wanted.
 

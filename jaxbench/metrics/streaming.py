@@ -27,7 +27,7 @@ from jaxbench.metrics.histogram import (
 from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
-from jaxbench.metrics.records import record, require_single, varying_over
+from jaxbench.metrics.records import from_zero, record, require_single, varying_over
 from jaxbench.metrics.samples import equal_mass_bins
 from jaxbench.metrics.scores import ExampleScores, Inputs, score_examples
 from jaxbench.metrics.selective import (
@@ -241,7 +241,7 @@ class ClassificationState(NamedTuple):
 
     def __radd__(self, other: object) -> "ClassificationState":
         """`sum` of states, which starts from 0."""
-        return self if other == 0 else NotImplemented
+        return from_zero(self, other)
 
     def _sizes(self) -> dict[str, int]:
         """What two states must have alike."""

@@ -195,6 +195,7 @@ def _functions() -> dict[str, Call]:
         return m.frechet_distance_of_moments(a, b)
 
     own = {
+        "score_examples": Call(_scores, LOGITS),
         # Every row of the catalog of scores.
         "summarize": _of_scores(m.summarize),
         "summarize_ood": _of_two_scores(m.summarize_ood),
