@@ -46,7 +46,7 @@ def _refusal(name: str, symbol: str):
 
 
 def from_zero(state: T, other: object) -> T:
-    """other + state, where `other` is the 0 that `sum` starts from.
+    """The sum of a state and what stands left of it: the 0 that `sum` starts from.
 
     Raises:
         TypeError: If it is anything else, a tuple above all.
