@@ -75,11 +75,16 @@ class ClassificationMetric:
         return _subclass(cls, num_bins, num_classes, classwise)
 
     @classmethod
-    def empty(cls: type[M]) -> M:
-        """The metric of no examples; merging it changes nothing."""
+    def empty(cls: type[M], *, varying: str | tuple[str, ...] = ()) -> M:
+        """The metric of no examples; merging it changes nothing.
+
+        Args:
+            varying: Mesh axes over which the batches to come differ, inside
+                `jax.shard_map`: the metric may then be the carry of a `scan` there.
+        """
         num_bins, num_classes, classwise = cls._sizes()
         state = ClassificationState.empty(
-            num_bins, num_classes=num_classes, classwise=classwise
+            num_bins, num_classes=num_classes, classwise=classwise, varying=varying
         )
         return cls(state)
 

@@ -12,6 +12,7 @@ from jaxbench.metrics.checks import (
     check_count,
     takes_scores,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, masked_mean, valid_rows
 from jaxbench.metrics.types import Flags, Labels, Scalar
 
@@ -135,7 +136,7 @@ def confusion_matrix(
     return _confusion(labels, predictions, mask, num_classes)
 
 
-@partial(jax.jit, static_argnames="num_classes")
+@partial(compiled, static_argnames="num_classes")
 def _recalls(labels, correct, mask, num_classes: int) -> Float[jax.Array, " k"]:
     labels, valid = jnp.asarray(labels), valid_rows(labels, mask)
     known = valid & (labels >= 0) & (labels < num_classes)
@@ -148,7 +149,7 @@ def _recalls(labels, correct, mask, num_classes: int) -> Float[jax.Array, " k"]:
     return jnp.where(sane, as_float(found) / as_float(count), jnp.nan)
 
 
-@partial(jax.jit, static_argnames="num_classes")
+@partial(compiled, static_argnames="num_classes")
 def _confusion(labels, predictions, mask, num_classes: int) -> Int[jax.Array, "k k"]:
     valid = valid_rows(labels, mask)
     places = []

@@ -3,16 +3,16 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxbench.metrics.histogram import histogram_of
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.reliability import bin_sums
 from jaxbench.metrics.scores import ExampleScores
 from jaxbench.metrics.sums import ExactSum, sum_by_pieces
 
 
-@partial(jax.jit, static_argnames=("num_bins", "num_classes"))
+@partial(compiled, static_argnames=("num_bins", "num_classes"))
 def batch_sums(
     scores: ExampleScores, num_bins: int, num_classes: int
 ) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from jax.scipy.special import erf
 from jaxtyping import Float, Int
 
 from jaxbench.metrics.ranked import as_float
+from jaxbench.metrics.records import record
 from jaxbench.metrics.types import Column, Scalar
 
 NUM_BINS = 15
 
 
+@record
 class BinSums(NamedTuple):
     """Sums over the examples of each bin.
 

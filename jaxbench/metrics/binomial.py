@@ -4,14 +4,16 @@ All of it is elementwise over arrays of counts and holds in float32: log-probabi
 are built from deviances that are computed directly, so that no large numbers cancel.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.scipy.special import ndtri
 from jaxtyping import Float, Int
 
-from jaxbench.metrics.checks import require_arrays
+from jaxbench.metrics.checks import is_known, require_arrays
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.types import AnyArray
 
 Counts = int | np.integer | Int[AnyArray, "..."]
@@ -126,7 +128,7 @@ def wilson_interval(
     return _wilson(successes, trials, jnp.float32((1.0 - level) / 2))
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _wilson(
     successes: _Ints, trials: _Ints, tail: Float[jax.Array, ""]
 ) -> tuple[_Floats, _Floats]:
@@ -140,7 +142,7 @@ def _wilson(
     return 2 * (k / n) * k / top, jnp.where(jnp.isnan(n), jnp.nan, high)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def upper_bound(
     errors: _Ints, trials: _Ints, log_delta: Float[jax.Array, ""]
 ) -> _Floats:
@@ -162,7 +164,7 @@ def upper_bound(
     return jnp.where(trials > 0, bound, jnp.nan)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _log_pmf(k: _Ints, n: _Ints, p: _Floats) -> _Floats:
     inside = jnp.clip(k, 1, jnp.maximum(n - 1, 1))
     excess = _excess(inside, n, p)
@@ -180,7 +182,7 @@ def _log_pmf(k: _Ints, n: _Ints, p: _Floats) -> _Floats:
     return jnp.where((p >= 0) & (p <= 1), log_pmf, jnp.nan)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _log_tails(k: _Ints, n: _Ints, p: _Floats) -> tuple[_Floats, _Floats]:
     excess = _excess(k, n, p)
     # The far tail is at most about a half, so that its complement does not cancel.
@@ -294,7 +296,7 @@ def _checked_counts(name: str, part: Counts, trials: Counts) -> tuple[_Ints, _In
     k, n = _as_counts(name, part), _as_counts("trials", trials)
     shape = jnp.broadcast_shapes(k.shape, n.shape)
     k, n = jnp.broadcast_to(k, shape), jnp.broadcast_to(n, shape)
-    if not isinstance(k, Tracer) and not isinstance(n, Tracer):
+    if is_known(k, n):
         low, high = jax.device_get((k, n))
         if ((low < 0) | (low > high)).any():
             raise ValueError(f"{name} must lie in [0, trials]; got {low} of {high}")

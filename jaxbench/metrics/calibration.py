@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from jaxbench.metrics import galil
@@ -17,6 +16,7 @@ from jaxbench.metrics.binning import (
     squared_error,
 )
 from jaxbench.metrics.checks import check_choice, check_columns, takes_scores
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, masked_mean, valid_rows
 from jaxbench.metrics.reliability import (
     Binning,
@@ -284,7 +284,7 @@ def mean_confidence(confidence: Column, *, mask: Flags | None = None) -> Scalar:
     return masked_mean(confidence, mask)
 
 
-@jax.jit
+@compiled
 def _kolmogorov_smirnov(
     confidence: Column, correct: Flags, mask: Flags | None
 ) -> Scalar:
@@ -292,7 +292,7 @@ def _kolmogorov_smirnov(
     return jnp.where(all_probabilities(confidence, mask), error, jnp.nan)
 
 
-@partial(jax.jit, static_argnames="bandwidth")
+@partial(compiled, static_argnames="bandwidth")
 def _smooth(
     confidence: Column, correct: Flags, mask: Flags | None, bandwidth: float | None
 ) -> Scalar:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 
 from jaxbench.metrics import binning, ranking, selective
 from jaxbench.metrics.classwise import classwise_calibration_error
 from jaxbench.metrics.frechet import frechet_distance
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import Ranking, TieCounts, as_float, count_ties, rank
 from jaxbench.metrics.samples import Sample, sort_scores
 from jaxbench.metrics.scores import ExampleScores, require_scores
@@ -297,13 +297,13 @@ def rank_both(
     return rank(values, is_id, mask=mask)[0]
 
 
-@partial(jax.jit, static_argnames="metric")
+@partial(compiled, static_argnames="metric")
 def _measure_one(metric: ScoreMetric, scores: ExampleScores) -> Scalar:
     ordered = sort_scores(scores, CONFIDENCES["max_softmax"](scores))
     return metric.kernel(Sample.of(ordered))
 
 
-@partial(jax.jit, static_argnames="metric")
+@partial(compiled, static_argnames="metric")
 def _measure_one_ood(
     metric: OodMetric, id_scores: ExampleScores, ood_scores: ExampleScores
 ) -> Scalar:

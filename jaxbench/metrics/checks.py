@@ -21,8 +21,19 @@ R = TypeVar("R")
 
 
 def is_known(*arrays: object) -> bool:
-    """Whether all values can be read now, which they cannot while tracing."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
+    """Whether all values can be read now.
+
+    They cannot while tracing, nor where other processes hold a part of them.
+    """
+    return all(_is_readable(leaf) for leaf in jax.tree.leaves(arrays))
+
+
+def _is_readable(leaf: object) -> bool:
+    if isinstance(leaf, Tracer):
+        return False
+    if isinstance(leaf, jax.Array):
+        return leaf.is_fully_addressable or leaf.is_fully_replicated
+    return True
 
 
 def refuse(problems: list[str]) -> None:

@@ -10,7 +10,9 @@ from jaxtyping import Float
 from jaxbench.metrics.binning import NUM_BINS, upper_edges
 from jaxbench.metrics.checks import check_count, require_rows
 from jaxbench.metrics.logit_checks import check_scored
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
+from jaxbench.metrics.records import record
 from jaxbench.metrics.scores import Inputs
 from jaxbench.metrics.sums import ExactSum, add_states
 from jaxbench.metrics.types import Flags, Labels, Logits, Scalar
@@ -19,6 +21,7 @@ from jaxbench.metrics.types import Flags, Labels, Logits, Scalar
 _CHUNK = 1 << 18
 
 
+@record
 class ClasswiseSums(NamedTuple):
     """Sums over examples for each bin of each class's probability; they add up.
 
@@ -68,7 +71,7 @@ def classwise_calibration_error(
     return _error(logits, labels, mask, num_bins, inputs or "logits")
 
 
-@partial(jax.jit, static_argnames=("num_bins", "inputs"))
+@partial(compiled, static_argnames=("num_bins", "inputs"))
 def _error(logits, labels, mask, num_bins: int, inputs: Inputs) -> Scalar:
     sums = classwise_sums(logits, labels, mask, num_bins, inputs)
     count = jnp.sum(valid_rows(labels, mask), dtype=jnp.int32)
@@ -83,6 +86,7 @@ def classwise_error_of_sums(
     return jnp.where(broken > 0.0, jnp.nan, error)
 
 
+@partial(compiled, static_argnames=("num_bins", "inputs"))
 def classwise_sums(
     logits: Logits,
     labels: Labels,

@@ -21,7 +21,9 @@ from jaxbench.metrics.checks import (
     takes_scores,
 )
 from jaxbench.metrics.logit_checks import logit_misfits, refuse_probabilities
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import masked_mean, valid_rows, whole_part
+from jaxbench.metrics.records import record
 from jaxbench.metrics.softmax import split_softmax
 from jaxbench.metrics.types import (
     AnyArray,
@@ -39,6 +41,7 @@ _LEAST_ALPHA = 1e-4
 _SLACK = 1e-5
 
 
+@record
 class ConformalSummary(NamedTuple):
     """How prediction sets do on images with labels.
 
@@ -83,7 +86,7 @@ def conformal_threshold(
     return _conformal_threshold(nll, mask, alpha)
 
 
-@partial(jax.jit, static_argnames="alpha")
+@partial(compiled, static_argnames="alpha")
 def _conformal_threshold(nll: Column, mask: Flags | None, alpha: float) -> Scalar:
     valid = valid_rows(nll, mask)
     values = jnp.where(valid, jnp.asarray(nll, jnp.float32), 0.0)
@@ -122,7 +125,7 @@ def conformal_top_k(
     return _conformal_top_k(label_rank, mask, alpha)
 
 
-@partial(jax.jit, static_argnames="alpha")
+@partial(compiled, static_argnames="alpha")
 def _conformal_top_k(
     label_rank: Int[AnyArray, " n"], mask: Flags | None, alpha: float
 ) -> Int[jax.Array, ""]:
@@ -181,7 +184,7 @@ def prediction_sets(
     return _prediction_sets(logits, limit, class_mask, warmth)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _prediction_sets(
     logits: Logits,
     threshold: Scalar,
@@ -224,7 +227,7 @@ def conformal_summary(
     return ConformalSummary(*(masked_mean(column, mask) for column in columns))
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _set_columns(
     sets: Bool[AnyArray, "n k"], labels: Labels
 ) -> tuple[Float[jax.Array, " n"], ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbench.metrics.checks import check_choice, check_columns, is_known
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.resampling import (
     Interval,
@@ -150,13 +151,13 @@ class _Pairs(NamedTuple):
     comparable: Bool[jax.Array, ""]
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(compiled, static_argnames="kind")
 def _estimate(x: Column, y: Column, valid: Valid, kind: str) -> Scalar:
     pairs = _sort(x, y, valid)
     return _KINDS[kind].of(pairs)(pairs.valid.astype(jnp.int32))
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(compiled, static_argnames="kind")
 def _fisher(x: Column, y: Column, valid: Valid, level: Scalar, kind: str) -> Interval:
     estimate = _estimate(x, y, valid, kind)
     num_rows = as_float(jnp.sum(valid, dtype=jnp.int32))
@@ -166,7 +167,7 @@ def _fisher(x: Column, y: Column, valid: Valid, level: Scalar, kind: str) -> Int
     return jnp.tanh(centre - width), jnp.tanh(centre + width)
 
 
-@partial(jax.jit, static_argnames=("kind", "num_resamples"))
+@partial(compiled, static_argnames=("kind", "num_resamples"))
 def _bootstrap(
     x: Column,
     y: Column,

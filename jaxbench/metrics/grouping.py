@@ -1,5 +1,7 @@
 """Coarse classes out of fine ones: the mean probability of each group."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from jaxbench.metrics.checks import (
     require_rows,
 )
 from jaxbench.metrics.logit_checks import refuse_probabilities
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.types import AnyArray, Logits
 
 
@@ -50,6 +53,13 @@ def group_logits(
     refuse_probabilities(logits, None)
     if is_known(groups):
         refuse(_bad_groups(np.asarray(groups), num_groups))
+    return _group(logits, groups, num_groups)
+
+
+@partial(compiled, static_argnames="num_groups", by_row=True)
+def _group(
+    logits: Logits, groups: Int[AnyArray, " k"], num_groups: int
+) -> Float[Array, "n groups"]:
     log_p = jax.nn.log_softmax(jnp.asarray(logits, jnp.float32), axis=1)
     # One segment more collects the classes of no group, and is dropped.
     classes = jnp.asarray(groups)

@@ -20,6 +20,7 @@ from jaxbench.metrics.ranked import (
     harmonic_between,
     whole_part,
 )
+from jaxbench.metrics.records import record
 from jaxbench.metrics.scores import ExampleScores
 from jaxbench.metrics.smooth import spread_on_mesh
 from jaxbench.metrics.sums import ExactSum
@@ -37,6 +38,7 @@ WIDEST_BIN = math.exp(-1.0) / _BINS_OF_OCTAVE
 NUM_ORDER_BINS = (_LAST_OCTAVE - _FIRST_OCTAVE) * _BINS_OF_OCTAVE
 
 
+@record
 class OrderHistogram(NamedTuple):
     """Examples in bins of u, by rising confidence; every leaf adds up.
 

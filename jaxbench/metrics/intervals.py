@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxbench.metrics.catalog import CONFIDENCES, OOD_METRICS
 from jaxbench.metrics.checks import check_choice
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import count_ties
 from jaxbench.metrics.resampling import (
     Interval,
@@ -92,7 +93,7 @@ def bootstrap_intervals(
     return {name: intervals[name] for name in names}  # jit sorts the names
 
 
-@partial(jax.jit, static_argnames=("names", "num_resamples", "confidence", "method"))
+@partial(compiled, static_argnames=("names", "num_resamples", "confidence", "method"))
 def _bootstrap(
     scores: ExampleScores,
     key: Key[Array, ""],
@@ -160,7 +161,7 @@ def bootstrap_ood_intervals(
     return {name: intervals[name] for name in names}  # jit sorts the names
 
 
-@partial(jax.jit, static_argnames=("names", "num_resamples", "method"))
+@partial(compiled, static_argnames=("names", "num_resamples", "method"))
 def _bootstrap_ood(
     id_scores: ExampleScores,
     ood_scores: ExampleScores,

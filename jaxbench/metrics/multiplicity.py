@@ -3,11 +3,14 @@
 With 1,000 models against a baseline, fifty come out below 0.05 by chance alone.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxbench.metrics.checks import check_columns
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
 from jaxbench.metrics.types import Column, Flags
 
@@ -37,7 +40,7 @@ def holm(p_values: Column, *, mask: Flags | None = None) -> Float[jax.Array, " n
     return _holm(p_values, mask)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _holm(p_values: Column, mask: Flags | None) -> Float[jax.Array, " n"]:
     p, order, num_tests = _sort(p_values, mask)
     place = jnp.arange(p.shape[0], dtype=jnp.int32)
@@ -74,7 +77,7 @@ def benjamini_hochberg(
     return _benjamini_hochberg(p_values, mask)
 
 
-@jax.jit
+@partial(compiled, by_row=True)
 def _benjamini_hochberg(p_values: Column, mask: Flags | None) -> Float[jax.Array, " n"]:
     p, order, num_tests = _sort(p_values, mask)
     place = jnp.arange(p.shape[0], dtype=jnp.int32)

@@ -21,8 +21,10 @@ from jaxbench.metrics.checks import (
     require_arrays,
     require_rows,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, over_ranking, valid_rows
 from jaxbench.metrics.ranking import auroc_of_counts
+from jaxbench.metrics.records import record
 from jaxbench.metrics.resampling import check_key
 from jaxbench.metrics.sums import scatter_sum
 from jaxbench.metrics.types import AnyArray, Column, Flags, Labels
@@ -30,6 +32,7 @@ from jaxbench.metrics.types import AnyArray, Column, Flags, Labels
 NUM_LEVELS = 11
 
 
+@record
 class SeverityGroups(NamedTuple):
     """Groups of foreign classes by rising severity.
 
@@ -162,7 +165,7 @@ def severity_auroc(
     )
 
 
-@partial(jax.jit, static_argnames="num_classes")
+@partial(compiled, static_argnames="num_classes")
 def _class_means(confidence, classes, mask, num_classes: int):
     classes, valid = jnp.asarray(classes), valid_rows(classes, mask)
     known = valid & (classes >= 0) & (classes < num_classes)
@@ -174,7 +177,7 @@ def _class_means(confidence, classes, mask, num_classes: int):
     return jnp.where(sane, total / as_float(count), jnp.nan)
 
 
-@partial(jax.jit, static_argnames=("group_size", "num_levels"))
+@partial(compiled, static_argnames=("group_size", "num_levels"))
 def _groups(severity, key, group_size: int, num_levels: int) -> SeverityGroups:
     num_classes = severity.shape[0]
     shuffled = jax.random.permutation(key, num_classes).astype(jnp.int32)
@@ -194,7 +197,7 @@ def _groups(severity, key, group_size: int, num_levels: int) -> SeverityGroups:
     return SeverityGroups(jnp.where(whole, means, jnp.nan), contains, severity)
 
 
-@jax.jit
+@compiled
 def _level_aurocs(
     id_confidence, ood_confidence, ood_classes, contains, id_mask, ood_mask
 ):

@@ -12,10 +12,13 @@ from jaxtyping import Bool, Int
 
 from jaxbench.metrics.binomial import binomial_log_tails, upper_bound
 from jaxbench.metrics.checks import check_columns, check_fraction
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import TieCounts, as_float, count_ties, rank
+from jaxbench.metrics.records import record
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 
+@record
 class GuaranteedThreshold(NamedTuple):
     """Where to answer so that the error rate stays below a target.
 
@@ -84,7 +87,7 @@ def guaranteed_threshold(
     return _guarantee(confidence, correct, mask, *levels)
 
 
-@jax.jit
+@compiled
 def _guarantee(
     confidence: Column,
     correct: Flags,
@@ -132,6 +135,7 @@ def _search(counts: TieCounts, target: Scalar, log_share: Scalar) -> Int[jax.Arr
         return low, jnp.where(done | accepted, high, counts.rows_before[at] + 1)
 
     most_tests = counts.weights.shape[0].bit_length()
-    start = jnp.int32(0), counts.total + 1
+    # In the image of the data, which may differ between the devices of a shard_map.
+    start = jnp.zeros_like(counts.total), counts.total + 1
     low, _ = jax.lax.fori_loop(0, most_tests, test, start)
     return low

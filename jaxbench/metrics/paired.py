@@ -15,7 +15,9 @@ from jaxbench.metrics.checks import (
     require_arrays,
     require_rows,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
+from jaxbench.metrics.records import record
 from jaxbench.metrics.resampling import (
     check_key,
     check_settings,
@@ -26,6 +28,7 @@ from jaxbench.metrics.resampling import (
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 
+@record
 class PairedDifference(NamedTuple):
     """A difference of means of two models on the same images.
 
@@ -91,12 +94,12 @@ def paired_bootstrap(
         )
     refuse(problems)
     require_rows(a.shape[0], mask, "a")
-    values = [jnp.asarray(x, jnp.float32) for x in (a, b)]
+    a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
     valid = valid_rows(a, mask)
-    return _paired(*values, valid, key, jnp.float32(level), num_resamples)
+    return _paired(a, b, valid, key, jnp.float32(level), num_resamples)
 
 
-@partial(jax.jit, static_argnames="num_resamples")
+@partial(compiled, static_argnames="num_resamples")
 def _paired(
     a: Float[jax.Array, " n"],
     b: Float[jax.Array, " n"],
@@ -161,7 +164,7 @@ def mcnemar(
     return log_p_value if log else jnp.exp(log_p_value)
 
 
-@jax.jit
+@compiled
 def _log_mcnemar(correct_a: Flags, correct_b: Flags, mask: Flags | None) -> Scalar:
     valid = valid_rows(correct_a, mask)
     a, b = jnp.asarray(correct_a), jnp.asarray(correct_b)

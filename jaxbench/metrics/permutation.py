@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxbench.metrics.checks import check_columns, check_count
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float, valid_rows
+from jaxbench.metrics.records import record
 from jaxbench.metrics.resampling import check_key, map_keys
 from jaxbench.metrics.types import Column, Flags, Scalar
 
@@ -17,6 +19,7 @@ _WORD = 32
 _PATTERNS = 1 << 14
 
 
+@record
 class PermutationTest(NamedTuple):
     """A difference of means of two models on the same images.
 
@@ -75,11 +78,11 @@ def paired_permutation(
     check_count("num_permutations", num_permutations)
     check_key(key)
     check_columns(mask, floats={"a": a, "b": b})
-    values = [jnp.asarray(x, jnp.float32) for x in (a, b)]
-    return _permutation(*values, valid_rows(a, mask), key, num_permutations)
+    a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
+    return _permutation(a, b, valid_rows(a, mask), key, num_permutations)
 
 
-@partial(jax.jit, static_argnames="num_permutations")
+@partial(compiled, static_argnames="num_permutations")
 def _permutation(
     a: Float[jax.Array, " n"],
     b: Float[jax.Array, " n"],

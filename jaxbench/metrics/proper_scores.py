@@ -16,11 +16,13 @@ from jaxbench.metrics.binning import (
     uncertainty,
 )
 from jaxbench.metrics.ranked import masked_mean
+from jaxbench.metrics.records import record
 from jaxbench.metrics.reliability import over_bins
 from jaxbench.metrics.scores import score_examples
 from jaxbench.metrics.types import Column, Flags, Labels, Logits, Scalar
 
 
+@record
 class BrierDecomposition(NamedTuple):
     """Parts of the Brier score of "the prediction is right".
 

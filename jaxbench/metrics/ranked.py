@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jaxbench.metrics.checks import require_rows
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.sums import FEW, ExactSum, accurate_sum
 from jaxbench.metrics.types import AnyArray, Column, Flags, Scalar
 
@@ -131,7 +132,7 @@ def rank(
     return ranking, tuple(ordered)
 
 
-@partial(jax.jit, static_argnames=("kernel", "parameters"))
+@partial(compiled, static_argnames=("kernel", "parameters"))
 def over_ranking(
     kernel: Callable[..., T],
     confidence: Column,
@@ -333,7 +334,7 @@ def masked_mean(values: Column, mask: Flags | None) -> Scalar:
     return _masked_mean(values, mask)
 
 
-@jax.jit
+@compiled
 def _masked_mean(values: Column, mask: Flags | None) -> Scalar:
     valid = valid_rows(values, mask)
     values = jnp.where(valid, jnp.asarray(values, jnp.float32), 0.0)

@@ -16,7 +16,9 @@ from jaxbench.metrics.checks import (
     check_count,
     check_fraction,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import valid_rows
+from jaxbench.metrics.records import record
 from jaxbench.metrics.samples import sort_columns
 from jaxbench.metrics.sums import ExactSum, accurate_sum, sum_by_pieces
 from jaxbench.metrics.types import Column, Flags
@@ -24,6 +26,7 @@ from jaxbench.metrics.types import Column, Flags
 Binning = Literal["equal_width", "equal_mass"]
 
 
+@record
 class ReliabilityBins(NamedTuple):
     """What a reliability diagram draws, per bin of confidence.
 
@@ -125,7 +128,7 @@ def over_bins(
     return _measured(kernel, confidence, correct, mask, num_bins, binning)
 
 
-@partial(jax.jit, static_argnames=("kernel", "num_bins", "binning"))
+@partial(compiled, static_argnames=("kernel", "num_bins", "binning"))
 def _measured(kernel, confidence, correct, mask, num_bins: int, binning: Binning):
     if binning == "equal_width":
         found = kernel(bin_sums(confidence, correct, mask, num_bins))

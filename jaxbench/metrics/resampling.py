@@ -13,6 +13,7 @@ from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxbench.metrics.checks import refuse
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.types import Scalar
 
@@ -137,7 +138,7 @@ def percentile_interval(
     return low, high
 
 
-@jax.jit
+@compiled
 def bca_interval(
     values: Float[jax.Array, " resamples"],
     estimate: Scalar,
@@ -184,7 +185,7 @@ def bca_interval(
     return low, high
 
 
-@jax.jit
+@compiled
 def deal_groups(
     key: Key[Array, ""], parts: tuple[Bool[jax.Array, " n"], ...]
 ) -> Groups:

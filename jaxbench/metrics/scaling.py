@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.minimise import Point, dot, has_converged, minimise
 from jaxbench.metrics.ranked import as_float
+from jaxbench.metrics.records import record
 from jaxbench.metrics.temperature import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
@@ -29,6 +31,7 @@ from jaxbench.metrics.types import ClassMask, Flags, Labels, Logits, Scalar
 RIDGE = 0.01
 
 
+@record
 class VectorScaling(NamedTuple):
     """softmax(scale * logits + bias): a factor and an offset for each class.
 
@@ -50,6 +53,7 @@ class VectorScaling(NamedTuple):
         return scaled + self.bias[None, :]
 
 
+@record
 class BiasCorrectedTemperature(NamedTuple):
     """softmax(logits / temperature + bias): one temperature, an offset for each class.
 
@@ -175,7 +179,7 @@ def fit_bias_corrected_temperature(
     return _fit_bias_corrected(as_fit_rows(name, logits, labels, mask, class_mask))
 
 
-@jax.jit
+@compiled
 def _fit_vector(rows: FitRows) -> VectorScaling:
     usable = usable_rows(rows)
     problem = _problem(rows, usable, rows.logits)
@@ -193,7 +197,7 @@ def _fit_vector(rows: FitRows) -> VectorScaling:
     )
 
 
-@jax.jit
+@compiled
 def _fit_bias_corrected(rows: FitRows) -> BiasCorrectedTemperature:
     usable = usable_rows(rows)
     # The logits' common level in a row means nothing here, and rounds.

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 from jaxbench.metrics.checks import refuse, require_arrays, require_rows
 from jaxbench.metrics.chunks import by_chunks
 from jaxbench.metrics.logit_checks import check_scored
+from jaxbench.metrics.meshes import compiled
+from jaxbench.metrics.records import record
 from jaxbench.metrics.softmax import split_softmax
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, LabelSets, Logits
 
@@ -28,6 +30,7 @@ Inputs = Literal["logits", "probabilities"]
 _CHUNK = 1 << 21
 
 
+@record
 class ExampleScores(NamedTuple):
     """One row an image: what its logits say, and whether that is right.
 
@@ -134,6 +137,7 @@ def score_examples(
     """
     check_scored(logits, labels, mask, class_mask, temperature, inputs, label_sets)
     truth = labels if label_sets is None else label_sets
+    assert truth is not None  # One of the two is, by check_scored.
     # Divisions of every logit by one would cost a tenth of the pass.
     warmed = None
     if not (isinstance(temperature, float) and temperature == 1.0):
@@ -169,7 +173,7 @@ def require_scores(**arguments: ExampleScores) -> None:
         require_rows(scores.mask.shape[0], scores.mask, name)
 
 
-@partial(jax.jit, static_argnames="inputs")
+@partial(compiled, static_argnames="inputs", by_row=True)
 def _score(
     logits: Logits,
     labels: Labels | LabelSets,

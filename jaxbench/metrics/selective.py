@@ -20,12 +20,14 @@ from jaxbench.metrics.ranked import (
     ramp_between,
     whole_part,
 )
+from jaxbench.metrics.records import record
 from jaxbench.metrics.sums import accurate_sum
 from jaxbench.metrics.types import Column, Flags, Scalar
 
 Scale = Literal["mean", "per_mille", "trapezoid"]
 
 
+@record
 class RiskCoverageCurve(NamedTuple):
     """Selective risk at each coverage i / N, i = 1..n; NaN past the N that count."""
 

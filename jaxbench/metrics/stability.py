@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from jaxbench.metrics.checks import is_known, refuse, require_arrays, require_rows
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float
+from jaxbench.metrics.records import record
 from jaxbench.metrics.resampling import (
     check_key,
     check_settings,
@@ -23,6 +25,7 @@ from jaxbench.metrics.types import AnyArray, Flags, Scalar
 _DRAWS_IN_FLIGHT = 1 << 21
 
 
+@record
 class RankStability(NamedTuple):
     """The places of m models in a ranking, and in the rankings of resamples.
 
@@ -157,7 +160,7 @@ def _sign(higher_is_better: bool) -> Scalar:
     return jnp.float32(1 if higher_is_better else -1)
 
 
-@partial(jax.jit, static_argnames="num_resamples")
+@partial(compiled, static_argnames="num_resamples")
 def _stability(
     values: Float[jax.Array, "m n"],
     valid: Bool[jax.Array, " n"],
@@ -223,7 +226,7 @@ def _scramble(bits: UInt32[jax.Array, "..."]) -> UInt32[jax.Array, "..."]:
     return bits ^ (bits >> jnp.uint32(16))
 
 
-@jax.jit
+@compiled
 def _compare(
     resampled: Float[jax.Array, "r m"],
     estimate: Float[jax.Array, " m"],

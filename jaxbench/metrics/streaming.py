@@ -24,8 +24,10 @@ from jaxbench.metrics.histogram import (
     on_mesh,
     smooth_bound,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import as_float
 from jaxbench.metrics.ranking import auroc_of_counts
+from jaxbench.metrics.records import from_zero, record, require_single, varying_over
 from jaxbench.metrics.samples import equal_mass_bins
 from jaxbench.metrics.scores import ExampleScores, Inputs, score_examples
 from jaxbench.metrics.selective import (
@@ -41,11 +43,12 @@ from jaxbench.metrics.sums import ExactSum, add_states
 from jaxbench.metrics.types import ClassMask, Flags, Labels, LabelSets, Logits, Scalar
 
 
+@record
 class ClassificationState(NamedTuple):
     """Sums over the examples seen so far.
 
-    Every leaf is a plain sum, so states merge by addition, in any order, and a
-    `psum` of the leaves over devices is the state of all of them:
+    Every leaf is a plain sum, so states merge by addition (`merge`, `+`, `sum`), in
+    any order, and a `psum` of the leaves over devices is the state of all of them:
 
         state = ClassificationState.empty().update(score_examples(logits, labels))
         total = jax.lax.psum(state, "data").compute()
@@ -92,7 +95,12 @@ class ClassificationState(NamedTuple):
 
     @classmethod
     def empty(
-        cls, num_bins: int = NUM_BINS, *, num_classes: int = 0, classwise: bool = False
+        cls,
+        num_bins: int = NUM_BINS,
+        *,
+        num_classes: int = 0,
+        classwise: bool = False,
+        varying: str | tuple[str, ...] = (),
     ) -> "ClassificationState":
         """The state of no examples.
 
@@ -101,6 +109,8 @@ class ClassificationState(NamedTuple):
             num_classes: Number of classes, for balanced accuracy: 8 bytes a class.
             classwise: Whether to keep the tables of the classwise calibration error,
                 120 bytes a class; they are filled by `update_from_logits`.
+            varying: Inside `jax.shard_map`, the mesh axes over which the batches to
+                come differ, so that the state may be the carry of a `scan` there.
 
         Raises:
             ValueError: If num_bins < 1, or the tables are asked for without a number
@@ -119,7 +129,7 @@ class ClassificationState(NamedTuple):
         )
         # Every leaf has a buffer of its own, so that a step may be given them to keep.
         # None rather than arrays of size zero: checkpoints refuse those.
-        return cls(
+        state = cls(
             num_examples=_counts(),
             num_nonfinite=_counts(),
             num_correct=_counts(),
@@ -136,19 +146,22 @@ class ClassificationState(NamedTuple):
             class_gap=_exact_sums(num_bins, num_classes) if classwise else None,
             class_broken=_sums(),
         )
+        return varying_over(state, varying)
 
     def update(self, scores: ExampleScores) -> "ClassificationState":
         """The state after a further batch; its masked rows change nothing.
 
         Raises:
-            ValueError: If the state keeps classwise tables, which need the logits.
+            ValueError: If the state keeps classwise tables, which need the logits, or
+                states are stacked.
         """
         if self.class_gap is not None:
             raise ValueError(
                 "ClassificationState.update: this state keeps classwise tables, which "
                 "scores do not fill; give the logits to update_from_logits"
             )
-        return self.merge(self._of_batch(scores))
+        require_single("ClassificationState.update", self.num_examples)
+        return self.merge(self._of_batch(scores, None, jnp.zeros((), jnp.float32)))
 
     def update_from_logits(
         self,
@@ -163,9 +176,11 @@ class ClassificationState(NamedTuple):
         """The state after a further batch of logits; see `score_examples`.
 
         Raises:
-            ValueError: As `score_examples`; and if the state keeps classwise tables
-                and the batch has sets of labels or a class mask, which they lack.
+            ValueError: As `score_examples`; if states are stacked; and if the state
+                keeps classwise tables and the batch has sets of labels or a class
+                mask, which they lack.
         """
+        require_single("ClassificationState.update_from_logits", self.num_examples)
         scores = score_examples(
             logits,
             labels,
@@ -179,7 +194,7 @@ class ClassificationState(NamedTuple):
                 f"logits of shape {logits.shape} and a state of num_classes="
                 f"{len(self.class_count)}; wanted as many classes in both"
             )
-        batch = self._of_batch(scores)
+        gap, broken = None, jnp.zeros((), jnp.float32)
         if self.class_gap is not None:
             if labels is None or class_mask is not None:
                 raise ValueError(
@@ -188,23 +203,28 @@ class ClassificationState(NamedTuple):
                 )
             num_bins = self.class_gap.value.shape[-2]
             sums = classwise_sums(logits, labels, mask, num_bins, inputs or "logits")
-            batch = batch._replace(class_gap=sums.gap, class_broken=sums.broken)
-        return self.merge(batch)
+            gap, broken = sums.gap, sums.broken
+        return self.merge(self._of_batch(scores, gap, broken))
 
-    def _of_batch(self, scores: ExampleScores) -> "ClassificationState":
+    def _of_batch(
+        self,
+        scores: ExampleScores,
+        class_gap: ExactSum | None,
+        class_broken: Float[jax.Array, ""],
+    ) -> "ClassificationState":
         """The state of one batch alone, of this state's sizes."""
         sizes = self._sizes()
+        sums = batch_sums(scores, sizes["bins"], sizes["classes"])
         return ClassificationState(
-            **batch_sums(scores, sizes["bins"], sizes["classes"]),
-            class_gap=jax.tree.map(jnp.zeros_like, self.class_gap),
-            class_broken=jnp.zeros((), jnp.float32),
+            **sums, class_gap=class_gap, class_broken=class_broken
         )
 
     def merge(self, other: "ClassificationState") -> "ClassificationState":
         """The state of both sets of examples.
 
         Raises:
-            ValueError: If the two have different numbers of bins or classes.
+            ValueError: If the two have different numbers of bins or classes, or one
+                is stacked and the other is not.
         """
         mine, theirs = (s._sizes() for s in (self, other))
         if mine != theirs:
@@ -212,7 +232,24 @@ class ClassificationState(NamedTuple):
                 f"states of {mine} and {theirs} do not merge; make both with the same "
                 "num_bins, num_classes and classwise"
             )
+        stacks = self.num_examples.shape, other.num_examples.shape
+        if stacks[0] != stacks[1]:
+            raise ValueError(
+                f"ClassificationState.merge: states stacked to {stacks[0]} and "
+                f"{stacks[1]} do not merge; jax.vmap(ClassificationState.merge) takes "
+                "them one by one, with in_axes=(0, None) where one goes to all"
+            )
         return add_states(self, other)
+
+    def __add__(self, other: object) -> "ClassificationState":  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`merge`."""
+        if not isinstance(other, ClassificationState):
+            return NotImplemented
+        return self.merge(other)
+
+    def __radd__(self, other: object) -> "ClassificationState":
+        """`sum` of states, which starts from 0."""
+        return from_zero(self, other)
 
     def _sizes(self) -> dict[str, int]:
         """What two states must have alike."""
@@ -236,9 +273,9 @@ class ClassificationState(NamedTuple):
             logit was not finite.
 
         Raises:
-            ValueError: If no example counts (outside jit).
+            ValueError: If states are stacked; and, outside jit, if no example counts.
         """
-        self._require_examples()
+        self._require_examples("compute")
         return _in_order(_compute(self))
 
     def error_bounds(self) -> dict[str, Scalar]:
@@ -253,14 +290,14 @@ class ClassificationState(NamedTuple):
             mass. NaN under jit if no example counts.
 
         Raises:
-            ValueError: If no example counts (outside jit).
+            ValueError: If states are stacked; and, outside jit, if no example counts.
         """
-        self._require_examples()
+        self._require_examples("error_bounds")
         return _in_order(_bounds(self))
 
-    def _require_examples(self) -> None:
-        seen = self.num_examples
-        if is_known(seen) and not jax.device_get(seen).any():
+    def _require_examples(self, method: str) -> None:
+        require_single(f"ClassificationState.{method}", self.num_examples)
+        if is_known(self.num_examples) and not int(self.num_examples):
             raise ValueError(
                 "ClassificationState: no example counts so far; update the state with "
                 "a batch that has valid rows"
@@ -331,7 +368,7 @@ def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:
     return {name: values[name] for name in METRICS if name in values}
 
 
-@jax.jit
+@compiled
 def _compute(state: ClassificationState) -> dict[str, Scalar]:
     broken = state.num_nonfinite > 0
     total = as_float(state.num_examples)
@@ -353,7 +390,7 @@ def _compute(state: ClassificationState) -> dict[str, Scalar]:
     return {"accuracy": accuracy, "top_5_accuracy": top5} | values
 
 
-@jax.jit
+@compiled
 def _bounds(state: ClassificationState) -> dict[str, Scalar]:
     counts = counts_of(state.order)
     total = as_float(counts.total)

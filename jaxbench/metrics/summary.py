@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TypeVar
 
-import jax
-
 from jaxbench.metrics.catalog import (
     CONFIDENCES,
     OOD_METRICS,
@@ -14,6 +12,7 @@ from jaxbench.metrics.catalog import (
     OodMetric,
     rank_both,
 )
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import Ranking, TieCounts, count_ties
 from jaxbench.metrics.samples import Sample, sort_scores
 from jaxbench.metrics.scores import ExampleScores, require_scores
@@ -52,7 +51,7 @@ def summarize(
     return {name: values[name] for name in names}  # jit sorts the names
 
 
-@partial(jax.jit, static_argnames=("names", "confidence"))
+@partial(compiled, static_argnames=("names", "confidence"))
 def _summarize(
     scores: ExampleScores, names: tuple[str, ...], confidence: str
 ) -> dict[str, Scalar]:
@@ -143,7 +142,7 @@ def summarize_ood(
     return {name: values[name] for name in names}  # jit sorts the names
 
 
-@partial(jax.jit, static_argnames="names")
+@partial(compiled, static_argnames="names")
 def _summarize_ood(
     id_scores: ExampleScores, ood_scores: ExampleScores, names: tuple[str, ...]
 ) -> dict[str, Scalar]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from jaxbench.metrics.records import record
+
 State = TypeVar("State")
 
 # Up to here float32 sums are good to 1e-7 as they are: XLA adds in several lanes.
@@ -16,6 +18,7 @@ _RUN = 1024
 _RUN_OF_LANE = 64
 
 
+@record
 class ExactSum(NamedTuple):
     """A float sum and what its roundings lost, so that 10^8 terms add up to 1e-7.
 

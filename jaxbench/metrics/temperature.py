@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxbench.metrics.checks import refuse, require_arrays, require_rows
 from jaxbench.metrics.logit_checks import logit_misfits, refuse_probabilities
+from jaxbench.metrics.meshes import compiled
 from jaxbench.metrics.ranked import valid_rows
 from jaxbench.metrics.types import AnyArray, ClassMask, Flags, Labels, Logits, Scalar
 
@@ -139,7 +140,7 @@ def logits_above_label(rows: FitRows, usable: UsableRows) -> Float[jax.Array, "n
     return jnp.where(counts, rows.logits - label_logit, 0.0)
 
 
-@jax.jit
+@compiled
 def least_nll_temperature(rows: FitRows) -> Scalar:
     """`fit_temperature` of checked arguments."""
     usable = usable_rows(rows)

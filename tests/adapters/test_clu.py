@@ -196,6 +196,27 @@ def test_sizes_belong_to_the_class():
         ClassificationMetric.configured(classwise=True)
 
 
+def test_case_29_an_empty_metric_is_the_carry_of_a_scan_inside_shard_map():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(32, CLASSES)).astype(np.float32)
+    labels = rng.integers(0, CLASSES, 32).astype(np.int32)
+
+    def local(logits, labels):
+        def step(metric, batch):
+            new = Metric.from_model_output(logits=batch[0], labels=batch[1])
+            return metric.merge(new), None
+
+        rows = logits.reshape(2, 2, CLASSES), labels.reshape(2, 2)
+        metric, _ = jax.lax.scan(step, Metric.empty(varying="batch"), rows)
+        return jax.lax.psum(metric, "batch")
+
+    mesh = jax.make_mesh((8,), ("batch",))
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=P("batch"), out_specs=P())
+    rows = jax.sharding.NamedSharding(mesh, P("batch"))
+    total = jax.jit(mapped)(*jax.device_put((logits, labels), rows))
+    assert_same(total, Metric.from_model_output(logits=logits, labels=labels))
+
+
 def test_misuse_is_told(history, batches):
     update = history[0][0][0]
     stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[None], update)

@@ -142,6 +142,10 @@ def test_misuse_is_told():
         metric.compute()
     with pytest.raises(ValueError, match="no example counts so far"):
         metric.error_bounds()
+    stack = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state_of(metric))
+    metric.state.set_value(stack)
+    with pytest.raises(ValueError, match=r"jax.vmap\(ClassificationState.compute\)"):
+        metric.compute()
     with pytest.raises(ValueError, match="num_bins is 0"):
         ClassificationMetric(num_bins=0)
     with pytest.raises(ValueError, match="num_classes is 0; wanted the number"):

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxbench.data import open_dataset
 from jaxbench.engine import evaluate, make_data_mesh
+from jaxbench.metrics import score_examples, summarize
 from model_zoo import create_model
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,11 @@ def test_two_processes_of_two_devices(tmp_path):
             np.testing.assert_allclose(
                 found[f"metric_{name}"], value, atol=1e-5, err_msg=name
             )
+        scores = score_examples(found["logits"][:240], found["label"][:240])
+        measured = summarize(scores, ["accuracy", "aurc"])
+        np.testing.assert_allclose(
+            found["measured"], list(measured.values()), rtol=1e-6
+        )
     # An image that one process cannot read ends the pass on both, by name.
     first, second = (str(np.load(output)["message"]) for output in outputs)
     assert "cannot read image" in first
