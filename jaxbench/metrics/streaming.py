@@ -125,7 +125,7 @@ class ClassificationState(NamedTuple):
         order = OrderHistogram(
             _counts(NUM_ORDER_BINS),
             _counts(NUM_ORDER_BINS),
-            _exact_sums(NUM_ORDER_BINS),
+            ExactSum.zeros(NUM_ORDER_BINS),
         )
         # Every leaf has a buffer of its own, so that a step may be given them to keep.
         # None rather than arrays of size zero: checkpoints refuse those.
@@ -134,17 +134,17 @@ class ClassificationState(NamedTuple):
             num_nonfinite=_counts(),
             num_correct=_counts(),
             num_correct_top5=_counts(),
-            nll_sum=_exact_sums(),
-            brier_sum=_exact_sums(),
+            nll_sum=ExactSum.zeros(),
+            brier_sum=ExactSum.zeros(),
             bin_count=_counts(num_bins),
             bin_correct=_counts(num_bins),
-            bin_gap=_exact_sums(num_bins),
+            bin_gap=ExactSum.zeros(num_bins),
             order=order,
             class_count=_counts(num_classes) if num_classes else None,
             class_correct=_counts(num_classes) if num_classes else None,
             num_classless=_counts(),
-            class_gap=_exact_sums(num_bins, num_classes) if classwise else None,
-            class_broken=_sums(),
+            class_gap=ExactSum.zeros(num_bins, num_classes) if classwise else None,
+            class_broken=jnp.zeros((), jnp.float32),
         )
         return varying_over(state, varying)
 
@@ -352,15 +352,6 @@ class ClassificationState(NamedTuple):
 
 def _counts(*shape: int) -> Int[jax.Array, "..."]:
     return jnp.zeros(shape, jnp.int32)
-
-
-def _sums(*shape: int) -> Float[jax.Array, "..."]:
-    return jnp.zeros(shape, jnp.float32)
-
-
-def _exact_sums(*shape: int) -> ExactSum:
-    # Two buffers: a step may be given them to keep.
-    return ExactSum(_sums(*shape), _sums(*shape))
 
 
 def _in_order(values: dict[str, Scalar]) -> dict[str, Scalar]:

@@ -28,6 +28,11 @@ class ExactSum(NamedTuple):
     value: Float[jax.Array, "..."]
     lost: Float[jax.Array, "..."]
 
+    @classmethod
+    def zeros(cls, *shape: int) -> "ExactSum":
+        """The sums of nothing, each leaf in a buffer of its own."""
+        return cls(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
+
     def add(self, other: "ExactSum") -> "ExactSum":
         """Knuth's two-sum: the rounding error of an addition is itself a float."""
         value = self.value + other.value

@@ -11,14 +11,10 @@ from jaxbench.data.scoring import scoring_of
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
 from jaxbench.sweeps.datasets import Datasets
+from jaxbench.sweeps.expansion import expand_subject
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
-from jaxbench.sweeps.own import is_own
-from jaxbench.sweeps.subjects import (
-    Subject,
-    check_own,
-    expand_subject,
-    find_weights,
-)
+from jaxbench.sweeps.own import check_own, is_own
+from jaxbench.sweeps.subjects import Subject, find_weights
 
 # The keys of a table that decide a protocol's numbers.
 _SHARED = ("validation_share", "seed")

@@ -13,8 +13,9 @@ from jaxbench.data import Source
 from jaxbench.data.class_names import IMAGENET, imagenet_ids
 from jaxbench.data.known.imagenet_classes import NUM_CLASSES
 from jaxbench.data.scoring import num_outputs
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError
 from jaxbench.results import run_digest
+from jaxbench.sweeps.expansion import expand_subject, is_random, source_of
 from jaxbench.sweeps.files import check_unchanged, file_digest, was_trained_here
 from jaxbench.sweeps.outputs import Declared, Outputs, find_outputs
 from jaxbench.sweeps.own import check_own, is_own, own_classifier
@@ -34,8 +35,6 @@ from model_zoo import (
     Variables,
     create_model,
     find_pretrained,
-    list_models,
-    list_pretrained,
     load_variables,
 )
 from model_zoo.classifier import NetworkClassifier
@@ -76,7 +75,7 @@ class Subject:
     @property
     def is_local(self) -> bool:
         """Whether its weights are a file here: neither on the hub alone nor drawn."""
-        return self.weights != PRETRAINED and not _is_random(self.weights)
+        return self.weights != PRETRAINED and not is_random(self.weights)
 
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
@@ -84,7 +83,7 @@ class Subject:
             return self._towers().classifier(self.num_classes)
         if is_own(self.name):
             return own_classifier(self.name)
-        if _is_random(self.weights):
+        if is_random(self.weights):
             return _untrained(self.name, self.num_classes, self)
         return self._pretrained().classifier
 
@@ -105,7 +104,7 @@ class Subject:
             return make_zero_shot(self._towers(), prompts)[1]
         if is_own(self.name):
             return load_variables(self.weights)
-        if _is_random(self.weights):
+        if is_random(self.weights):
             seed = int(self.weights.removeprefix("random:"))
             return classifier.init(jax.random.key(seed))
         return self._pretrained().load()
@@ -116,7 +115,7 @@ class Subject:
     def _pretrained(self) -> Pretrained:
         return find_pretrained(
             self.name,
-            source=_source(self.weights),
+            source=source_of(self.weights),
             num_classes=self.num_classes,
             **_input_choices(self),
         )
@@ -245,13 +244,13 @@ def find_weights(
             files=((Path(given), identity),),
         )
     try:
-        if _is_random(given):
+        if is_random(given):
             spec = _untrained(name, num_classes, entry).input_spec
             declared = Declared(name, in_own_order=True)
             return FoundWeights(given, given, spec, "the zoo's table", declared)
         found = find_pretrained(
             name,
-            source=_source(given),
+            source=source_of(given),
             num_classes=num_classes,
             **_input_choices(entry),
         )
@@ -336,69 +335,7 @@ def _zero_shot_subjects(
             dataclasses.replace(found.input_spec, size=found.settings.size),
             "CLIP's authors or open_clip_config.json",
             declared,
-            tuple(digests),
+            files=tuple(digests),
         )
         kind = "zero-shot model"
         yield whole.subject(entry, found.name, outputs.count, kind, outputs)
-
-
-def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
-    """Names of the zoo that a pattern means, given where the weights come from.
-
-    Raises:
-        UserError: If there are none, or the weights are no such thing.
-    """
-    pattern, weights = entry.name, entry.weights
-    if _is_random(weights):
-        _check_seed(weights)
-    elif weights != PRETRAINED and not Path(weights).exists():
-        raise UserError(
-            f"no weights at {weights!r}; give a .safetensors file, a folder of them, "
-            f"{PRETRAINED!r} for those on the hub, or random:SEED for an untrained "
-            "network"
-        )
-    elif Path(weights).is_dir():
-        return _names_in_folder(weights, pattern)
-    elif weights == PRETRAINED and any(mark in pattern for mark in "*?["):
-        names = list_models(pattern, pretrained=True)
-        if not names:
-            raise UserError(
-                unknown_name("model", pattern, list_models(pretrained=True))
-            )
-        return names
-    names = list_models(pattern)
-    if weights != PRETRAINED and not _is_random(weights):
-        if len(names) > 1:
-            raise UserError(
-                f"{pattern!r} means {len(names)} models, and {weights} is one file; "
-                "name the model, or give a folder of weights"
-            )
-        if not names and list_models(pattern.partition(".")[0]):
-            return (pattern,)  # an own tag: the file says what it is
-    if not names:
-        raise UserError(unknown_name("model", pattern, list_models()))
-    return names
-
-
-def _names_in_folder(weights: str, pattern: str) -> tuple[str, ...]:
-    held = list_pretrained(weights)
-    names = tuple(list_pretrained(weights, pattern))
-    if not names and not held and pattern in list_models():
-        return (pattern,)  # the folder is one model's own
-    if not names:
-        raise UserError(f"{weights}: {unknown_name('weights', pattern, held)}")
-    return names
-
-
-def _source(weights: str) -> str | None:
-    return None if weights == PRETRAINED else weights
-
-
-def _is_random(weights: str) -> bool:
-    return weights.startswith("random:")
-
-
-def _check_seed(weights: str) -> None:
-    seed = weights.removeprefix("random:")
-    if not seed.isdecimal() or int(seed) >= 2**32:
-        raise UserError(f"weights {weights!r}: wanted random:SEED, such as random:0")
