@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbench.data.modifiers import split_modifiers
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.metrics import (
     expected_calibration_error,
     paired_bootstrap,
@@ -234,7 +234,7 @@ def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[F
         Finding(
             "Best calibrated",
             f"{best}, ECE {100 * known[best].ece:.1f} %",
-            f"Of {len(known)} model(s) on {study.reference}.",
+            f"Of {counted(len(known), 'model')} on {study.reference}.",
         ),
     ]
     others = list(dict.fromkeys(a for _, a in found if a != study.reference))
@@ -245,7 +245,7 @@ def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[F
         findings.append(
             Finding(
                 f"Overconfident on {address}",
-                f"{count} of {len(gaps)} model(s)",
+                f"{count} of {counted(len(gaps), 'model')}",
                 "Counted are models whose gap's interval lies above 0. The largest gap "
                 f"is that of {worst}, {signed_text(gaps[worst])} points.",
             )

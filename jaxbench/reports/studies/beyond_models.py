@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jaxbench.data.modifiers import split_modifiers
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.reports.cells import Cell, format_interval, interval_cell
 from jaxbench.reports.entries import Results, Row, identity, labels_of
 from jaxbench.reports.page import Finding, Interval, Section
@@ -141,8 +141,8 @@ def find_models(
     notes = []
     if lost := [m.label for m in models.values() if reference not in m.rows]:
         notes.append(
-            f"{len(lost)} model(s) have no result on {reference} and are left out: "
-            f"{some(lost)}."
+            f"Left out for want of a result on {reference}: "
+            f"{counted(len(lost), 'model')}, {some(lost)}."
         )
     notes += named_as_checkpoints(m.rows[reference] for m in known)
     notes += strangers((*known, *backbones), groups)

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxbench.data.corruptions import CORRUPTIONS
 from jaxbench.data.modifiers import split_modifiers
+from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.entries import Row, corruption_of
 from jaxbench.reports.page import Finding, Section
@@ -203,8 +204,8 @@ def _findings(
         Finding(
             "Most accurate on the variants",
             f"{best}, {share_text(average)} %",
-            f"Mean over {num_variants} variant(s); on {study.reference} it has "
-            f"{100 * _clean(study, known[best]):.1f} % and place {place} of "
+            f"Mean over {counted(num_variants, 'variant')}; on {study.reference} it "
+            f"has {100 * _clean(study, known[best]):.1f} % and place {place} of "
             f"{len(order)}.",
         )
     ]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbench.data.modifiers import split_modifiers
+from jaxbench.errors import counted
 from jaxbench.metrics import wilson_interval
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.entries import Results, Row, identity, is_number, labels_of
@@ -307,8 +308,8 @@ def _findings(linear: Sequence[Line], num_tasks: int) -> list[Finding]:
         (line.backbone.label, share_text(line.mean)) for line in linear if line.mean
     )
     text = (
-        f"Mean accuracy of linear probes on {num_tasks} dataset(s), of {len(linear)} "
-        "backbone(s)."
+        f"Mean accuracy of linear probes on {counted(num_tasks, 'dataset')}, of "
+        f"{counted(len(linear), 'backbone')}."
     )
     if others:
         text += f" {others[0][0]} follows with {others[0][1]} %."
@@ -331,8 +332,8 @@ def _notes(results: Results, rows: Sequence[Row], lines: Sequence[Line]) -> list
     notes = []
     if hidden := len(rows) - sum(len(line.rows) for line in lines):
         notes.append(
-            f"{hidden} result(s) of probes are not in the table of transfer: another "
-            "probe of the same kind, backbone and dataset was better where it was "
+            f"Not in the table of transfer: {counted(hidden, 'result')} of probes; "
+            "another probe of the same kind, backbone and dataset was better where it was "
             "chosen."
         )
     if partial := sorted({n.backbone.label for n in lines if n.mean is None}):
@@ -347,9 +348,10 @@ def _notes(results: Results, rows: Sequence[Row], lines: Sequence[Line]) -> list
     }
     if others:
         notes.append(
-            f"Probes were measured on {len(others)} shifted or foreign dataset(s) too, "
-            "which are not in the table of transfer; the report and the study of the "
-            "lottery have them."
+            "Not in the table of transfer, but in the report and the study of the "
+            "lottery: "
+            f"{counted(len(others), 'shifted or out-of-distribution dataset')} that "
+            "probes were measured on."
         )
     return notes
 

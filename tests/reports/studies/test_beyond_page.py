@@ -392,7 +392,7 @@ def test_models_that_are_missing_on_a_dataset(tmp_path):
     assert (one["imagenet-c %"].text, one["Average %"].text) == ("-", "-")
     text = " ".join(page.notes)
     assert "lacks results on imagenet-c (1 of 2), imagenet-r (0 of 1)" in text
-    assert "1 model(s) have no result on imagenet and are left out" in text
+    assert "Left out for want of a result on imagenet: 1 model," in text
 
 
 def test_two_results_that_nothing_tells_apart(tmp_path):

@@ -144,8 +144,8 @@ def test_the_best_of_several_probes_is_told(tmp_path):
     assert one["dtd %"].value == runs[1].metrics["accuracy"]
     assert "Mean %" not in one
     text = " ".join(page.notes)
-    assert "2 result(s) of probes are not in the table" in text
-    assert "measured on 1 shifted or foreign dataset(s)" in text
+    assert "Not in the table of transfer: 2 results of probes" in text
+    assert "1 shifted or out-of-distribution dataset that probes" in text
 
 
 def test_one_test_set_after_two_training_sets_is_two_columns(tmp_path):
@@ -160,7 +160,7 @@ def test_a_dataset_that_a_backbone_lacks(tmp_path):
     found = {one["Model"].text: one for one in rows(page)}
     assert found[CLIP]["dtd %"].text == found[CLIP]["Mean %"].text == "-"
     assert any(f"one or more are missing: {CLIP}" in note for note in page.notes)
-    assert "2 dataset(s), of 1 backbone(s)." in page.findings[0].text
+    assert "2 datasets, of 1 backbone." in page.findings[0].text
 
 
 def test_probes_beside_models(tmp_path):
