@@ -333,8 +333,8 @@ def _notes(results: Results, rows: Sequence[Row], lines: Sequence[Line]) -> list
     if hidden := len(rows) - sum(len(line.rows) for line in lines):
         notes.append(
             f"Not in the table of transfer: {counted(hidden, 'result')} of probes; "
-            "another probe of the same kind, backbone and dataset was better where it was "
-            "chosen."
+            "another probe of the same kind, backbone and dataset was better where it "
+            "was chosen."
         )
     if partial := sorted({n.backbone.label for n in lines if n.mean is None}):
         notes.append(
