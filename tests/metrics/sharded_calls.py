@@ -31,6 +31,7 @@ def _arrays() -> dict[str, np.ndarray]:
     return {
         "logits": logits,
         "labels": labels,
+        "label_sets": np.stack([labels, np.where(labels > 1, -1, 3)], axis=1),
         "mask": np.arange(ROWS) % 7 > 0,
         "correct": correct,
         "correct_a": correct,
@@ -223,6 +224,10 @@ def _functions() -> dict[str, Call]:
             m.expected_calibration_error, binning="equal_mass"
         ),
         "correlation_interval fisher": _filled(m.correlation_interval, method="fisher"),
+        "score_examples label_sets": Call(
+            lambda logits, label_sets: m.score_examples(logits, label_sets=label_sets),
+            ("logits", "label_sets"),
+        ),
         "score_examples probabilities": Call(
             lambda logits, labels, mask: m.score_examples(
                 jax.nn.softmax(logits), labels, mask=mask, inputs="probabilities"
