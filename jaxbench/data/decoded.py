@@ -19,6 +19,7 @@ import PIL
 from jaxbench.data.decoded_store import (
     DAMAGED,
     DecodedRows,
+    MadeAnew,
     cache_limit,
     open_entry,
     remove_entry,
@@ -140,12 +141,13 @@ def decoded_source(source: Source, spec: InputSpec) -> Source:
         source.fingerprint, repr(geometry(spec)), PIL.__version__, f"{_VERSION}"
     )
     shape = (len(source), *spec.size, 3)
-    for _ in range(2):
+    for _ in range(4):
         try:
             folder = open_entry(key, source.name, _in_words(spec), shape)
             return source if folder is None else DecodedSource(source, spec, folder)
+        except MadeAnew:
+            continue
         except DAMAGED:
-            # Made anew, also if another process has just removed it.
             remove_entry(key)
         except OSError:
             break

@@ -63,6 +63,10 @@ def cache_limit() -> int:
     return int(limit * 2**30)
 
 
+class MadeAnew(OSError):
+    """Another process replaced an entry while it was opened."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DecodedEntry:
     """What the cache holds for one dataset and geometry.
@@ -117,7 +121,7 @@ class DecodedRows:
         self._sums = _read_sums(folder, shape[0])
         self._checked = np.zeros(len(self._sums), bool)
         if not self._is_ours():
-            raise ValueError(f"{folder} was made anew just now")
+            raise MadeAnew(f"{folder} was made anew just now")
         self._lock = threading.Lock()
         self._unsafe: list[int] = []
 

@@ -37,12 +37,19 @@ library.pthread_mutex_lock(mutex)
 STATUSES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
+def as_in_a_terminal():
+    """Undoes what `nohup` and the background of a shell leave to their children."""
+    for name in STATUSES:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def start(*arguments, code=WAITING, prefix=(), **options):
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=as_in_a_terminal,
         **options,
     )
 

@@ -80,4 +80,4 @@ def test_two_processes_of_two_devices(tmp_path):
     # An image that one process cannot read ends the pass on both, by name.
     first, second = (str(np.load(output)["message"]) for output in outputs)
     assert "cannot read image" in first
-    assert "process(es) [0] could not read an image" in second
+    assert "of the processes, [0] could not read an image" in second
