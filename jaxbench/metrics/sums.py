@@ -67,9 +67,16 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]):
 
 def exact_sum(values: Float[jax.Array, "*lead n"]) -> ExactSum:
     """The sum along the last axis, as a pair of floats."""
+    sums = ExactSum(values, jnp.zeros_like(values))
+    # In levels: what is lost is a float32 sum itself, and must not grow long.
+    while sums.value.shape[-1] > _RUN:
+        sums = _reduced(ExactSum(*map(_in_runs, sums)))
+    return _reduced(sums)
+
+
+def _in_runs(values: Float[jax.Array, "*lead n"]) -> Float[jax.Array, "*lead runs m"]:
     padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % _RUN)]
-    runs = jnp.pad(values, padding).reshape(*values.shape[:-1], -1, _RUN)
-    return _reduced(_reduced(ExactSum(runs, jnp.zeros_like(runs))))
+    return jnp.pad(values, padding).reshape(*values.shape[:-1], -1, _RUN)
 
 
 def _reduced(sums: ExactSum) -> ExactSum:
