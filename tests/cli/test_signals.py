@@ -34,13 +34,14 @@ library.pthread_mutex_lock(mutex)
 threading.Timer(0.5, print, ["ready"], {"flush": True}).start()
 library.pthread_mutex_lock(mutex)
 """
+# Undoes what `nohup` and the background of a shell leave to their children.
+AS_IN_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
 STATUSES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-
-
-def as_in_a_terminal():
-    """Undoes what `nohup` and the background of a shell leave to their children."""
-    for name in STATUSES:
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def start(*arguments, code=WAITING, prefix=(), **options):
@@ -49,7 +50,6 @@ def start(*arguments, code=WAITING, prefix=(), **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=as_in_a_terminal,
         **options,
     )
 
@@ -61,7 +61,7 @@ def first_line(process):
 
 @pytest.mark.parametrize("name", STATUSES)
 def test_case_34_a_signal_ends_a_command_with_its_status_and_a_word(name):
-    process = start("wait")
+    process = start("wait", code=AS_IN_A_TERMINAL + WAITING)
     assert first_line(process) == "ready\n"
     process.send_signal(getattr(signal, name))
     _, text = process.communicate(timeout=30)
@@ -83,7 +83,7 @@ def test_case_34_under_nohup_a_hangup_changes_nothing():
 
 
 def test_case_34_a_second_signal_ends_what_no_handler_can_interrupt():
-    process = start(code=BUSY)
+    process = start(code=AS_IN_A_TERMINAL + BUSY)
     assert first_line(process) == "ready\n"
     process.terminate()
     time.sleep(0.5)
@@ -97,7 +97,12 @@ def test_case_34_a_terminated_run_keeps_what_is_finished(tmp_path):
     config = tmp_path / "small.toml"
     config.write_text(as_toml(experiment(tmp_path / "results")))
     code = "from jaxbench.cli.app import main; main()"
-    process = start("run", config, code=code, env={**os.environ, "COLUMNS": "200"})
+    process = start(
+        "run",
+        config,
+        code=AS_IN_A_TERMINAL + code,
+        env={**os.environ, "COLUMNS": "200"},
+    )
     runs = tmp_path / "results" / "runs"
     deadline = time.monotonic() + 300
     while not list(runs.glob("*.parquet")) and process.poll() is None:

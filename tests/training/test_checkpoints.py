@@ -1,6 +1,7 @@
 """Resuming: bit for bit, from whatever a killed run left behind."""
 
 import dataclasses
+import gc
 import os
 import shutil
 import signal
@@ -155,6 +156,9 @@ def test_case_31_another_populations_checkpoints_are_passed_over(
         assert_same(whole, run(recipe=PLAIN))
 
 
+# Orbax leaves what a failed read had begun to the garbage collector, whose complaint
+# (a closed event loop) would end this test or whichever comes next.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_case_31_one_bit_of_a_checkpoint(run, assert_same, tmp_path):
     """Every file of a checkpoint: passed over, or of no meaning to the numbers."""
     whole = run(folder=tmp_path / "whole", recipe=PLAIN)
@@ -176,6 +180,7 @@ def test_case_31_one_bit_of_a_checkpoint(run, assert_same, tmp_path):
             assert_same(whole, run(folder=folder, recipe=PLAIN))
         passed_over += any("passed over" in str(w.message) for w in caught)
         shutil.rmtree(folder)
+    gc.collect()
     assert passed_over > 0
 
 
