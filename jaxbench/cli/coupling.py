@@ -12,8 +12,8 @@ from jaxbench.cli.tables import CsvFolder, show_table, write_tables
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbench.reports.coupling import Sweep
     from jaxbench.reports.coupling_sections import Section
+    from jaxbench.studies.grids import Sweep
 
 # Principal components whose share of the variance is told.
 _TOP_K = 8
@@ -55,11 +55,11 @@ def coupling(
 
     Example: [bold]jaxbench coupling results/digits-grid --csv tables[/]
     """
-    from jaxbench.reports.coupling import load_sweeps
-    from jaxbench.reports.coupling_costs import read_costs
     from jaxbench.reports.coupling_sections import coupling_sections
-    from jaxbench.reports.entries import load_results
     from jaxbench.results import ResultStore
+    from jaxbench.studies.entries import load_results
+    from jaxbench.studies.grid_costs import read_costs
+    from jaxbench.studies.grids import load_sweeps
 
     store = ResultStore(folder)
     sweeps = load_sweeps(load_results(store))

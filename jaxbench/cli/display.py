@@ -163,7 +163,7 @@ def results_table(
         run_ids: Runs to show; all when None.
         metrics: The table's columns; see `short_table`.
     """
-    from jaxbench.reports.entries import load_results
+    from jaxbench.studies.entries import load_results
 
     results = load_results(store, run_ids)
     # Contrastive runs have no classifier that could be ranked.

@@ -83,7 +83,7 @@ def lottery(
     results-imagenet-r.csv[/]
     """
     from jaxbench.reports.studies.lottery import lottery_page, lottery_sections
-    from jaxbench.reports.studies.lottery_analysis import analyse
+    from jaxbench.studies.lottery_analysis import analyse
 
     _check_source(folder, table, images, model_column, score_column, percent, own)
     if figures is not None and folder is None and output is None:

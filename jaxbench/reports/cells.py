@@ -8,8 +8,8 @@ import rich.box
 import rich.table
 import rich.text
 
-from jaxbench.reports.entries import Row, is_number
 from jaxbench.reports.metric_texts import metric_text
+from jaxbench.studies.entries import Row, is_number
 
 MISSING = "-"
 

@@ -5,18 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxbench.reports import coupling_figures, figures
-from jaxbench.reports.coupling import Sweep, optimizer_order, optimizer_title
-from jaxbench.reports.coupling_costs import TARGET_SHARE, Costs
-from jaxbench.reports.coupling_failures import (
-    Rule,
-    marked_failures,
-    not_judged,
-    rule_text,
-    too_few,
-)
 from jaxbench.reports.coupling_figures import Boxes, Ridge
 from jaxbench.reports.coupling_published import published_distances
-from jaxbench.reports.entries import Entry, Results, diverged, is_number
 from jaxbench.reports.exhibit import Exhibit
 from jaxbench.studies import (
     RankDistances,
@@ -25,6 +15,16 @@ from jaxbench.studies import (
     plain_statistics,
 )
 from jaxbench.studies.cost import TAU_MAX
+from jaxbench.studies.entries import Entry, Results, diverged, is_number
+from jaxbench.studies.grid_costs import TARGET_SHARE, Costs
+from jaxbench.studies.grid_failures import (
+    Rule,
+    marked_failures,
+    not_judged,
+    rule_text,
+    too_few,
+)
+from jaxbench.studies.grids import Sweep, optimizer_order, optimizer_title
 
 MAX_BACKBONES = 6
 _PROFILE_POINTS = 121

@@ -3,7 +3,6 @@
 import numpy as np
 
 from jaxbench.reports.cells import Column, Table, percent_cell, text_cell
-from jaxbench.reports.coupling import Sweep
 from jaxbench.reports.coupling_tables import PAIR, pair_cells, spread_cells
 from jaxbench.studies import (
     RankDistances,
@@ -14,6 +13,7 @@ from jaxbench.studies import (
     side_by_side,
     trimmed_statistics,
 )
+from jaxbench.studies.grids import Sweep
 from jaxbench.studies.published import (
     load_published_backbones,
     load_published_hyperparameters,

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxbench.reports.cells import Table
-from jaxbench.reports.coupling import Sweep
-from jaxbench.reports.coupling_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
-from jaxbench.reports.coupling_failures import Rule, not_judged, rule_text
 from jaxbench.reports.coupling_published import (
     published_spread_table,
     published_table,
@@ -23,6 +20,9 @@ from jaxbench.reports.coupling_tables import (
     weights_table,
 )
 from jaxbench.studies import TRIMMED_FROM, LayerStatistics
+from jaxbench.studies.grid_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
+from jaxbench.studies.grid_failures import Rule, not_judged, rule_text
+from jaxbench.studies.grids import Sweep
 
 
 class Section(NamedTuple):

@@ -15,9 +15,6 @@ from jaxbench.reports.cells import (
     significant_cell,
     text_cell,
 )
-from jaxbench.reports.coupling import Sweep, optimizer_title
-from jaxbench.reports.coupling_costs import Costs, ranking, relative_costs, timing
-from jaxbench.reports.coupling_failures import Rule, marked_failures, too_few
 from jaxbench.studies import (
     LayerStatistics,
     Spread,
@@ -25,6 +22,9 @@ from jaxbench.studies import (
     plain_statistics,
     trimmed_statistics,
 )
+from jaxbench.studies.grid_costs import Costs, ranking, relative_costs, timing
+from jaxbench.studies.grid_failures import Rule, marked_failures, too_few
+from jaxbench.studies.grids import Sweep, optimizer_title
 
 PAIR = (Column("Optimizer"), Column("Backbone"))
 # In place of a mark, where a backbone has too few scores for the failure rule.

@@ -4,17 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jaxbench.reports.cells import format_interval, format_value
-from jaxbench.reports.coupling import Sweep
-from jaxbench.reports.coupling_costs import ranking
-from jaxbench.reports.coupling_failures import (
-    Rule,
-    gap_words,
-    largest_gap,
-    marked_failures,
-    not_judged,
-    too_few,
-)
-from jaxbench.reports.entries import (
+from jaxbench.reports.metric_texts import metric_text
+from jaxbench.reports.tables import drops
+from jaxbench.studies.entries import (
     Entry,
     Results,
     Row,
@@ -22,8 +14,16 @@ from jaxbench.reports.entries import (
     is_number,
     superseded,
 )
-from jaxbench.reports.metric_texts import metric_text
-from jaxbench.reports.tables import drops
+from jaxbench.studies.grid_costs import ranking
+from jaxbench.studies.grid_failures import (
+    Rule,
+    gap_words,
+    largest_gap,
+    marked_failures,
+    not_judged,
+    too_few,
+)
+from jaxbench.studies.grids import Sweep
 
 _TO_LOOK_AT = "Runs to look at"
 _SHOWN, _SHOWN_NAMES = 3, 6

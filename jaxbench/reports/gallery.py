@@ -12,10 +12,13 @@ import numpy as np
 from jaxbench.errors import UserError
 from jaxbench.metrics import reliability_bins, risk_coverage_curve
 from jaxbench.reports import figures
-from jaxbench.reports.coupling import Sweep
-from jaxbench.reports.coupling_costs import Costs
 from jaxbench.reports.coupling_gallery import coupling_exhibits
-from jaxbench.reports.entries import (
+from jaxbench.reports.exhibit import Exhibit
+from jaxbench.reports.figures import Curve, Point, Reliability
+from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
+from jaxbench.reports.tables import shifted_accuracy
+from jaxbench.results import ResultStore
+from jaxbench.studies.entries import (
     Entry,
     Results,
     Row,
@@ -25,11 +28,8 @@ from jaxbench.reports.entries import (
     is_number,
     mean,
 )
-from jaxbench.reports.exhibit import Exhibit
-from jaxbench.reports.figures import Curve, Point, Reliability
-from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
-from jaxbench.reports.tables import shifted_accuracy
-from jaxbench.results import ResultStore
+from jaxbench.studies.grid_costs import Costs
+from jaxbench.studies.grids import Sweep
 
 # Curves that say where the points of the others are.
 _AXES = ("step", "seconds")

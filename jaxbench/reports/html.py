@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxbench.errors import counted
-from jaxbench.reports.coupling import Sweep, load_sweeps
-from jaxbench.reports.coupling_costs import Costs, read_costs
 from jaxbench.reports.coupling_sections import coupling_sections
-from jaxbench.reports.entries import Results, Row, load_results
 from jaxbench.reports.findings import find
 from jaxbench.reports.gallery import build_exhibits
 from jaxbench.reports.metric_texts import METRIC_TEXTS
-from jaxbench.reports.partial import partial_datasets
 from jaxbench.reports.tables import (
     Table,
     calibration_table,
@@ -37,6 +33,10 @@ from jaxbench.reports.writing import (
 )
 from jaxbench.results import ResultStore
 from jaxbench.results.columns import PROVENANCE
+from jaxbench.studies.entries import Results, Row, load_results
+from jaxbench.studies.grid_costs import Costs, read_costs
+from jaxbench.studies.grids import Sweep, load_sweeps
+from jaxbench.studies.partial import partial_datasets
 
 _MAX_VALUES = 6
 _CHOSEN = (

@@ -10,9 +10,9 @@ from jaxbench.reports.cells import (
     metric_cell,
     text_cell,
 )
-from jaxbench.reports.entries import Entry, Results, Row, diverged, is_number, mean
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.tables import present, shifted_values
+from jaxbench.studies.entries import Entry, Results, Row, diverged, is_number, mean
 
 # The columns where nobody asks for metrics and all are there.
 USUAL_METRICS = ("accuracy", "ece", "aurc")

@@ -14,7 +14,14 @@ from jaxbench.reports.cells import (
     metric_column,
     text_cell,
 )
-from jaxbench.reports.entries import (
+from jaxbench.reports.metric_texts import (
+    CALIBRATION,
+    HEADLINES,
+    METRIC_TEXTS,
+    SELECTIVE,
+    metric_text,
+)
+from jaxbench.studies.entries import (
     Entry,
     Results,
     Row,
@@ -24,13 +31,6 @@ from jaxbench.reports.entries import (
     identity,
     is_number,
     mean,
-)
-from jaxbench.reports.metric_texts import (
-    CALIBRATION,
-    HEADLINES,
-    METRIC_TEXTS,
-    SELECTIVE,
-    metric_text,
 )
 
 

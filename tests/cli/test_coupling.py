@@ -12,10 +12,10 @@ from jaxbench import studies
 from jaxbench.cli.coupling import DETAILS
 from jaxbench.cli.tables import fitting
 from jaxbench.engine import weights_digest
-from jaxbench.reports.coupling import load_sweeps
 from jaxbench.reports.coupling_tables import pair_table
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grids import load_sweeps
 from model_zoo import create_model, save_variables
 from tests.cli.test_cli import call
 from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store

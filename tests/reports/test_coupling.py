@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from jaxbench import studies
-from jaxbench.reports.coupling import load_sweeps, optimizer_order
-from jaxbench.reports.coupling_costs import ranking, read_costs, relative_costs
-from jaxbench.reports.coupling_failures import marked_failures, not_judged, too_few
 from jaxbench.reports.coupling_published import (
     published_distances,
     published_spread_table,
@@ -25,9 +22,12 @@ from jaxbench.reports.coupling_tables import (
     robustness_table,
     spread_table,
 )
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.findings import find, find_coupling
 from jaxbench.studies import published
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grid_costs import ranking, read_costs, relative_costs
+from jaxbench.studies.grid_failures import marked_failures, not_judged, too_few
+from jaxbench.studies.grids import load_sweeps, optimizer_order
 from jaxbench.training import OPTIMIZERS
 from tests.reports.coupling_runs import (
     BEST,
@@ -172,7 +172,7 @@ def _sections(sweep):
 
 
 def read_costs_of_nothing(sweep):
-    from jaxbench.reports.coupling_costs import Costs
+    from jaxbench.studies.grid_costs import Costs
 
     shape = sweep.table.values.shape
     nan = np.full(shape, np.nan)

@@ -4,9 +4,9 @@ import io
 import numpy as np
 from rich.console import Console
 
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.summary import short_table
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
 from tests.results.sample_runs import evaluation, failed
 
 

@@ -11,12 +11,6 @@ from jaxbench.reports.cells import (
     format_value,
     metric_column,
 )
-from jaxbench.reports.entries import (
-    corruption_of,
-    identity,
-    labels_of,
-    load_results,
-)
 from jaxbench.reports.findings import find
 from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
 from jaxbench.reports.tables import (
@@ -30,6 +24,12 @@ from jaxbench.reports.tables import (
 )
 from jaxbench.results import ResultStore, run_digest
 from jaxbench.studies import Comparison
+from jaxbench.studies.entries import (
+    corruption_of,
+    identity,
+    labels_of,
+    load_results,
+)
 from tests.results.sample_runs import evaluation, trial
 
 

@@ -12,8 +12,8 @@ from jaxbench.config import parse_config
 from jaxbench.data import open_dataset
 from jaxbench.data.known.imagenet_classes import wordnet_ids
 from jaxbench.errors import UserError
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
 from jaxbench.sweeps import make_plan, sweep
 from jaxbench.sweeps.outputs import Outputs
 from model_zoo import create_model, registry, save_variables

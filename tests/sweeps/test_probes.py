@@ -10,8 +10,8 @@ import jaxbench.sweeps.probe_runs as runs_module
 from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.metrics import SCORE_METRICS
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
 from jaxbench.sweeps import Listener, make_plan, sweep
 from model_zoo import create_model, save_variables
 

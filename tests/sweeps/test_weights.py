@@ -9,9 +9,9 @@ import pytest
 import jaxbench.sweeps.run as run_module
 from jaxbench.engine import weights_digest
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import load_sweeps
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grids import load_sweeps
 from jaxbench.sweeps import make_plan, sweep
 from jaxbench.sweeps.models import population_teacher
 from jaxbench.sweeps.starts import make_start

@@ -9,9 +9,9 @@ from jaxbench.config import parse_config
 from jaxbench.data.scoring import Scoring
 from jaxbench.engine import make_data_mesh
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import load_sweeps
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grids import load_sweeps
 from jaxbench.sweeps import make_plan, sweep
 from jaxbench.sweeps.datasets import Datasets
 from jaxbench.sweeps.pretraining import expand_pretrainings, work_pretraining

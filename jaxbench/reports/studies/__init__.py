@@ -8,8 +8,8 @@ from typing import Any
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.page import Page
-from jaxbench.reports.partial import partial_datasets
 from jaxbench.results import ResultStore
+from jaxbench.studies.partial import partial_datasets
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.entries import Results, load_results
 from jaxbench.reports.page import Page
 from jaxbench.reports.studies.beyond_calibration import calibration_part
 from jaxbench.reports.studies.beyond_factors import factors_part
@@ -37,6 +36,7 @@ from jaxbench.reports.studies.beyond_transfer import (
 )
 from jaxbench.reports.studies.beyond_views import views_part
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import Results, load_results
 
 TITLE = "Beyond accuracy"
 QUESTION = "Models of the same accuracy: what sets them apart?"

@@ -14,7 +14,6 @@ from jaxbench.metrics import (
     reliability_bins,
 )
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
-from jaxbench.reports.entries import corruption_of
 from jaxbench.reports.page import Curves, Finding, Interval, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -28,6 +27,7 @@ from jaxbench.reports.studies.beyond_models import (
     slug,
 )
 from jaxbench.reports.studies.beyond_published import differences
+from jaxbench.studies.entries import corruption_of
 from jaxbench.studies.shape_bias import Share, share
 
 NUM_BINS = 15

@@ -14,10 +14,10 @@ from jaxtyping import Array, Key
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.reports.cells import Cell, format_interval, interval_cell
-from jaxbench.reports.entries import Results, Row, identity, labels_of
 from jaxbench.reports.page import Finding, Interval, Section
 from jaxbench.results import ResultStore
 from jaxbench.studies import UNKNOWN, model_family, training_regime
+from jaxbench.studies.entries import Results, Row, identity, labels_of
 from jaxbench.studies.published.beyond import PublishedModel, load_published_models
 from jaxbench.studies.regimes import checkpoint_of, named_as_checkpoints
 from jaxbench.studies.shape_bias import Share

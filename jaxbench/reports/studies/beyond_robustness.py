@@ -9,7 +9,6 @@ from jaxbench.data.corruptions import CORRUPTIONS
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
-from jaxbench.reports.entries import Row, corruption_of
 from jaxbench.reports.page import Finding, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -22,6 +21,7 @@ from jaxbench.reports.studies.beyond_models import (
     signed_cell,
 )
 from jaxbench.reports.studies.beyond_published import differences
+from jaxbench.studies.entries import Row, corruption_of
 from jaxbench.studies.invariance import view_of
 from jaxbench.studies.published.beyond import PublishedModel
 from jaxbench.studies.shape_bias import Share

@@ -10,7 +10,6 @@ from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import counted
 from jaxbench.metrics import wilson_interval
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
-from jaxbench.reports.entries import Results, Row, identity, is_number, labels_of
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -21,6 +20,7 @@ from jaxbench.reports.studies.beyond_models import (
     share_text,
 )
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import Results, Row, identity, is_number, labels_of
 from jaxbench.studies.shape_bias import Share
 from jaxbench.studies.variant_average import variant_average
 

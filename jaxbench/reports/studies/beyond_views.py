@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxbench.reports.cells import Column, Table, number_cell, text_cell
-from jaxbench.reports.entries import Row
 from jaxbench.reports.page import Curves, Finding, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -16,6 +15,7 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
+from jaxbench.studies.entries import Row
 from jaxbench.studies.invariance import (
     RESOLUTION,
     Level,

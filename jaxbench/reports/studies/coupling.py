@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import cast, get_args
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.coupling import Sweep, load_sweeps
-from jaxbench.reports.coupling_costs import Costs, read_costs
-from jaxbench.reports.coupling_failures import Rule, marked_failures
 from jaxbench.reports.coupling_gallery import coupling_exhibits
 from jaxbench.reports.coupling_sections import coupling_sections
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.findings import find_coupling
 from jaxbench.reports.page import Finding, HeatMap, Page, Section
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grid_costs import Costs, read_costs
+from jaxbench.studies.grid_failures import Rule, marked_failures
+from jaxbench.studies.grids import Sweep, load_sweeps
 
 
 def build(store: ResultStore, *, rule: str = "fitted") -> Page:

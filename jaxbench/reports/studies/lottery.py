@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jaxbench.errors import UserError, counted
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.page import Page, Section
-from jaxbench.reports.studies.lottery_analysis import Lottery, analyse
 from jaxbench.reports.studies.lottery_charts import (
     MOST_LINES,
     ranks_chart,
@@ -17,11 +15,6 @@ from jaxbench.reports.studies.lottery_charts import (
     tau_chart,
 )
 from jaxbench.reports.studies.lottery_findings import INDEPENDENT, lottery_findings
-from jaxbench.reports.studies.lottery_runs import (
-    diverged_models,
-    lottery_reference,
-    lottery_runs,
-)
 from jaxbench.reports.studies.lottery_tables import (
     SHOWN_PAIRS,
     datasets_table,
@@ -33,7 +26,14 @@ from jaxbench.reports.studies.lottery_tables import (
     unified_table,
 )
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.lottery_analysis import Lottery, analyse
 from jaxbench.studies.lottery_files import SCORE_COLUMN, read_result_tables
+from jaxbench.studies.lottery_runs import (
+    diverged_models,
+    lottery_reference,
+    lottery_runs,
+)
 from jaxbench.studies.variant_table import VariantTable, table_of_runs
 
 TITLE = "The benchmark lottery"

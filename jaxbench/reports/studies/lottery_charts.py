@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxbench.metrics import wilson_interval
 from jaxbench.reports.page import HeatMap, Interval, Point, Ranks, Scatter
-from jaxbench.reports.studies.lottery_analysis import Lottery
+from jaxbench.studies.lottery_analysis import Lottery
 from jaxbench.studies.regimes import UNKNOWN, model_family
 
 # More lines than this no eye can follow, whatever is highlighted.

@@ -5,8 +5,8 @@ import numpy as np
 from jaxbench.metrics import wilson_interval
 from jaxbench.reports.cells import format_interval
 from jaxbench.reports.page import Finding
-from jaxbench.reports.studies.lottery_analysis import Lottery
 from jaxbench.studies.lottery import drops
+from jaxbench.studies.lottery_analysis import Lottery
 from jaxbench.studies.lottery_significance import Kept, kept_signs
 
 # Of tables of accuracies alone.

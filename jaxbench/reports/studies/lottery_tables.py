@@ -15,8 +15,8 @@ from jaxbench.reports.cells import (
     interval_cell,
     text_cell,
 )
-from jaxbench.reports.studies.lottery_analysis import Lottery
 from jaxbench.studies.lottery import drops
+from jaxbench.studies.lottery_analysis import Lottery
 from jaxbench.studies.lottery_significance import Improvements, kept_signs, sign_on
 from jaxbench.studies.power import mcnemar_exact_power, mcnemar_images_needed
 

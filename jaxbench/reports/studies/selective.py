@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.entries import Results, Row, is_number, load_results
 from jaxbench.reports.metric_texts import (
     CALIBRATION,
     METRIC_TEXTS,
@@ -46,6 +45,7 @@ from jaxbench.reports.studies.selective_pairs import (
 )
 from jaxbench.results import ResultStore
 from jaxbench.studies import read_regimes
+from jaxbench.studies.entries import Results, Row, is_number, load_results
 
 TITLE = "Selective prediction"
 QUESTION = "Which classifiers know when they are wrong, and what made them so?"

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from jaxbench.reports.cells import format_interval
-from jaxbench.reports.entries import is_number
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.page import Finding
 from jaxbench.reports.studies import selective_tables as tables
@@ -11,6 +10,7 @@ from jaxbench.reports.studies.selective_groups import Correlations, Scaling
 from jaxbench.reports.studies.selective_models import Model
 from jaxbench.reports.studies.selective_pairs import StudentResult, TwinResult
 from jaxbench.studies import Effect
+from jaxbench.studies.entries import is_number
 
 # Groups of students that the findings tell of; the table has all.
 _MAX_STUDENTS = 3

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxbench.reports.entries import is_number
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.page import HeatMap, Section
 from jaxbench.reports.studies import selective_tables as tables
@@ -18,6 +17,7 @@ from jaxbench.studies import (
     metric_correlations,
     regime_changes,
 )
+from jaxbench.studies.entries import is_number
 from jaxbench.studies.selective import ALL, MIN_MODELS
 
 # What is compared with accuracy, and what with AUROC.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.entries import (
+from jaxbench.reports.metric_texts import METRIC_TEXTS
+from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
+from jaxbench.studies.entries import (
     Results,
     Row,
     diverged,
@@ -15,10 +17,8 @@ from jaxbench.reports.entries import (
     is_number,
     superseded,
 )
-from jaxbench.reports.metric_texts import METRIC_TEXTS
-from jaxbench.reports.trainings import training_of, training_words
-from jaxbench.studies import DISTILLED, PLAIN, UNKNOWN, model_family, training_regime
 from jaxbench.studies.regimes import checkpoint_of, named_as_checkpoints
+from jaxbench.studies.trainings import training_of, training_words
 
 _DECISIONS = ("accuracy", "top_5_accuracy", "balanced_accuracy")
 

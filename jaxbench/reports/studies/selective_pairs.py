@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Key
 
 from jaxbench.errors import UserError
-from jaxbench.reports.entries import Results, is_number
 from jaxbench.reports.page import Section
 from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_models import Model
@@ -22,6 +21,7 @@ from jaxbench.studies import (
     median_change,
     paired_effect,
 )
+from jaxbench.studies.entries import Results, is_number
 from jaxbench.studies.naming import setting_words
 from jaxbench.studies.selective_images import METRICS
 

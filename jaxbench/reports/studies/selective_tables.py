@@ -15,10 +15,10 @@ from jaxbench.reports.cells import (
     metric_column,
     text_cell,
 )
-from jaxbench.reports.entries import is_number
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.studies.selective_models import Model
 from jaxbench.studies import Change, Correlation, Effect
+from jaxbench.studies.entries import is_number
 
 _NAMED = (
     Column("Model"),

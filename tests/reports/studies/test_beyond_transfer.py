@@ -5,11 +5,11 @@ import pytest
 
 from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.studies.beyond import build
 from jaxbench.reports.studies.beyond_models import find_models
 from jaxbench.reports.studies.beyond_transfer import find_backbones, transfer_part
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
 from tests.reports.studies.beyond_runs import (
     CLIP,
     NUM_IMAGES,

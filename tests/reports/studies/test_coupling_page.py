@@ -3,13 +3,13 @@
 import pytest
 
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import load_sweeps
-from jaxbench.reports.coupling_failures import marked_failures
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
 from jaxbench.reports.study_page import write_page
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.grid_failures import marked_failures
+from jaxbench.studies.grids import load_sweeps
 from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store
 
 

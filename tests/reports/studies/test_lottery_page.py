@@ -10,14 +10,14 @@ import scipy.stats
 
 from jaxbench.errors import UserError
 from jaxbench.reports.charts_check import check_page
-from jaxbench.reports.entries import load_results
 from jaxbench.reports.page import HeatMap, Ranks, Scatter
 from jaxbench.reports.studies.lottery import build, lottery_page
-from jaxbench.reports.studies.lottery_analysis import analyse
 from jaxbench.reports.studies.lottery_charts import family
-from jaxbench.reports.studies.lottery_runs import lottery_runs
 from jaxbench.results import ResultStore
 from jaxbench.studies import VariantTable, mcnemar_exact_power
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.lottery_analysis import analyse
+from jaxbench.studies.lottery_runs import lottery_runs
 from tests.results.sample_runs import evaluation, trial
 
 TABLES = Path(__file__).parents[2] / "studies" / "lottery_tables"

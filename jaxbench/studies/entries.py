@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeGuard
 
-from jaxbench.reports.trainings import training_of, training_words
 from jaxbench.results import Problem, ResultStore
 from jaxbench.studies.naming import setting_texts
+from jaxbench.studies.trainings import training_of, training_words
 
 Row = dict[str, Any]
 # What tells apart two models of one name: grid points of trials, other weights, or

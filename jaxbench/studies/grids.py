@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from jaxbench.reports.entries import Results, Row, is_number
-from jaxbench.reports.trainings import OPTIONS, RECIPE
 from jaxbench.studies import (
     EQ1_MARGINS,
     BestPair,
@@ -24,8 +22,10 @@ from jaxbench.studies import (
     score_table,
     tuned_table,
 )
+from jaxbench.studies.entries import Results, Row, is_number
 from jaxbench.studies.naming import differing, setting_texts
 from jaxbench.studies.published import load_published_backbones
+from jaxbench.studies.trainings import OPTIONS, RECIPE
 from jaxbench.training import OPTIMIZERS
 
 PublishedDataset = Literal["cifar100", "imagenet1k"]

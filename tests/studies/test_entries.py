@@ -3,8 +3,8 @@
 import dataclasses
 
 from jaxbench.reports import write_report
-from jaxbench.reports.entries import load_results
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
 from tests.results.sample_runs import evaluation
 
 

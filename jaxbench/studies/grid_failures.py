@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from jaxbench.reports.coupling import Sweep
 from jaxbench.studies import Failures, ScoreTable, failed_pairs
+from jaxbench.studies.grids import Sweep
 
 Rule = Literal["fitted", "eq1"]
 # With fewer scores of a backbone its quartiles say nothing about a collapse.

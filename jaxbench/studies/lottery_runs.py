@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from jaxbench.errors import UserError
-from jaxbench.reports.entries import Entry, Results, Row, diverged, identity
+from jaxbench.studies.entries import Entry, Results, Row, diverged, identity
 
 
 def lottery_runs(results: Results) -> dict[str, dict[str, str]]:

@@ -6,9 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxbench.errors import UserError
-from jaxbench.reports.coupling import Sweep
-from jaxbench.reports.coupling_failures import Rule, marked_failures
-from jaxbench.reports.entries import Row, is_number
 from jaxbench.results import ResultStore
 from jaxbench.studies import (
     BestPair,
@@ -18,6 +15,9 @@ from jaxbench.studies import (
     ranking_columns,
     time_to_target,
 )
+from jaxbench.studies.entries import Row, is_number
+from jaxbench.studies.grid_failures import Rule, marked_failures
+from jaxbench.studies.grids import Sweep
 
 # Share of a backbone's best validation accuracy that is to be reached.
 TARGET_SHARE = 0.95
