@@ -1,7 +1,7 @@
-"""A study's page as a value: what its template draws and its command writes.
+"""A page as a value: what its template draws and its command writes.
 
-A study builds a `Page` from results; it knows neither HTML nor files. One template
-shows every page, so that all studies read alike.
+A report or a study builds a `Page` from results; it knows neither HTML nor files. One
+template shows every page, so that all of them read alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -120,6 +120,89 @@ class Ranks:
 
 
 @dataclass(frozen=True)
+class Panels:
+    """Curves of the same models side by side, with one legend for all panels.
+
+    Attributes:
+        name: Of the files of its still picture.
+        panels: Title of a panel to its curves; `shown` is that of the first.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
+    """
+
+    name: str
+    panels: Mapping[str, Curves]
+    heading: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, one group of bars a label and one colour a series.
+
+    Attributes:
+        name: Of the files of its still picture.
+        labels: From the top.
+        series: Series to a value with its interval for each label; None where missing.
+        title: Of the axis of values.
+        percent: Whether values are fractions shown in percent.
+        reference: Where a dashed line stands, such as 0.5 for an AUROC.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    series: Mapping[str, tuple[Interval | None, ...]]
+    title: str
+    percent: bool = False
+    reference: float | None = None
+    heading: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One distribution: its values, and what a reader must know about them.
+
+    Attributes:
+        label: Whose they are, such as an optimizer.
+        values: The values; NaN is left out.
+        group: For the colour, where several distributions share a label.
+        note: Shown beside the label, such as "failed" or "3 diverged".
+    """
+
+    label: str
+    values: Numbers
+    group: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """Distributions, a panel a grouping: ridges (densities) or boxes.
+
+    Attributes:
+        name: Of the files of its still picture.
+        panels: Title of a panel to its distributions, in one order of labels.
+        kind: "ridge" (a density with a point a value) or "box" (quartiles, whiskers to
+            the extremes, points sized by the share of equal values).
+        title: Of the axis of values.
+        percent: Whether values are fractions shown in percent.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
+    """
+
+    name: str
+    panels: Mapping[str, tuple[Samples, ...]]
+    kind: str
+    title: str
+    percent: bool = False
+    heading: str = ""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class HeatMap:
     """A matrix of numbers with names on both sides.
 
@@ -132,6 +215,8 @@ class HeatMap:
         percent: Whether values are fractions shown in percent.
         diverging: Whether zero is the middle of the colours.
         digits: Decimals of the numbers; one less in percent.
+        marks: (row, column) to a word shown with or instead of the number, such as
+            "failed", "diverged" or "not trained"; drawn apart from plain numbers.
         heading: Over the chart; needed where a section has several.
         caption: How to read it.
     """
@@ -144,11 +229,27 @@ class HeatMap:
     percent: bool = False
     diverging: bool = False
     digits: int = 2
+    marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     heading: str = ""
     caption: str = ""
 
 
-Interactive = Scatter | Curves | Ranks | HeatMap
+Interactive = Scatter | Curves | Panels | Ranks | Bars | Distributions | HeatMap
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail.
+
+    Attributes:
+        content: Bytes of a PNG or JPEG file.
+        title: What it shows, also read aloud.
+        text: A line under it.
+    """
+
+    content: bytes
+    title: str
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +263,8 @@ class Section:
         table: Numbers, if any.
         charts: What the reader can work with; each also becomes a still picture.
         exhibits: Still pictures.
+        pictures: Thumbnails.
+        folded: Whether the table is shown only when the reader opens it.
     """
 
     name: str
@@ -170,11 +273,13 @@ class Section:
     table: Table | None = None
     charts: tuple[Interactive, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One of the study's answers, with its number.
+    """One of the page's answers, with its number.
 
     Attributes:
         title: A few words.
@@ -189,17 +294,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Page:
-    """A study's page.
+    """A page.
 
     Attributes:
-        name: The study's name in `STUDIES`.
+        name: The study's name in `STUDIES`, or "report".
         title: Heading.
-        question: What the study asks, in a sentence.
-        reference: Address of the paper.
+        question: What the study asks, in a sentence; "" for the report.
+        reference: Address of the paper; "" where there is none.
         facts: Heading to text: models, datasets, images, dates, versions.
         findings: The answers.
         sections: Tables and figures, in order.
         notes: What a reader must know: what is ours, what was left out and why.
+        made: How this was made, heading to text: command, configuration digest.
+        provenance: Key, its meaning, its values with the number of runs that have them.
     """
 
     name: str
@@ -210,3 +317,5 @@ class Page:
     findings: tuple[Finding, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
+    made: tuple[tuple[str, str], ...] = ()
+    provenance: tuple[tuple[str, str, str], ...] = ()
