@@ -11,6 +11,7 @@ class MetricText:
     meaning: str
     percent: bool = True
     direction: str = "↑"
+    scale: int = 1
 
 
 def _lower(heading: str, meaning: str, *, percent: bool = True) -> MetricText:

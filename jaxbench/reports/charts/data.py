@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxbench.reports.look import Look, by_size
 from jaxbench.reports.metric_texts import MetricText, metric_text
-from jaxbench.reports.page import Curves, Number, Point, Ranks, Scatter
+from jaxbench.reports.page import Curves, Number, Point, Scatter
 
 # Digits of a number in the page: a chart shows four, and 20 metrics of 700 models with
 # intervals are 42,000 numbers.
@@ -30,7 +30,7 @@ def metric_look(chart: Scatter, name: str) -> MetricText:
         arrow = f" {text.direction}" if text.direction else ""
         heading = f"{text.heading}{arrow}"
     percent = text.percent or name in chart.percent
-    return MetricText(heading, text.meaning, percent, text.direction)
+    return MetricText(heading, text.meaning, percent, text.direction, text.scale)
 
 
 def metrics_of(chart: Scatter) -> list[str]:
@@ -44,34 +44,30 @@ def groups_of(points: Sequence[Point], grouping: str) -> list[str]:
     return by_size(p.groups[grouping] for p in points if grouping in p.groups)
 
 
-def by_size(names: Iterable[str]) -> list[str]:
-    """Names, each once: the most frequent first, equals by name."""
-    counts = Counter(names)
-    return sorted(counts, key=lambda name: (-counts[name], name))
-
-
-def scatter_data(chart: Scatter) -> dict[str, Any]:
+def scatter_data(chart: Scatter, look: Look) -> dict[str, Any]:
     """Metrics by column, so that their names stand in the page once."""
     points = chart.points
     groupings = dict.fromkeys(name for point in points for name in point.groups)
     metrics = []
     for name in metrics_of(chart):
-        look = metric_look(chart, name)
+        text = metric_look(chart, name)
         triples = [point.values.get(name, (None, None, None)) for point in points]
         metric: dict[str, Any] = {
             "name": name,
-            "heading": look.heading,
-            "percent": look.percent,
-            "value": _numbers(triple[0] for triple in triples),
+            "heading": text.heading,
+            "percent": text.percent,
+            "scale": text.scale,
+            "direction": text.direction,
+            "value": numbers(triple[0] for triple in triples),
         }
-        ends = [_numbers(triple[i] for triple in triples) for i in (1, 2)]
+        ends = [numbers(triple[i] for triple in triples) for i in (1, 2)]
         if any(value is not None for end in ends for value in end):
             metric |= {"low": ends[0], "high": ends[1]}
         metrics.append(metric)
     return {
         "labels": [point.label for point in points],
         "metrics": metrics,
-        "groupings": [_grouping(points, name) for name in groupings],
+        "groupings": [_grouping(points, name, look) for name in groupings],
         "details": [list(point.details.items()) for point in points],
         "x": chart.x,
         "y": chart.y,
@@ -79,65 +75,52 @@ def scatter_data(chart: Scatter) -> dict[str, Any]:
     }
 
 
-def _grouping(points: Sequence[Point], grouping: str) -> dict[str, Any]:
+def _grouping(points: Sequence[Point], grouping: str, look: Look) -> dict[str, Any]:
     names = groups_of(points, grouping)
     index = {name: number for number, name in enumerate(names)}
     # Points that belong to no group come last, in grey.
     of = [index.get(point.groups.get(grouping, ""), -1) for point in points]
-    return {"name": grouping, "groups": names, "of": of}
+    slots = [look.group_slot(name) for name in names]
+    return {"name": grouping, "groups": names, "of": of, "slots": slots}
 
 
-def curves_data(chart: Curves) -> dict[str, Any]:
+def curves_data(chart: Curves, look: Look) -> dict[str, Any]:
     """Lines that share their positions, as those of one study do, share one list."""
     xs: list[list[Number | None]] = []
     lines = []
     for x, y in chart.lines.values():
-        positions = _numbers(x)
+        positions = numbers(x)
         if positions not in xs[-1:]:
             xs.append(positions)
-        lines.append({"x": len(xs) - 1, "y": _numbers(y)})
+        lines.append({"x": len(xs) - 1, "y": numbers(y)})
     for line, label in zip(lines, chart.lines, strict=True):
         if label in chart.bands:
-            line["low"], line["high"] = map(_numbers, chart.bands[label])
+            line["low"], line["high"] = map(numbers, chart.bands[label])
     return {
         "labels": list(chart.lines),
+        "slots": [look.model_slot(label) for label in chart.lines],
         "xs": xs,
         "lines": lines,
         "kind": chart.kind,
         "titles": [chart.x_title, chart.y_title],
         "percent": ["x" in chart.percent, "y" in chart.percent],
         "places": list(chart.x_labels),
-        "shown": _positions(chart.lines, chart.shown or tuple(chart.lines)),
+        "shown": positions(chart.lines, chart.shown or tuple(chart.lines)[:12]),
     }
 
 
-def ranks_data(chart: Ranks) -> dict[str, Any]:
-    """Ranks by model."""
-    groups = by_size(chart.groups.values())
-    return {
-        "labels": list(chart.ranks),
-        "datasets": list(chart.datasets),
-        "ranks": [_numbers(ranks) for ranks in chart.ranks.values()],
-        "groups": groups,
-        "of": [
-            groups.index(chart.groups[label]) if label in chart.groups else -1
-            for label in chart.ranks
-        ],
-        "shown": _positions(chart.ranks, chart.shown),
-    }
-
-
-def _positions(names: Mapping[str, Any], chosen: Iterable[str]) -> list[int]:
+def positions(names: Mapping[str, Any], chosen: Iterable[str]) -> list[int]:
+    """The numbers of the chosen among the names."""
     index = {name: number for number, name in enumerate(names)}
     return [index[name] for name in dict.fromkeys(chosen)]
 
 
-def _numbers(values: Iterable[Number | None]) -> list[Number | None]:
+def numbers(values: Iterable[Number | None]) -> list[Number | None]:
+    """Short numbers; JSON has no NaN and no infinity, which count as missing."""
     return [_number(value) for value in values]
 
 
 def _number(value: Number | None) -> Number | None:
-    """A short number; JSON has no NaN and no infinity, which count as missing."""
     if value is None or not math.isfinite(value):
         return None
     short = float(f"{value:.{_DIGITS}g}")

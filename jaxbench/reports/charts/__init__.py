@@ -1,0 +1,43 @@
+"""Every chart once: an Altair chart for the page, its still and its saved figure.
+
+A kind of chart is a row of `KINDS`: its Vega specification, its opening state, and
+what the page's script gets to fill the specification with another state.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxbench.reports.charts.curves import curves_opening, curves_spec
+from jaxbench.reports.charts.data import curves_data, scatter_data
+from jaxbench.reports.charts.frame import Opening
+from jaxbench.reports.charts.scatter import scatter_opening, scatter_spec
+from jaxbench.reports.look import Look
+from jaxbench.reports.page import Curves, Interactive, Scatter
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of chart.
+
+    Attributes:
+        name: In the page: `data-kind`, and its function in `charts.js`.
+        spec: The chart and the page's looks to its Vega specification.
+        opening: Likewise, to the rows that it opens with.
+        data: Likewise, to what the page's script needs besides.
+    """
+
+    name: str
+    spec: Callable[[Any, Look], dict[str, Any]]
+    opening: Callable[[Any, Look], Opening]
+    data: Callable[[Any, Look], dict[str, Any]]
+
+
+KINDS: Mapping[type[Interactive], Kind] = {
+    Scatter: Kind(
+        "scatter", lambda chart, look: scatter_spec(), scatter_opening, scatter_data
+    ),
+    Curves: Kind(
+        "curves", lambda chart, look: curves_spec(), curves_opening, curves_data
+    ),
+}
