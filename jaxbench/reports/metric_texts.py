@@ -1,11 +1,20 @@
 """How each metric is shown: heading, meaning in a line, unit and direction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class MetricText:
-    """How a metric is shown: its heading, its unit, and what it means in a line."""
+    """How a metric is shown.
+
+    Attributes:
+        heading: Its name, short.
+        meaning: What it is, in a line.
+        percent: Whether it is a fraction that is shown in percent.
+        direction: Which way is better; "" for neither.
+        scale: What numbers are multiplied by where they are shown, other than percent:
+            the literature gives the area under the risk-coverage curve times 1,000.
+    """
 
     heading: str
     meaning: str
@@ -13,9 +22,20 @@ class MetricText:
     direction: str = "↑"
     scale: int = 1
 
+    @property
+    def unit(self) -> str:
+        """What follows the heading: " %", " x1000" or nothing."""
+        if self.percent:
+            return " %"
+        return f" \u00d7{self.scale}" if self.scale != 1 else ""
+
 
 def _lower(heading: str, meaning: str, *, percent: bool = True) -> MetricText:
     return MetricText(heading, meaning, percent, "↓")
+
+
+def _area(heading: str, meaning: str) -> MetricText:
+    return MetricText(heading, meaning, percent=False, direction="↓", scale=1000)
 
 
 def _neither(heading: str, meaning: str) -> MetricText:
@@ -92,22 +112,16 @@ _SELECTIVE = {
     "auroc": MetricText(
         "AUROC", "chance that a right answer has more confidence than a wrong one"
     ),
-    "aurc": _lower(
+    "aurc": _area(
         "AURC",
         "error rate averaged over all coverages, answering the most confident first",
-        percent=False,
     ),
-    "excess_aurc": _lower(
-        "E-AURC", "AURC less that of the best possible order", percent=False
-    ),
-    "augrc": _lower(
+    "excess_aurc": _area("E-AURC", "AURC less that of the best possible order"),
+    "augrc": _area(
         "AUGRC",
         "share of all images answered wrongly, averaged over all coverages",
-        percent=False,
     ),
-    "excess_augrc": _lower(
-        "E-AUGRC", "AUGRC less that of the best possible order", percent=False
-    ),
+    "excess_augrc": _area("E-AUGRC", "AUGRC less that of the best possible order"),
     "coverage_at_95_accuracy": MetricText(
         "Cov@95", "share that can be answered if 95% of the answers must be right"
     ),
@@ -169,4 +183,4 @@ def metric_text(name: str) -> MetricText:
     if base == name:
         return known
     meaning = f"{known.heading} after temperature scaling"
-    return MetricText(f"{known.heading} (T*)", meaning, known.percent, known.direction)
+    return replace(known, heading=f"{known.heading} (T*)", meaning=meaning)

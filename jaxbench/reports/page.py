@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jaxbench.reports.cells import Table
-from jaxbench.reports.exhibit import Exhibit
 
 # A run-time checker tells whole numbers from others: positions and counts are welcome.
 Number = float | int
@@ -262,7 +261,6 @@ class Section:
         caption: How to read it, and whose definition it is.
         table: Numbers, if any.
         charts: What the reader can work with; each also becomes a still picture.
-        exhibits: Still pictures.
         pictures: Thumbnails.
         folded: Whether the table is shown only when the reader opens it.
     """
@@ -272,7 +270,6 @@ class Section:
     caption: str
     table: Table | None = None
     charts: tuple[Interactive, ...] = ()
-    exhibits: tuple[Exhibit, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
 

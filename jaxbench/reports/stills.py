@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import vl_convert
 
 from jaxbench.reports.charts import KINDS
-from jaxbench.reports.charts.frame import HEIGHT, WIDTH, LegendItem, filled, light
+from jaxbench.reports.charts.frame import (
+    HEIGHT,
+    WIDTH,
+    LegendItem,
+    Opening,
+    filled,
+    light,
+)
 from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.look import FONT, LIGHT, Look
 from jaxbench.reports.page import Interactive, Panels
@@ -43,21 +50,26 @@ def still_svg(chart: Interactive, look: Look) -> str:
     """The drawing of `still`: plot and legend, in light colours."""
     if isinstance(chart, Panels):
         return _panels(chart, look)
-    kind = KINDS[type(chart)]
-    opening = kind.opening(chart, look)
+    opening, svg = _plot(chart, look)
     if opening.message:
         return _compose([], [], opening.message)
+    return _compose([("", svg)], opening.legend)
+
+
+def _plot(chart: Interactive, look: Look) -> tuple[Opening, str]:
+    kind = KINDS[type(chart)]
+    if kind.opening is None:
+        raise TypeError(f"{type(chart).__name__} is drawn by its parts")
+    opening = kind.opening(chart, look)
     spec = light(filled(kind.spec(chart, look), opening))
-    return _compose([("", vl_convert.vega_to_svg(spec))], opening.legend)
+    return opening, vl_convert.vega_to_svg(spec)
 
 
 def _panels(chart: Panels, look: Look) -> str:
     parts, legend = [], {}
     for title, curves in chart.panels.items():
-        kind = KINDS[type(curves)]
-        opening = kind.opening(curves, look)
-        spec = light(filled(kind.spec(curves, look), opening))
-        parts.append((title, vl_convert.vega_to_svg(spec)))
+        opening, svg = _plot(curves, look)
+        parts.append((title, svg))
         legend |= {item.text: item for item in opening.legend}
     return _compose(parts, tuple(legend.values()), "" if parts else "Nothing to show.")
 

@@ -6,8 +6,9 @@ from jaxbench.reports.cells import (
     Cell,
     Column,
     Table,
-    format_value,
     metric_cell,
+    metric_heading,
+    metric_value,
     text_cell,
 )
 from jaxbench.reports.metric_texts import metric_text
@@ -45,11 +46,13 @@ def short_table(results: Results, metrics: Sequence[str] | None = None) -> Table
     ood = asked_ood or ([_OOD] if foreign else [])
     several = len({name for entry in results.entries for name in entry.clean}) > 1
     columns = [Column("Model"), *([Column("Dataset")] if several else [])]
-    columns += [Column(_heading(name), True) for name in names]
+    columns += [Column(metric_heading(name), True, name=name) for name in names]
     if shifted:
         of = "" if shifted == "accuracy" else f" {metric_text(shifted).heading}"
-        columns.append(Column(f"Shift{of}{_unit(shifted)}", True))
-    columns += [Column(_heading(name) if asked_ood else "OOD %", True) for name in ood]
+        columns.append(Column(f"Shift{of}{metric_text(shifted).unit}", True))
+    columns += [
+        Column(metric_heading(name) if asked_ood else "OOD %", True) for name in ood
+    ]
     keyed = []
     for entry, dataset, row, first in _rows(results):
         label = f"{entry.label} (diverged)" if diverged(entry.trial) else entry.label
@@ -103,13 +106,5 @@ def _merit(row: Row, name: str) -> float:
     return value if metric_text(name).direction == "↓" else -value
 
 
-def _heading(name: str) -> str:
-    return f"{metric_text(name).heading}{_unit(name)}"
-
-
-def _unit(name: str) -> str:
-    return " %" if metric_text(name).percent else ""
-
-
 def _cell(value: float | None, name: str) -> Cell:
-    return Cell(format_value(value, percent=metric_text(name).percent), value)
+    return Cell(metric_value(value, name), value)

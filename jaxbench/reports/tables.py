@@ -12,6 +12,8 @@ from jaxbench.reports.cells import (
     format_value,
     metric_cell,
     metric_column,
+    metric_heading,
+    metric_value,
     text_cell,
 )
 from jaxbench.reports.metric_texts import (
@@ -156,10 +158,7 @@ def evaluation_table(results: Results) -> Table:
     )
     rows = []
     for row in results.evaluations:
-        numbers = (
-            Cell(format_value(row.get(n), percent=metric_text(n).percent), row.get(n))
-            for n in metrics
-        )
+        numbers = (Cell(metric_value(row.get(n), n), row.get(n)) for n in metrics)
         words = (results.labels[identity(row)], row["dataset"], row["role"])
         totals = (_count_cell(row[name]) for name in counts)
         rows.append((*map(text_cell, words), *numbers, *totals))
@@ -192,19 +191,15 @@ def comparison_table(comparisons: Sequence[Any]) -> Table:
     rows = []
     for row in comparisons:
         text = metric_text(row.metric)
-        shown = [
-            format_value(v, percent=text.percent, digits=4) for v in (row.a, row.b)
-        ]
-        difference = format_interval(
-            row.difference, row.low, row.high, percent=text.percent
-        )
-        unit = " %" if text.percent else ""
+        form = {"percent": text.percent, "scale": text.scale}
+        shown = [format_value(v, digits=4, **form) for v in (row.a, row.b)]
+        difference = format_interval(row.difference, row.low, row.high, **form)
         rows.append(
             (
-                Cell(f"{text.heading}{unit}"),
+                Cell(metric_heading(row.metric)),
                 Cell(shown[0], row.a),
                 Cell(shown[1], row.b),
-                Cell(difference, row.difference),
+                Cell(difference, row.difference, row.low, row.high),
                 Cell(f"{row.p_value:.2g}", row.p_value),
                 Cell(f"{row.n:,}", row.n),
             )
@@ -256,8 +251,7 @@ def trial_metric_column(name: str) -> Column:
 
 
 def _trial_cell(row: Row, name: str) -> Cell:
-    percent = metric_text(name.removeprefix("val_")).percent
-    return Cell(format_value(row.get(name), percent=percent), row.get(name))
+    return Cell(metric_value(row.get(name), name.removeprefix("val_")), row.get(name))
 
 
 def _count_cell(value: int | None) -> Cell:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbench.reports.charts.curves import curves_opening, curves_spec
-from jaxbench.reports.charts.data import curves_data, scatter_data
+from jaxbench.reports.charts.data import curves_data, panels_data, scatter_data
 from jaxbench.reports.charts.frame import Opening
 from jaxbench.reports.charts.scatter import scatter_opening, scatter_spec
 from jaxbench.reports.look import Look
-from jaxbench.reports.page import Curves, Interactive, Scatter
+from jaxbench.reports.page import Curves, Interactive, Panels, Scatter
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,14 @@ class Kind:
     Attributes:
         name: In the page: `data-kind`, and its function in `charts.js`.
         spec: The chart and the page's looks to its Vega specification.
-        opening: Likewise, to the rows that it opens with.
+        opening: Likewise, to the rows that it opens with; None for panels, which have
+            one each.
         data: Likewise, to what the page's script needs besides.
     """
 
     name: str
     spec: Callable[[Any, Look], dict[str, Any]]
-    opening: Callable[[Any, Look], Opening]
+    opening: Callable[[Any, Look], Opening] | None
     data: Callable[[Any, Look], dict[str, Any]]
 
 
@@ -40,4 +41,6 @@ KINDS: Mapping[type[Interactive], Kind] = {
     Curves: Kind(
         "curves", lambda chart, look: curves_spec(), curves_opening, curves_data
     ),
+    # A still draws its panels one by one.
+    Panels: Kind("curves", lambda chart, look: curves_spec(), None, panels_data),
 }

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jaxbench.reports.look import Look, by_size
 from jaxbench.reports.metric_texts import MetricText, metric_text
-from jaxbench.reports.page import Curves, Number, Point, Scatter
+from jaxbench.reports.page import Curves, Number, Panels, Point, Scatter
 
 # Digits of a number in the page: a chart shows four, and 20 metrics of 700 models with
 # intervals are 42,000 numbers.
@@ -28,9 +29,10 @@ def metric_look(chart: Scatter, name: str) -> MetricText:
     heading = chart.headings.get(name)
     if heading is None:
         arrow = f" {text.direction}" if text.direction else ""
-        heading = f"{text.heading}{arrow}"
+        unit = "" if text.percent else text.unit
+        heading = f"{text.heading}{unit}{arrow}"
     percent = text.percent or name in chart.percent
-    return MetricText(heading, text.meaning, percent, text.direction, text.scale)
+    return replace(text, heading=heading, percent=percent)
 
 
 def metrics_of(chart: Scatter) -> list[str]:
@@ -89,9 +91,9 @@ def curves_data(chart: Curves, look: Look) -> dict[str, Any]:
     xs: list[list[Number | None]] = []
     lines = []
     for x, y in chart.lines.values():
-        positions = numbers(x)
-        if positions not in xs[-1:]:
-            xs.append(positions)
+        places = numbers(x)
+        if places not in xs[-1:]:
+            xs.append(places)
         lines.append({"x": len(xs) - 1, "y": numbers(y)})
     for line, label in zip(lines, chart.lines, strict=True):
         if label in chart.bands:
@@ -125,3 +127,13 @@ def _number(value: Number | None) -> Number | None:
         return None
     short = float(f"{value:.{_DIGITS}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def panels_data(chart: Panels, look: Look) -> dict[str, Any]:
+    """The curves of each panel, with its title."""
+    return {
+        "panels": [
+            curves_data(curves, look) | {"title": title}
+            for title, curves in chart.panels.items()
+        ]
+    }

@@ -58,7 +58,9 @@ def scatter_spec() -> dict[str, Any]:
         ).encode(x, y, order="n:Q"),
         points.mark_point(
             filled=True, stroke=token("card"), strokeWidth=0.6, cursor="pointer"
-        ).encode(
+        )
+        .properties(name="point")
+        .encode(
             x,
             y,
             fill=raw("colour:N", alt.Fill),

@@ -10,9 +10,11 @@ from jaxbench.reports.cells import (
     Table,
     decimal_cell,
     format_interval,
+    format_numbers,
     interval_cell,
     metric_cell,
     metric_column,
+    metric_heading,
     text_cell,
 )
 from jaxbench.reports.metric_texts import metric_text
@@ -224,17 +226,16 @@ def _signed(values: Sequence[float], metric: str) -> str:
     """The first with a sign, the others behind it in brackets, where finite."""
     if not math.isfinite(values[0]):
         return MISSING
-    percent = metric_text(metric).percent
-    scale, digits = (100, 2) if percent else (1, 4)
-    shown = [f"{scale * value:+.{digits}f}" for value in values]
-    if len(values) == 1 or not all(map(math.isfinite, values)):
-        return shown[0]
-    return f"{shown[0]} [{', '.join(shown[1:])}]"
+    text = metric_text(metric)
+    scale = 100 if text.percent else text.scale
+    scaled = [scale * value for value in values if math.isfinite(value)]
+    shown = format_numbers(scaled, 2, "+")
+    ends = f" [{', '.join(shown[1:])}]" if len(shown) == len(values) > 1 else ""
+    return f"{shown[0]}{ends}"
 
 
 def _unit(metric: str) -> str:
-    text = metric_text(metric)
-    return f"{text.heading} %" if text.percent else text.heading
+    return metric_heading(metric)
 
 
 def _optional(value: float | None) -> Cell:

@@ -3,8 +3,6 @@
 import numpy as np
 
 from jaxbench.reports.cells import Cell, Column, Table, format_interval, metric_column
-from jaxbench.reports.exhibit import Exhibit
-from jaxbench.reports.figures import Curve, risk_coverage
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.page import (
     Curves,
@@ -162,10 +160,7 @@ def table(count, metrics=METRICS):
     return Table(columns, tuple(rows))
 
 
-def sample_page(count=40, *, exhibits=True):
-    x = np.linspace(0, 1, 20)
-    figure = risk_coverage([Curve("model", x, x**2)])
-    still = Exhibit("still_risk", "A still picture", "From a figure.", figure)
+def sample_page(count=40):
     return Page(
         name="sample",
         title="One accuracy on one test set",
@@ -190,7 +185,6 @@ def sample_page(count=40, *, exhibits=True):
                 "Selective prediction",
                 "Error rate among the answered images.",
                 charts=(curves(count), curves(count, "reliability"), steps()),
-                exhibits=(still,) if exhibits else (),
             ),
             Section(
                 "lottery",

@@ -5,11 +5,23 @@ from collections import Counter
 from collections.abc import Iterator
 
 from jaxbench.reports.cells import Table
-from jaxbench.reports.page import Curves, HeatMap, Interactive, Page, Ranks, Scatter
+from jaxbench.reports.page import (
+    Bars,
+    Curves,
+    Distributions,
+    HeatMap,
+    Interactive,
+    Page,
+    Panels,
+    Picture,
+    Ranks,
+    Scatter,
+)
 
 CURVE_KINDS = ("risk", "reliability", "plain")
+DISTRIBUTION_KINDS = ("ridge", "box")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED = ("findings", "notes", "definitions", "main", "tip")
+_RESERVED = ("findings", "notes", "definitions", "made", "main", "tip", "sheet")
 
 
 def check_page(page: Page) -> None:
@@ -30,10 +42,9 @@ def check_page(page: Page) -> None:
 
 def _problems(page: Page) -> Iterator[str]:
     charts = [chart for section in page.sections for chart in section.charts]
-    exhibits = [exhibit for section in page.sections for exhibit in section.exhibits]
     for what, names in (
         ("section", [section.name for section in page.sections]),
-        ("figure", [chart.name for chart in (*charts, *exhibits)]),
+        ("figure", [chart.name for chart in charts]),
     ):
         for name, count in Counter(names).items():
             if count > 1:
@@ -44,11 +55,13 @@ def _problems(page: Page) -> Iterator[str]:
                     "'_', '-' and '.'"
                 )
     for section in page.sections:
-        reserved = section.name.startswith(("figure-", "table-"))
+        reserved = section.name.startswith(("figure-", "table-", "heat-"))
         if section.name in _RESERVED or reserved:
             yield f"section name {section.name!r} is taken by the page itself"
         if section.table is not None:
             yield from _table(section.name, section.table)
+        for number, picture in enumerate(section.pictures):
+            yield from _picture(f"{section.name}: picture {number}", picture)
     for chart in charts:
         yield from (f"{chart.name}: {problem}" for problem in _chart(chart))
 
@@ -59,15 +72,41 @@ def _table(name: str, table: Table) -> Iterator[str]:
         yield f"table {name}: {width} columns, but rows {wrong} have other lengths"
 
 
+def _picture(name: str, picture: Picture) -> Iterator[str]:
+    if not picture.content.startswith((b"\x89PNG", b"\xff\xd8")):
+        yield f"{name} is neither PNG nor JPEG"
+    if not picture.title:
+        yield f"{name} has no title, which is read aloud in its place"
+
+
 def _chart(chart: Interactive) -> Iterator[str]:
-    if isinstance(chart, Scatter):
-        yield from _scatter(chart)
-    elif isinstance(chart, Curves):
-        yield from _curves(chart)
-    elif isinstance(chart, Ranks):
-        yield from _ranks(chart)
-    else:
-        yield from _heat_map(chart)
+    checks = {
+        Scatter: _scatter,
+        Curves: _curves,
+        Panels: _panels,
+        Ranks: _ranks,
+        Bars: _bars,
+        Distributions: _distributions,
+        HeatMap: _heat_map,
+    }
+    yield from checks[type(chart)](chart)
+
+
+def _panels(chart: Panels) -> Iterator[str]:
+    for title, curves in chart.panels.items():
+        yield from (f"panel {title!r}: {problem}" for problem in _curves(curves))
+
+
+def _bars(chart: Bars) -> Iterator[str]:
+    for name, values in chart.series.items():
+        if len(values) != len(chart.labels):
+            yield f"{name!r} has {len(values)} bars for {len(chart.labels)} labels"
+
+
+def _distributions(chart: Distributions) -> Iterator[str]:
+    if chart.kind not in DISTRIBUTION_KINDS:
+        known = ", ".join(DISTRIBUTION_KINDS)
+        yield f"kind {chart.kind!r} is unknown; choose from {known}"
 
 
 def _scatter(chart: Scatter) -> Iterator[str]:
@@ -113,7 +152,11 @@ def _heat_map(chart: HeatMap) -> Iterator[str]:
             f"rows of values have the lengths {found}"
         )
 
+    yield from _strangers("marks", (row for row, _ in chart.marks), chart.rows)
+    columns = (column for _, column in chart.marks)
+    yield from _strangers("marks", columns, chart.columns)
+
 
 def _strangers(what: str, names, known) -> Iterator[str]:
     if strangers := [name for name in names if name not in known]:
-        yield f"{what} names models that the chart does not have: {strangers}"
+        yield f"{what} names what the chart does not have: {strangers}"
