@@ -81,7 +81,7 @@ def write_study(
             needs.
     """
     from jaxbench.reports.studies import find_study
-    from jaxbench.reports.study_page import write_page
+    from jaxbench.reports.writing import write_page
     from jaxbench.results import ResultStore
 
     study = find_study(kind, options)

@@ -1,1 +1,5 @@
-"""Reports: pages, figures and tables of what studies measured."""
+"""Reports: what a folder of results holds, as one page with its figures."""
+
+from jaxbench.reports.overview import write_report
+
+__all__ = ["write_report"]

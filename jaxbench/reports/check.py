@@ -97,12 +97,6 @@ def _panels(chart: Panels) -> Iterator[str]:
         yield from (f"panel {title!r}: {problem}" for problem in _curves(curves))
 
 
-def _bars(chart: Bars) -> Iterator[str]:
-    for name, values in chart.series.items():
-        if len(values) != len(chart.labels):
-            yield f"{name!r} has {len(values)} bars for {len(chart.labels)} labels"
-
-
 def _distributions(chart: Distributions) -> Iterator[str]:
     if chart.kind not in DISTRIBUTION_KINDS:
         known = ", ".join(DISTRIBUTION_KINDS)
@@ -143,6 +137,13 @@ def _ranks(chart: Ranks) -> Iterator[str]:
             yield f"{label!r} has {len(ranks)} ranks on {count} datasets"
 
 
+def _bars(chart: Bars) -> Iterator[str]:
+    for name, values in chart.series.items():
+        if len(values) != len(chart.labels):
+            count = len(chart.labels)
+            yield f"series {name!r} has {len(values)} values for {count} labels"
+
+
 def _heat_map(chart: HeatMap) -> Iterator[str]:
     found = [len(row) for row in chart.values]
     wanted = [len(chart.columns)] * len(chart.rows)
@@ -151,10 +152,9 @@ def _heat_map(chart: HeatMap) -> Iterator[str]:
             f"{len(chart.rows)} rows of {len(chart.columns)} values are named, but the "
             f"rows of values have the lengths {found}"
         )
-
-    yield from _strangers("marks", (row for row, _ in chart.marks), chart.rows)
-    columns = (column for _, column in chart.marks)
-    yield from _strangers("marks", columns, chart.columns)
+    known = {(row, column) for row in chart.rows for column in chart.columns}
+    if strangers := [cell for cell in chart.marks if cell not in known]:
+        yield f"marks names cells that the chart does not have: {strangers}"
 
 
 def _strangers(what: str, names, known) -> Iterator[str]:

@@ -214,6 +214,8 @@ class HeatMap:
         percent: Whether values are fractions shown in percent.
         diverging: Whether zero is the middle of the colours.
         digits: Decimals of the numbers; one less in percent.
+        limits: Values of the first and the last colour, which those beyond them have
+            too; those of the numbers when None.
         marks: (row, column) to a word shown with or instead of the number, such as
             "failed", "diverged" or "not trained"; drawn apart from plain numbers.
         heading: Over the chart; needed where a section has several.
@@ -228,6 +230,7 @@ class HeatMap:
     percent: bool = False
     diverging: bool = False
     digits: int = 2
+    limits: tuple[Number, Number] | None = None
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     heading: str = ""
     caption: str = ""
@@ -263,6 +266,7 @@ class Section:
         charts: What the reader can work with; each also becomes a still picture.
         pictures: Thumbnails.
         folded: Whether the table is shown only when the reader opens it.
+        texts: Heading to a text shown as it is when the reader opens it: tracebacks.
     """
 
     name: str
@@ -272,6 +276,7 @@ class Section:
     charts: tuple[Interactive, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxbench.reports.charts_data import curves_data, embed, ranks_data, scatter
 from jaxbench.reports.charts_heat import heat_table
 from jaxbench.reports.charts_still import spread, still
 from jaxbench.reports.page import Curves, HeatMap, Page, Point, Ranks, Scatter, Section
-from jaxbench.reports.study_page import write_page
+from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import (
     HOSTILE,
     METRICS,
@@ -30,7 +30,7 @@ from tests.reports.browser.sample_page import (
     table,
     values,
 )
-from tests.reports.test_html import Page as Parsed
+from tests.reports.parsed import Parsed
 
 CHARTS = {
     "accuracy_calibration",

@@ -4,7 +4,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from jaxbench.reports.study_page import write_page
+from jaxbench.reports.writing import write_page
 from playwright.sync_api import sync_playwright
 
 from tests.reports.browser.sample_page import sample_page

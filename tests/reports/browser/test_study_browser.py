@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from jaxbench.reports.study_page import write_page
+from jaxbench.reports.writing import write_page
 
 from jaxbench.reports.charts_colours import contrast
 from jaxbench.reports.page import Page, Section

@@ -1,7 +1,7 @@
 """The five studies' own pages in a browser, wide and light, narrow and dark."""
 
 import pytest
-from jaxbench.reports.study_page import write_page
+from jaxbench.reports.writing import write_page
 
 from jaxbench.reports.page import HeatMap
 from jaxbench.reports.studies import STUDIES

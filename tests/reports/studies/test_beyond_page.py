@@ -8,7 +8,7 @@ import pytest
 from jaxbench.data.known.imagenet_validation import image_name
 from jaxbench.data.known.imagenet_x import NUM_ANNOTATED
 from jaxbench.errors import UserError
-from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.check import check_page
 from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.studies.beyond import build

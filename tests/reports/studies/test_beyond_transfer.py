@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbench.errors import UserError
-from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.check import check_page
 from jaxbench.reports.studies.beyond import build
 from jaxbench.reports.studies.beyond_models import find_models
 from jaxbench.reports.studies.beyond_transfer import find_backbones, transfer_part

@@ -5,7 +5,7 @@ import pytest
 
 from jaxbench.errors import UserError
 from jaxbench.reports.studies.curation import build
-from jaxbench.reports.study_page import write_page
+from jaxbench.reports.writing import write_page
 from jaxbench.results import ResultStore, Run
 
 

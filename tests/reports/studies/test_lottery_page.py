@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 
 from jaxbench.errors import UserError
-from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.check import check_page
 from jaxbench.reports.page import HeatMap, Ranks, Scatter
 from jaxbench.reports.studies.lottery import build, lottery_page
 from jaxbench.reports.studies.lottery_charts import family

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from jaxbench.data import open_dataset
 from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
-from jaxbench.reports.charts_check import check_page
+from jaxbench.reports.check import check_page
 from jaxbench.reports.studies.selective import build
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.studies import distillation_effect
