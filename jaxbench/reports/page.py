@@ -215,6 +215,8 @@ class HeatMap:
         percent: Whether values are fractions shown in percent.
         diverging: Whether zero is the middle of the colours.
         digits: Decimals of the numbers; one less in percent.
+        limits: Values of the first and the last colour, which those beyond them have
+            too; those of the numbers when None.
         marks: (row, column) to a word shown with or instead of the number, such as
             "failed", "diverged" or "not trained"; drawn apart from plain numbers.
         heading: Over the chart; needed where a section has several.
@@ -229,6 +231,7 @@ class HeatMap:
     percent: bool = False
     diverging: bool = False
     digits: int = 2
+    limits: tuple[Number, Number] | None = None
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     heading: str = ""
     caption: str = ""
