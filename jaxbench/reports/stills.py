@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import vl_convert
 
@@ -10,7 +11,7 @@ from jaxbench.reports.charts import KINDS
 from jaxbench.reports.charts.frame import HEIGHT, WIDTH, LegendItem, filled, light
 from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.look import FONT, LIGHT, Look
-from jaxbench.reports.page import Interactive, Panels
+from jaxbench.reports.page import Curves, Distributions, Interactive, Panels
 
 FORMATS = ("svg", "png", "pdf")
 _SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)" height="([0-9.]+)"')
@@ -42,7 +43,10 @@ def still(chart: Interactive, look: Look, file_format: str = "svg") -> bytes:
 def still_svg(chart: Interactive, look: Look) -> str:
     """The drawing of `still`: plot and legend, in light colours."""
     if isinstance(chart, Panels):
-        return _panels(chart, look)
+        return _panels(chart.panels, look)
+    if isinstance(chart, Distributions):
+        panels = chart.panels.items()
+        return _panels({t: replace(chart, panels={t: p}) for t, p in panels}, look)
     kind = KINDS[type(chart)]
     opening = kind.opening(chart, look)
     if opening.message:
@@ -51,12 +55,12 @@ def still_svg(chart: Interactive, look: Look) -> str:
     return _compose([("", vl_convert.vega_to_svg(spec))], opening.legend)
 
 
-def _panels(chart: Panels, look: Look) -> str:
+def _panels(panels: Mapping[str, Curves | Distributions], look: Look) -> str:
     parts, legend = [], {}
-    for title, curves in chart.panels.items():
-        kind = KINDS[type(curves)]
-        opening = kind.opening(curves, look)
-        spec = light(filled(kind.spec(curves, look), opening))
+    for title, chart in panels.items():
+        kind = KINDS[type(chart)]
+        opening = kind.opening(chart, look)
+        spec = light(filled(kind.spec(chart, look), opening))
         parts.append((title, vl_convert.vega_to_svg(spec)))
         legend |= {item.text: item for item in opening.legend}
     return _compose(parts, tuple(legend.values()), "" if parts else "Nothing to show.")

@@ -6,7 +6,14 @@ from typing import Any
 import altair as alt
 
 from jaxbench.reports.cells import MISSING
-from jaxbench.reports.charts.labels import axis_labels, label_lines
+from jaxbench.reports.charts.frame import Opening, compile_chart
+from jaxbench.reports.charts.labels import (
+    label_axis,
+    label_lines,
+    label_signals,
+    row_height,
+)
+from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.charts.shades import Shades, shades_of, text_on
 from jaxbench.reports.look import token
 from jaxbench.reports.page import HeatMap, Number
@@ -17,7 +24,7 @@ _STEPS = 12
 _KNOWN = ("failed", "diverged", "not trained", "error")
 _SIGNS = ("\u00d7", "!", "\u25cb", "\u2020", "\u2021", "\u00a7")
 _BORDERS = ((1, 0), (5, 3), (1.5, 2), (8, 2, 2, 2))
-_LETTER, _ROW = 6.2, 26
+_ROW = 26
 
 
 def shades_of_map(chart: HeatMap) -> Shades:
@@ -95,7 +102,7 @@ def _cells(chart: HeatMap, shades: Shades) -> list[dict[str, str]]:
     return cells
 
 
-def matrix(chart: HeatMap) -> alt.LayerChart:
+def matrix_spec(chart: HeatMap) -> dict[str, Any]:
     """The picture of a heat map: a coloured cell with its number for every pair."""
     shades = shades_of_map(chart)
     width = max(1, len(chart.columns))
@@ -104,14 +111,20 @@ def matrix(chart: HeatMap) -> alt.LayerChart:
         for number, cell in enumerate(_cells(chart, shades))
     ]
     longest = max((len(cell["text"]) for cell in cells), default=1)
-    each = max(30.0, 14 + _LETTER * longest)
-    upright = max(map(len, chart.columns), default=0) * _LETTER > each
-    lines = max((len(label_lines(name)) for name in chart.rows), default=1)
-    plain = {"domain": False, "ticks": False}
-    turned = {"labelAngle": -90 if upright else 0, "orient": "top"}
+    each = max(34.0, 16 + LETTER * longest)
+    heads = [shortened(name) for name in chart.columns]
+    upright = LETTER * max(map(len, heads), default=0) > each
+    across = alt.Axis(
+        labelExpr="columns[datum.value]",
+        labelAngle=-90 if upright else 0,
+        labelOverlap=False,
+        labelLimit=0,
+        orient="top",
+        domain=False,
+        title=None,
+    )
     base = alt.Chart(alt.Data(values=cells)).encode(
-        alt.X("x:O").axis(**axis_labels(chart.columns), **turned, **plain).title(None),
-        alt.Y("y:O").axis(**axis_labels(chart.rows), **plain).title(None),
+        alt.X("x:O", axis=across), alt.Y("y:O", axis=label_axis(title=None))
     )
     fill = alt.Color("fill:N").scale(None).legend(None)
     layers = [
@@ -124,22 +137,32 @@ def matrix(chart: HeatMap) -> alt.LayerChart:
     layers += [_border(base, word, number) for word, number in numbers.items()]
     if shades.high > shades.low:
         layers.append(_scale(chart, shades))
-    return (
+    return compile_chart(
         alt.layer(*layers)
         .properties(
             width=alt.Step(each),
-            height=alt.Step(max(_ROW, 13 * lines + 4)),
+            height=alt.Step(row_height(chart.rows, _ROW)),
             title=alt.Title(
                 ", ".join(f"{_sign(n)} {word}" for word, n in numbers.items()),
                 orient="bottom",
                 anchor="start",
                 color=token("muted"),
-                fontSize=11,
-                fontWeight="normal",
+                fontSize=12,
             ),
         )
         .resolve_scale(color="independent", stroke="independent")
+        .add_params(
+            alt.param("columns", value=heads),
+            *(alt.param(k, value=v) for k, v in label_signals(chart.rows).items()),
+        )
     )
+
+
+def matrix_opening(chart: HeatMap) -> Opening:
+    """Whether there is something to draw: the chart holds its rows."""
+    is_drawn = bool(chart.rows and chart.columns)
+    message = "" if is_drawn else "Nothing to show."
+    return Opening({}, {}, height=None, message=message)
 
 
 def _drawn(cell: dict[str, str]) -> dict[str, str]:
@@ -173,7 +196,7 @@ def _scale(chart: HeatMap, shades: Shades) -> alt.Chart:
     colours = (
         alt.Color("value:Q")
         .scale(domain=[shades.low, shades.high], range=stops, interpolate="rgb")
-        .legend(title=label_lines(chart.title, width=24), format="~%" if chart.percent else "~g")
+        .legend(title=label_lines(chart.title), format="~%" if chart.percent else "~g")
     )
     ends = [{"value": shades.low}, {"value": shades.high}]
     return alt.Chart(alt.Data(values=ends)).mark_point(size=0, opacity=0).encode(colours)
