@@ -11,7 +11,7 @@ from jaxbench.reports.charts import KINDS
 from jaxbench.reports.charts.frame import HEIGHT, WIDTH, LegendItem, filled, light
 from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.look import FONT, LIGHT, Look
-from jaxbench.reports.page import Curves, Distributions, Interactive, Panels
+from jaxbench.reports.page import Curves, Distributions, Interactive, Number, Panels
 
 FORMATS = ("svg", "png", "pdf")
 _SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)" height="([0-9.]+)"')
@@ -101,7 +101,7 @@ def _compose(
     )
 
 
-def _legend_item(item: LegendItem, x: float, y: float) -> str:
+def _legend_item(item: LegendItem, x: Number, y: Number) -> str:
     colour = light(item.style.colour)
     if item.is_line:
         dash = " ".join(map(str, item.style.dash))
@@ -118,7 +118,7 @@ def _legend_item(item: LegendItem, x: float, y: float) -> str:
 
 
 def _text(
-    text: str, x: float, y: float, colour: str, size: float, anchor: str = "start"
+    text: str, x: Number, y: Number, colour: str, size: int, anchor: str = "start"
 ) -> str:
     return (
         f'<text x="{x:g}" y="{y:g}" fill="{LIGHT[colour]}" font-size="{size}" '

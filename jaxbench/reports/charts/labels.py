@@ -39,7 +39,7 @@ def label_room(names: Sequence[str]) -> int:
     return 18 + round(LETTER * 1.1 * longest)
 
 
-def row_height(names: Sequence[str], least: float) -> float:
+def row_height(names: Sequence[str], least: int) -> int:
     """Pixels of a row: at least so many, and enough for its label."""
     most = max((len(label_lines(name)) for name in names), default=1)
     return max(least, LINE * most + 4)
