@@ -20,7 +20,6 @@ from jaxbench.reports.overview_findings import find
 from jaxbench.reports.overview_scatter import metrics_of_nan, models_scatter
 from jaxbench.reports.page import Interactive, Page, Section
 from jaxbench.reports.provenance import versions, with_origin
-from jaxbench.reports.writing import write_page
 from jaxbench.reports.tables import (
     calibration_table,
     evaluation_table,
@@ -31,6 +30,7 @@ from jaxbench.reports.tables import (
     shift_table,
     trial_table,
 )
+from jaxbench.reports.writing import write_page
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import Results, Row, load_results
 from jaxbench.studies.grid_costs import Costs, read_costs

@@ -2,7 +2,8 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import vl_convert
 
@@ -17,7 +18,7 @@ from jaxbench.reports.charts.frame import (
 )
 from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.look import FONT, LIGHT, Look
-from jaxbench.reports.page import Interactive, Panels
+from jaxbench.reports.page import Curves, Distributions, Interactive, Number, Panels
 
 FORMATS = ("svg", "png", "pdf")
 _SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)" height="([0-9.]+)"')
@@ -49,7 +50,10 @@ def still(chart: Interactive, look: Look, file_format: str = "svg") -> bytes:
 def still_svg(chart: Interactive, look: Look) -> str:
     """The drawing of `still`: plot and legend, in light colours."""
     if isinstance(chart, Panels):
-        return _panels(chart, look)
+        return _panels(chart.panels, look)
+    if isinstance(chart, Distributions):
+        panels = chart.panels.items()
+        return _panels({t: replace(chart, panels={t: p}) for t, p in panels}, look)
     opening, svg = _plot(chart, look)
     if opening.message:
         return _compose([], [], opening.message)
@@ -65,10 +69,10 @@ def _plot(chart: Interactive, look: Look) -> tuple[Opening, str]:
     return opening, vl_convert.vega_to_svg(spec)
 
 
-def _panels(chart: Panels, look: Look) -> str:
+def _panels(panels: Mapping[str, Curves | Distributions], look: Look) -> str:
     parts, legend = [], {}
-    for title, curves in chart.panels.items():
-        opening, svg = _plot(curves, look)
+    for title, chart in panels.items():
+        opening, svg = _plot(chart, look)
         parts.append((title, svg))
         legend |= {item.text: item for item in opening.legend}
     return _compose(parts, tuple(legend.values()), "" if parts else "Nothing to show.")
@@ -109,7 +113,7 @@ def _compose(
     )
 
 
-def _legend_item(item: LegendItem, x: float, y: float) -> str:
+def _legend_item(item: LegendItem, x: Number, y: Number) -> str:
     colour = light(item.style.colour)
     if item.is_line:
         dash = " ".join(map(str, item.style.dash))
@@ -126,7 +130,7 @@ def _legend_item(item: LegendItem, x: float, y: float) -> str:
 
 
 def _text(
-    text: str, x: float, y: float, colour: str, size: float, anchor: str = "start"
+    text: str, x: Number, y: Number, colour: str, size: int, anchor: str = "start"
 ) -> str:
     return (
         f'<text x="{x:g}" y="{y:g}" fill="{LIGHT[colour]}" font-size="{size}" '

@@ -21,7 +21,10 @@ from jaxbench.reports.stills import FORMATS, still
 
 _FOLDER = Path(__file__).parent
 # In the order in which they need each other.
-_SCRIPTS = ("charts.js", "scatter.js", "curves.js", "start.js")
+_SCRIPTS = (
+    *("charts.js", "scatter.js", "curves.js", "ranks.js", "marks.js"),
+    "start.js",
+)
 
 
 def write_page(

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-
-from jaxbench.errors import UserError
-from jaxbench.reports.cells import Cell, Column, Table
 from jaxbench.reports.charts_colours import contrast, shades_of, text_on
 from jaxbench.reports.charts_data import curves_data, embed, ranks_data, scatter_data
 from jaxbench.reports.charts_heat import heat_table
 from jaxbench.reports.charts_still import spread, still
+from matplotlib.figure import Figure
+
+from jaxbench.errors import UserError
+from jaxbench.reports.cells import Cell, Column, Table
 from jaxbench.reports.page import Curves, HeatMap, Page, Point, Ranks, Scatter, Section
 from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import (

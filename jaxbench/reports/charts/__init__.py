@@ -8,12 +8,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxbench.reports.charts.bars import bars_data, bars_opening, bars_spec
 from jaxbench.reports.charts.curves import curves_opening, curves_spec
 from jaxbench.reports.charts.data import curves_data, panels_data, scatter_data
+from jaxbench.reports.charts.distributions import (
+    distributions_data,
+    distributions_opening,
+    distributions_spec,
+)
 from jaxbench.reports.charts.frame import Opening
+from jaxbench.reports.charts.matrix import heat_table, matrix_opening, matrix_spec
+from jaxbench.reports.charts.ranks import ranks_data, ranks_opening, ranks_spec
 from jaxbench.reports.charts.scatter import scatter_opening, scatter_spec
 from jaxbench.reports.look import Look
-from jaxbench.reports.page import Curves, Interactive, Panels, Scatter
+from jaxbench.reports.page import (
+    Bars,
+    Curves,
+    Distributions,
+    HeatMap,
+    Interactive,
+    Panels,
+    Ranks,
+    Scatter,
+)
 
 
 @dataclass(frozen=True)
@@ -43,4 +60,18 @@ KINDS: Mapping[type[Interactive], Kind] = {
     ),
     # A still draws its panels one by one.
     Panels: Kind("curves", lambda chart, look: curves_spec(), None, panels_data),
+    Ranks: Kind("ranks", lambda chart, look: ranks_spec(), ranks_opening, ranks_data),
+    Bars: Kind("marks", lambda chart, look: bars_spec(), bars_opening, bars_data),
+    Distributions: Kind(
+        "marks",
+        lambda chart, look: distributions_spec(),
+        distributions_opening,
+        distributions_data,
+    ),
+    HeatMap: Kind(
+        "heat",
+        lambda chart, look: matrix_spec(chart),
+        lambda chart, look: matrix_opening(chart),
+        lambda chart, look: heat_table(chart),
+    ),
 }

@@ -66,6 +66,10 @@ class Opening:
         signals: Parameter to its value.
         legend: What its colours mean.
         bottom: Room below the axis, in pixels.
+        left: Room beside the axis.
+        right: Room right of the plot.
+        width: With all rooms.
+        height: Likewise; None where the chart has sizes of its own.
         message: What is shown instead of an empty chart; "" otherwise.
     """
 
@@ -73,6 +77,10 @@ class Opening:
     signals: Mapping[str, Any]
     legend: tuple[LegendItem, ...] = ()
     bottom: int = BOTTOM
+    left: int = LEFT
+    right: int = RIGHT
+    width: int = WIDTH
+    height: int | None = HEIGHT
     message: str = ""
 
 
@@ -138,13 +146,15 @@ def filled(spec: dict[str, Any], opening: Opening) -> dict[str, Any]:
         else item
         for item in spec["signals"]
     ]
-    padding = {**spec["padding"], "bottom": opening.bottom}
-    height = HEIGHT - TOP - opening.bottom
+    spec = spec | {"data": data, "signals": signals}
+    if opening.height is None:
+        return spec
+    padding = {"left": opening.left, "right": opening.right}
+    padding |= {"top": TOP, "bottom": opening.bottom}
     return spec | {
-        "data": data,
-        "signals": signals,
         "padding": padding,
-        "height": height,
+        "width": opening.width - opening.left - opening.right,
+        "height": opening.height - TOP - opening.bottom,
     }
 
 

@@ -42,14 +42,15 @@ function spread(places, room, low, high) {
   return found.map((place) => place + short);
 }
 
-// A specification with rows, parameters and sizes in their places.
-function filled(spec, { rows, signals, width, height, bottom = FRAME.bottom }) {
-  const padding = { ...FRAME, ...spec.padding, bottom };
+// A specification with rows, parameters and sizes in their places; one that is given no
+// height has sizes of its own.
+function filled(spec, { rows = {}, signals = {}, width, height, ...rooms }) {
+  const padding = { ...FRAME };
+  for (const side of Object.keys(FRAME)) padding[side] = rooms[side] ?? FRAME[side];
+  const sized = height && { width: width - padding.left - padding.right, height: height - padding.top - padding.bottom, padding };
   return {
     ...spec,
-    width: width - padding.left - padding.right,
-    height: height - padding.top - bottom,
-    padding,
+    ...sized,
     data: spec.data.map((item) => (item.name in rows ? { ...item, values: rows[item.name] } : item)),
     signals: (spec.signals ?? []).map((item) => (item.name in signals ? { ...item, value: signals[item.name] } : item)),
   };
@@ -122,21 +123,25 @@ async function drawing(spec, { parts, legend = [], message }) {
   const COLUMNS = 3, ROW = 19;
   const text = (content, x, y, colour, size, anchor = "start") =>
     svg("text", { x, y, fill: LIGHT[colour], "font-size": size, "text-anchor": anchor }, content);
-  const columns = Math.min(COLUMNS, Math.max(1, parts.length));
-  const title = parts.some((part) => part.title) ? 22 : 0;
-  const tall = STILL.height + title;
-  let [width, height] = [columns * STILL.width, (Math.ceil(parts.length / columns) || 1) * tall];
   const font = spec.config?.font ?? "sans-serif";
   const root = svg("svg", { xmlns: SVG, "font-family": font });
   root.append(svg("rect", { width: "100%", height: "100%", fill: LIGHT.card }));
-  for (const [k, part] of (message ? [] : parts).entries()) {
-    const [x, y] = [(k % columns) * STILL.width, Math.floor(k / columns) * tall];
-    if (part.title) root.append(text(shortened(part.title, 60), x + 66, y + 15, "ink", 13));
+  const drawn = [];
+  for (const part of message ? [] : parts) {
     const view = new vega.View(vega.parse(light(filled(spec, part))), { renderer: "none" }).logLevel(vega.Error);
-    const drawn = new DOMParser().parseFromString(await view.toSVG(), "image/svg+xml").documentElement;
+    drawn.push(new DOMParser().parseFromString(await view.toSVG(), "image/svg+xml").documentElement);
     view.finalize();
-    root.append(svg("g", { transform: `translate(${x},${y + title})` }, drawn));
   }
+  const largest = (name, least) => Math.max(0, ...drawn.map((one) => Number(one.getAttribute(name)))) || least;
+  const columns = Math.min(COLUMNS, Math.max(1, drawn.length));
+  const title = parts.some((part) => part.title) ? 22 : 0;
+  const [wide, tall] = [largest("width", STILL.width), largest("height", STILL.height) + title];
+  let [width, height] = [columns * wide, (Math.ceil(drawn.length / columns) || 1) * tall];
+  drawn.forEach((one, k) => {
+    const [x, y] = [(k % columns) * wide, Math.floor(k / columns) * tall];
+    if (parts[k].title) root.append(text(shortened(parts[k].title, 60), x + 66, y + 15, "ink", 13));
+    root.append(svg("g", { transform: `translate(${x},${y + title})` }, one));
+  });
   if (message) root.append(text(message, STILL.width / 2, STILL.height / 2, "muted", 13, "middle"));
   const items = legend.slice(0, 24);
   const each = Math.max(1, ...items.map((item) => LETTER * [...shortened(item.text, 60)].length + 48));

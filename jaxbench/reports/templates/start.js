@@ -66,5 +66,10 @@ document.addEventListener("keydown", (event) => {
   // Last: a point that is drawn anew and has the focus shows its tooltip.
   tip.hide();
 });
+// A heat map is a table in the page; its picture is drawn when it is saved.
+for (const figure of document.querySelectorAll('.chart[data-kind="heat"]')) {
+  const { spec } = JSON.parse(figure.querySelector("script").textContent);
+  figure.querySelector(".controls").append(savers(figure, () => drawing(spec, { parts: [{}] })));
+}
 // A link to a state names its section before the state.
 if (location.hash.includes("~")) document.getElementById(anchor)?.scrollIntoView();

@@ -4,9 +4,9 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
-from jaxbench.reports.writing import write_page
 from playwright.sync_api import sync_playwright
 
+from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import sample_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

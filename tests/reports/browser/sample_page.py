@@ -5,12 +5,15 @@ import numpy as np
 from jaxbench.reports.cells import Cell, Column, Table, format_interval, metric_column
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.page import (
+    Bars,
     Curves,
+    Distributions,
     Finding,
     HeatMap,
     Page,
     Point,
     Ranks,
+    Samples,
     Scatter,
     Section,
 )
@@ -200,4 +203,62 @@ def sample_page(count=40):
             ),
         ),
         notes=("Intervals are bootstrap intervals.", f"Left out: {HOSTILE}"),
+    )
+
+
+def bars():
+    rng = np.random.default_rng(4)
+    labels = ("resnet50.a1_in1k", "vit_small_patch16", HOSTILE)
+    values = rng.uniform(0.4, 0.95, (3, len(labels))).tolist()
+    series = {
+        name: tuple((v, v - 0.03, v + 0.02) for v in row)
+        for name, row in zip(("energy", "max logit", "KNN"), values, strict=True)
+    }
+    # One without an interval, one without a number.
+    first = series["energy"]
+    series["energy"] = ((first[0][0], None, None), first[1], None)
+    return Bars(
+        "ood",
+        labels,
+        series,
+        "AUROC",
+        percent=True,
+        reference=0.5,
+        heading="Out-of-distribution detection",
+    )
+
+
+def ridges():
+    rng = np.random.default_rng(5)
+    notes = {"adamw": "failed", "lion": "3 diverged", "sgd": ""}
+    sizes = {"adamw": 12, "lion": 3, "sgd": 20}
+    panels = {
+        backbone: tuple(
+            Samples(name, rng.beta(4, 2, sizes[name]).round(3).tolist(), note=note)
+            for name, note in notes.items()
+        )
+        for backbone in ("resnet", "vit", HOSTILE)
+    }
+    return Distributions(
+        "ridges",
+        panels,
+        "ridge",
+        "Validation accuracy",
+        percent=True,
+        heading="Accuracy over the hyper-parameters",
+    )
+
+
+def boxes():
+    rng = np.random.default_rng(6)
+    panels = {
+        f"By {word}": tuple(
+            Samples(name, rng.integers(0, 6, 9).tolist(), group=group)
+            for name in ("sgd", "adamw", "lion")
+            for group in ("own", "published")
+        )
+        for word in ("optimizer", "backbone")
+    }
+    return Distributions(
+        "boxes", panels, "box", "Rank distance", heading="Robustness of the settings"
     )

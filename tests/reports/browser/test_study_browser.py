@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from jaxbench.reports.writing import write_page
-
 from jaxbench.reports.charts_colours import contrast
+
 from jaxbench.reports.page import Page, Section
+from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import (
     HOSTILE,
     METRICS,

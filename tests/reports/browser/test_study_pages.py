@@ -1,10 +1,10 @@
 """The five studies' own pages in a browser, wide and light, narrow and dark."""
 
 import pytest
-from jaxbench.reports.writing import write_page
 
 from jaxbench.reports.page import HeatMap
 from jaxbench.reports.studies import STUDIES
+from jaxbench.reports.writing import write_page
 from tests.reports.browser.study_pages import study_page
 
 pytestmark = pytest.mark.browser

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from jaxbench.reports.charts_heat import shades_of_map
 
 from jaxbench.errors import UserError
-from jaxbench.reports.charts_heat import shades_of_map
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
 from jaxbench.results import ResultStore

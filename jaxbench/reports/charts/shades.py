@@ -2,15 +2,38 @@
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
-
-import matplotlib as mpl
 
 from jaxbench.reports.page import Number
 
 _DARK_TEXT, _LIGHT_TEXT = "#000000", "#ffffff"
-# Both are safe for colour-blind readers.
-_SEQUENTIAL, _DIVERGING = "viridis", "RdBu"
+# Both are safe for colour-blind readers. Nine colours of viridis, at equal distances
+# (https://bids.github.io/colormap), and ColorBrewer's RdBu (https://colorbrewer2.org).
+SEQUENTIAL = (
+    "#440154",
+    "#472d7b",
+    "#3b528b",
+    "#2c728e",
+    "#21918c",
+    "#28ae80",
+    "#5ec962",
+    "#addc30",
+    "#fde725",
+)
+DIVERGING = (
+    "#67001f",
+    "#b2182b",
+    "#d6604d",
+    "#f4a582",
+    "#fddbc7",
+    "#f7f7f7",
+    "#d1e5f0",
+    "#92c5de",
+    "#4393c3",
+    "#2166ac",
+    "#053061",
+)
 
 
 class Shades(NamedTuple):
@@ -19,23 +42,29 @@ class Shades(NamedTuple):
     Attributes:
         low: The value of the first colour.
         high: The value of the last one.
-        name: Of the colours in matplotlib.
+        stops: Colours `#rrggbb` at equal distances, at least two.
     """
 
     low: float
     high: float
-    name: str
+    stops: tuple[str, ...]
 
     def colour(self, value: Number) -> str:
-        """The colour of a value, `#rrggbb`."""
+        """The colour of a value, `#rrggbb`; of the nearer end where it is outside."""
         span = self.high - self.low
         share = 0.5 if span <= 0 else (value - self.low) / span
         return self.at(min(1.0, max(0.0, share)))
 
     def at(self, share: float) -> str:
-        """The colour at a share of the range, in [0, 1]."""
-        red, green, blue, _ = mpl.colormaps[self.name](float(share))
-        return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
+        """The colour at a share of the range, in [0, 1], linear between stops."""
+        place = share * (len(self.stops) - 1)
+        index = min(int(place), len(self.stops) - 2)
+        first, second = list(pairwise(self.stops))[index]
+        mixed = (
+            round(a + (place - index) * (b - a))
+            for a, b in zip(_parts(first), _parts(second), strict=True)
+        )
+        return f"#{bytes(mixed).hex()}"
 
 
 def shades_of(values: Iterable[Number | None], *, diverging: bool) -> Shades:
@@ -47,11 +76,11 @@ def shades_of(values: Iterable[Number | None], *, diverging: bool) -> Shades:
     """
     known = [float(v) for v in values if v is not None and math.isfinite(v)]
     if not known:
-        return Shades(0.0, 0.0, _SEQUENTIAL)
+        return Shades(0.0, 0.0, SEQUENTIAL)
     if diverging:
         far = max(abs(value) for value in known)
-        return Shades(-far, far, _DIVERGING)
-    return Shades(min(known), max(known), _SEQUENTIAL)
+        return Shades(-far, far, DIVERGING)
+    return Shades(min(known), max(known), SEQUENTIAL)
 
 
 def text_on(background: str) -> str:
@@ -70,9 +99,12 @@ def contrast(first: str, second: str) -> float:
 
 def _luminance(colour: str) -> float:
     """Relative luminance of sRGB, in [0, 1]."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in parts
+        for part in (byte / 255 for byte in _parts(colour))
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _parts(colour: str) -> bytes:
+    return bytes.fromhex(colour[1:])
