@@ -154,24 +154,32 @@ def results_table(
     store,
     *,
     run_ids: Collection[str] | None = None,
-    metrics: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    form: str = "table",
 ) -> None:
     """Prints the short table of a store: the chosen trials, or the models.
 
     Args:
         store: The results.
         run_ids: Runs to show; all when None.
-        metrics: The table's columns; see `short_table`.
+        columns: The table's columns; see `short_table`.
+        form: A `TableFormat`.
     """
+    from jaxbench.cli.tables import TableFormat, print_as
+    from jaxbench.reports.summary import short_table
     from jaxbench.studies.entries import load_results
 
     results = load_results(store, run_ids)
     # Contrastive runs have no classifier that could be ranked.
     contrastive = [r for r in results.trials if _is_contrastive(r)]
     entries = [e for e in results.entries if not (e.trial and _is_contrastive(e.trial))]
+    ranked = dataclasses.replace(results, entries=entries)
+    if form != TableFormat.TABLE:
+        print_as(short_table(ranked, columns), TableFormat(form))
+        return
     if entries:
         trained = len(results.trials) > len(contrastive)
-        _print_entries(dataclasses.replace(results, entries=entries), trained, metrics)
+        _print_entries(ranked, trained, columns)
     if contrastive:
         console.print(
             f"{counted(len(contrastive), 'contrastive run')}, compared by: "
@@ -186,11 +194,11 @@ def results_table(
         console.print(f"{store.path} holds no finished run.")
 
 
-def _print_entries(results, trained: bool, metrics: Sequence[str] | None) -> None:
+def _print_entries(results, trained: bool, columns: Sequence[str] | None) -> None:
     from jaxbench.cli.tables import fitting
     from jaxbench.reports.summary import short_table
 
-    table = short_table(results, metrics)
+    table = short_table(results, columns)
     headings = [column.heading for column in table.columns]
     title = [] if "Dataset" in headings else [results.dataset or "no clean dataset"]
     title += ["best trial by validation accuracy"] if trained else []

@@ -67,7 +67,7 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
     from jaxbench.reports import write_report
 
     metrics = config.evaluate.metrics
-    results_table(store, run_ids=set(plan.run_ids()), metrics=metrics)
+    results_table(store, run_ids=set(plan.run_ids()), columns=metrics)
     _say_what_lacks(store, plan, metrics)
     report = write_report(
         store, Path(config.results) / "report.html", title=config.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxbench.cli.display import console, errors, print_table, results_table
-from jaxbench.cli.tables import writing_csv
+from jaxbench.cli.tables import TableFormat, print_as, table_of_arrow, writing_csv
 from jaxbench.errors import UserError, counted, unknown_name
 
 if TYPE_CHECKING:
@@ -25,10 +25,24 @@ _FAILURES = (
 
 def results(
     folder: Folder,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of the table, in order, with commas between: metrics, "
+            "num_parameters, gmacs, image_size, images_per_second, run_id and every "
+            "other stored column."
+        ),
+    ] = None,
+    form: Annotated[
+        TableFormat,
+        typer.Option(
+            "--format", help="How the table is printed.", case_sensitive=False
+        ),
+    ] = TableFormat.TABLE,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", "--metrics", help="Column of the table. Repeatable, in order."
+            "--metric", "--metrics", help="Metric to --remeasure. Repeatable."
         ),
     ] = None,
     sql: Annotated[
@@ -82,43 +96,82 @@ def results(
     store = ResultStore(folder)
     for problem in store.problems:
         errors.print(f"unreadable: {problem}", style="yellow", markup=False)
-    table_options = {"--failed": failed, "--sql": sql is not None}
-    if all(table_options.values()):
-        raise UserError("--failed is a query of its own; give it or --sql, not both")
-    given = [name for name, value in table_options.items() if value]
-    given += ["--csv"] if csv is not None else []
-    if metric and given and not remeasure:
-        raise UserError(
-            f"--metric chooses the columns of the short table, which {given[0]} does "
-            "not show; name the columns in --sql"
-        )
-    only = {"--import": imports, "--resamples": resamples, "--seed": seed}
-    idle = [name for name, value in only.items() if value not in (None, [])]
-    if idle and not remeasure:
-        raise UserError(f"{', '.join(idle)}: only with --remeasure")
+    asked = _columns(columns)
+    _check_options(
+        {"--failed": failed, "--sql": sql is not None, "--csv": csv is not None},
+        {"--columns": columns is not None, "--format": form is not TableFormat.TABLE},
+        {
+            "--metric": metric,
+            "--import": imports,
+            "--resamples": resamples,
+            "--seed": seed,
+        },
+        remeasure=remeasure,
+    )
     if remeasure:
         _remeasure(store, metric, imports or [], resamples, seed)
-    elif metric:
-        _check_stored(store, metric)
-    if not given:
-        results_table(store, metrics=metric)
-        return
+        asked = asked or metric
+    if asked:
+        _check_stored(store, asked)
     query = _FAILURES if failed else sql
-    table = store.summary() if query is None else store.sql(query)
-    if csv is None:
-        print_table(table)
+    if csv is not None:
+        _write_csv(store.summary() if query is None else store.sql(query), csv)
+    elif query is not None and form is TableFormat.TABLE:
+        print_table(store.sql(query))
+    elif query is not None:
+        print_as(table_of_arrow(store.sql(query)), form)
     else:
-        _write_csv(table, csv)
+        results_table(store, columns=asked, form=form)
 
 
-def _check_stored(store: "ResultStore", metrics: Sequence[str]) -> None:
-    known = store.metric_names()
-    missing = [name for name in metrics if name not in known]
+def _columns(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UserError("--columns names no column; give names with commas between")
+    return list(dict.fromkeys(names))
+
+
+def _check_options(
+    queries: dict[str, bool],
+    shape: dict[str, bool],
+    only_anew: dict[str, object],
+    *,
+    remeasure: bool,
+) -> None:
+    """Refuses options that say nothing together.
+
+    Raises:
+        UserError: Naming them.
+    """
+    given = [name for name, value in queries.items() if value]
+    if "--failed" in given and "--sql" in given:
+        raise UserError("--failed is a query of its own; give it or --sql, not both")
+    if given and shape["--columns"]:
+        raise UserError(
+            f"--columns chooses the columns of the short table, which {given[0]} does "
+            "not show; name the columns in --sql"
+        )
+    if "--csv" in given and shape["--format"]:
+        raise UserError("--csv writes a file, --format prints; give one of them")
+    idle = [name for name, value in only_anew.items() if value not in (None, [])]
+    if idle and not remeasure:
+        hint = "; --columns chooses what is shown" if "--metric" in idle else ""
+        raise UserError(f"{', '.join(idle)}: only with --remeasure{hint}")
+
+
+def _check_stored(store: "ResultStore", names: Sequence[str]) -> None:
+    from jaxbench.reports.summary import COMPUTED
+
+    metrics = store.metric_names()
+    known = [*metrics, *COMPUTED, *store.summary().column_names]
+    missing = [name for name in names if name not in known]
     if missing:
         raise UserError(
-            "\n".join(unknown_name("stored metric", name, known) for name in missing)
-            + f"\nwhat is not stored yet is computed by: jaxbench results {store.path} "
-            f"--remeasure --metric {missing[0]}"
+            "\n".join(unknown_name("stored column", name, known) for name in missing)
+            + "\na metric that is not stored yet is computed by: jaxbench results "
+            f"{store.path} --remeasure --metric {missing[0]}"
         )
 
 

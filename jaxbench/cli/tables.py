@@ -1,9 +1,8 @@
 """Tables of reports in the terminal and as CSV files."""
 
 import contextlib
-import csv
-import re
-from collections import Counter
+import enum
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,12 +16,23 @@ if TYPE_CHECKING:
     from jaxbench.reports.cells import Table
     from jaxbench.reports.page import Page
 
+
+class TableFormat(enum.StrEnum):
+    """How a table is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+    JSON = "json"
+
+
 CsvFolder = Annotated[
     Path | None,
     typer.Option(
         "--csv",
         help="Also write every table into this folder, whole; shares and accuracies "
-        "as fractions.",
+        "as fractions. - prints them instead, one after the other.",
     ),
 ]
 
@@ -48,6 +58,9 @@ def show_page(
         UserError: If a file cannot be written.
     """
     named = [(s, s.table) for s in page.sections if s.table is not None]
+    if csv_folder is not None and str(csv_folder) == "-":
+        write_tables(csv_folder, ((section.name, table) for section, table in named))
+        return
     for section, table in named:
         if shown is None or section.name in shown:
             show_table(
@@ -64,11 +77,15 @@ def show_page(
 
 
 def write_tables(folder: Path, tables: "Iterable[tuple[str, Table]]") -> None:
-    """Writes tables as NAME.csv and says where.
+    """Writes tables as NAME.csv and reports where; `-` prints them.
 
     Raises:
         UserError: If a file cannot be written.
     """
+    if str(folder) == "-":
+        texts = [f"# {name}\n{table.to_csv()}" for name, table in tables]
+        sys.stdout.write("\n".join(texts))
+        return
     for name, table in tables:
         write_csv(folder / f"{name}.csv", table)
     console.print(f"Tables: {folder}", markup=False)
@@ -100,7 +117,7 @@ def show_table(
         console.print("None.")
         return
     some = Table(table.columns, table.rows[:most_rows])
-    shown = fitting(some, console.width, details)
+    shown = fitting(some.without_empty(), console.width, details)
     console.print(shown.to_rich())
     hidden = {
         "rows": len(table.rows) - len(shown.rows),
@@ -114,8 +131,6 @@ def show_table(
 
 def fitting(table: "Table", width: int, details: Collection[str] = ()) -> "Table":
     """The columns that fit in so many characters, the first two in any case."""
-    from jaxbench.reports.cells import Table
-
     texts = table.texts()
 
     def needed(column: int) -> int:
@@ -129,8 +144,7 @@ def fitting(table: "Table", width: int, details: Collection[str] = ()) -> "Table
             kept = [i for i in kept if not table.columns[i].heading.endswith(detail)]
     while len(kept) > 2 and sum(map(needed, kept)) > width:
         kept.pop()
-    columns = tuple(table.columns[i] for i in kept)
-    return Table(columns, tuple(tuple(row[i] for i in kept) for row in table.rows))
+    return table.only(kept)
 
 
 def write_csv(path: Path, table: "Table") -> None:
@@ -141,14 +155,9 @@ def write_csv(path: Path, table: "Table") -> None:
     Raises:
         UserError: If the file cannot be written.
     """
-    header, rows = csv_rows(table)
     with writing_csv(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for row in rows:
-                writer.writerow("" if value is None else value for value in row)
+        path.write_text(table.to_csv(), encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -167,33 +176,26 @@ def writing_csv(path: Path) -> Iterator[None]:
         ) from error
 
 
-def csv_rows(table: "Table") -> tuple[list[str], list[list]]:
-    """Names and values of a table's columns, with the ends of intervals."""
-    header, parts = [], []
-    for place, name in enumerate(column_names([c.heading for c in table.columns])):
-        cells = [row[place] for row in table.rows]
-        header.append(name)
-        parts.append([cell.value for cell in cells])
-        if any(cell.low is not None for cell in cells):
-            header += [f"{name}_low", f"{name}_high"]
-            parts += [[cell.low for cell in cells], [cell.high for cell in cells]]
-    return header, [list(row) for row in zip(*parts, strict=True)]
+def print_as(table: "Table", form: TableFormat) -> None:
+    """Prints a table for a program: nothing else is on standard output."""
+    texts = {
+        TableFormat.CSV: table.to_csv,
+        TableFormat.MARKDOWN: table.to_markdown,
+        TableFormat.LATEX: table.to_latex,
+        TableFormat.JSON: table.to_json,
+    }
+    sys.stdout.write(texts[form]())
 
 
-def column_names(headings: Collection[str]) -> list[str]:
-    """Headings as column names, `Kept %` kept_share beside `Kept`."""
-    names = [column_name(heading) for heading in headings]
-    times = Counter(names)
-    return [
-        f"{name}_share" if times[name] > 1 and heading.endswith(" %") else name
-        for name, heading in zip(names, headings, strict=True)
-    ]
+def table_of_arrow(found) -> "Table":
+    """An Arrow table as a table: names as they are, numbers in full."""
+    from jaxbench.reports.cells import Column, Table, text_cell
 
-
-def column_name(heading: str) -> str:
-    """A heading as a column name: `Mean %` is mean, `ECE (T*) %` ece_ts."""
-    text = heading.replace("(T*)", "ts").replace("T*", "temperature")
-    text = text.replace("Δ", "delta").lower()
-    # A point stays inside a number: `scale 1.5`.
-    text = re.sub(r"(?<!\d)\.|\.(?!\d)", "_", text)
-    return re.sub(r"[^a-z0-9.]+", "_", text).strip("_")
+    rows = found.to_pylist()
+    columns = []
+    for name in found.column_names:
+        known = [row[name] for row in rows if row[name] is not None]
+        numeric = bool(known) and all(isinstance(v, int | float) for v in known)
+        columns.append(Column(name, numeric, name=name))
+    cells = tuple(tuple(text_cell(value) for value in row.values()) for row in rows)
+    return Table(tuple(columns), cells)

@@ -74,15 +74,15 @@ def test_case_13_results_show_each_dataset_and_the_metrics_asked_for(outputs, fo
     assert "Dataset" in text
     assert "digits@test" in text
     assert "digits@validation" in text
-    chosen = call("results", path, "--metric", "brier", "--metric", "ood_fpr95_energy")
+    chosen = call("results", path, "--columns", "brier,ood_fpr95_energy")
     assert "Brier" in chosen
     assert "OOD FPR95, energy %" in chosen
     assert "Accuracy" not in chosen
-    refused = call("results", path, "--metric", "bier", status=2)
+    refused = call("results", path, "--columns", "bier", status=2)
     assert "did you mean 'brier'" in refused
     assert "--remeasure --metric bier" in refused
     assert "does not show" in call(
-        "results", path, "--metric", "nll", "--failed", status=2
+        "results", path, "--columns", "nll", "--failed", status=2
     )
 
 

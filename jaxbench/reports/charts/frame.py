@@ -113,7 +113,7 @@ def raw(shorthand: str, kind: type) -> Any:
     return kind(shorthand, scale=None, legend=None)
 
 
-def compile_chart(chart: alt.LayerChart | alt.Chart) -> dict[str, Any]:
+def compile_chart(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """The Vega specification of an Altair chart with this house's looks."""
     spec = chart.to_dict()
     spec["config"] = CONFIG.to_dict()
@@ -121,7 +121,7 @@ def compile_chart(chart: alt.LayerChart | alt.Chart) -> dict[str, Any]:
     return _with_signals(vega)
 
 
-def framed(chart: alt.LayerChart) -> dict[str, Any]:
+def framed(chart: alt.LayerChart | alt.FacetChart) -> dict[str, Any]:
     """As `compile_chart`, with explicit sizes and padding."""
     sized = chart.properties(
         width=WIDTH - LEFT - RIGHT,
