@@ -2,32 +2,39 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast, get_args
+from dataclasses import replace
+from typing import Any, cast, get_args
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.coupling_gallery import coupling_exhibits
 from jaxbench.reports.coupling_sections import coupling_sections
+from jaxbench.reports.coupling_weights import weight_sections
 from jaxbench.reports.findings import find_coupling
 from jaxbench.reports.page import Finding, HeatMap, Page, Section
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grid_costs import Costs, read_costs
 from jaxbench.studies.grid_failures import Rule, marked_failures
+from jaxbench.studies.grid_weights import measure_grid_weights
 from jaxbench.studies.grids import Sweep, load_sweeps
 
+# Rows of a table by layer that a page has room for.
+_MOST_LAYERS = 2000
 
-def build(store: ResultStore, *, rule: str = "fitted") -> Page:
+
+def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> Page:
     """What the trials of a folder say about optimizers and backbones.
 
     Args:
         store: Results of a sweep over optimizers.
         rule: "fitted" or "eq1": which pairs count as failed.
+        weights: Whether the weights of the best trial of each pair are measured layer
+            by layer, where they are at hand.
 
     Raises:
-        UserError: If the rule is unknown, or no trial has finished.
+        UserError: If an option does not fit, or no trial has finished.
     """
-    if rule not in get_args(Rule):
-        raise UserError(unknown_name("rule", rule, get_args(Rule)))
+    check(rule=rule, weights=weights)
     chosen = cast(Rule, rule)
     results = load_results(store)
     studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
@@ -50,6 +57,7 @@ def build(store: ResultStore, *, rule: str = "fitted") -> Page:
         ),
         sections=(
             *_grids(studied, chosen),
+            *(_weights(store, [sweep for sweep, _ in studied]) if weights else ()),
             Section(
                 "figures",
                 "Figures",
@@ -67,6 +75,21 @@ def build(store: ResultStore, *, rule: str = "fitted") -> Page:
             "docs/coupling.md.",
         ),
     )
+
+
+def check(*, rule: Any = "fitted", weights: Any = True) -> None:
+    """Checks the options of `build`, which may come from a file, types included.
+
+    Raises:
+        UserError: Naming all that do not fit.
+    """
+    problems = []
+    if rule not in get_args(Rule):
+        problems.append(unknown_name("rule", str(rule), get_args(Rule)))
+    if not isinstance(weights, bool):
+        problems.append(f"weights is {weights!r}, wanted true or false")
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 def _facts(studied: Sequence[tuple[Sweep, Costs]]) -> tuple[tuple[str, str], ...]:
@@ -98,6 +121,23 @@ def _grids(studied: Sequence[tuple[Sweep, Costs]], rule: Rule) -> list[Section]:
                     charts=charts,
                 )
             )
+    return found
+
+
+def _weights(store: ResultStore, sweeps: Sequence[Sweep]) -> list[Section]:
+    found = []
+    for number, sweep in enumerate(sweeps):
+        end = f"_{number + 1}" if number else ""
+        where = f" ({sweep.dataset})" if len(sweeps) > 1 else ""
+        for section in weight_sections(sweep, measure_grid_weights(store, sweep), end):
+            shown = replace(section, heading=section.heading + where)
+            if section.table and len(section.table.rows) > _MOST_LAYERS:
+                text = (
+                    "jaxbench coupling FOLDER --weights --csv DIR writes all of them."
+                )
+                count = f"{len(section.table.rows):,} rows"
+                shown = replace(shown, caption=f"{count}: {text}", table=None)
+            found.append(shown)
     return found
 
 

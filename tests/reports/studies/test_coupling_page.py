@@ -1,7 +1,13 @@
 """The page of the coupling study holds the numbers of its functions."""
 
+import dataclasses
+
+import jax
+import numpy as np
 import pytest
 
+from jaxbench.engine import weights_digest
+from jaxbench.engine.trial_weights import weights_path
 from jaxbench.errors import UserError
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
@@ -10,6 +16,7 @@ from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grid_failures import marked_failures
 from jaxbench.studies.grids import load_sweeps
+from model_zoo import create_model, save_variables
 from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store
 
 
@@ -33,6 +40,76 @@ def test_numbers_are_those_of_the_grid(store, tmp_path):
     assert (f"({count} failed)" in chart.rows[0]) == (count > 0)
     path = write_page(page, tmp_path / "page.html")
     assert sections["spread"].heading in path.read_text()
+
+
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory):
+    """Two optimizers on a backbone: one with weights, another with a damaged file."""
+    path = tmp_path_factory.mktemp("weighted")
+    runs = [
+        coupling_trial("resnet_micro", optimizer, seed=seed)
+        for optimizer in ("sgd", "adamw", "lamb")
+        for seed in (0, 1)
+    ]
+    variables = create_model("resnet_micro", num_classes=3, image_size=8).init(
+        jax.random.key(0)
+    )
+    variables["layer1.0.conv1.kernel"] = variables["layer1.0.conv1.kernel"] * np.nan
+    # An optimizer is shown by the first seed of its best grid point.
+    runs[0] = dataclasses.replace(
+        runs[0],
+        provenance=runs[0].provenance | {"weights_digest": weights_digest(variables)},
+    )
+    store = write_store(path, *runs)
+    (path / "weights").mkdir()
+    save_variables(weights_path(path, runs[0].run_id), variables)
+    weights_path(path, runs[2].run_id).write_bytes(b"no weights")
+    return store, variables
+
+
+def test_weights_by_layer_are_those_of_the_files(weighted):
+    store, variables = weighted
+    sections = {section.name: section for section in build(store).sections}
+    (chart,) = sections["weights"].charts
+    assert chart.heading == "resnet_micro"
+    assert list(chart.panels) == ["Alpha", "Entropy", "L2 norm", "PCA energy"]
+    names = [row[3].text for row in sections["layers"].table.rows]
+    # From the input to the output, not by the alphabet.
+    assert (names[0], names[-1]) == ("conv1", "fc")
+    x, norms = chart.panels["L2 norm"].lines["SGD-M"]
+    assert x == list(range(1, len(names) + 1))
+    for name, norm in zip(names, norms, strict=True):
+        wanted = np.linalg.norm(np.asarray(variables[f"{name}.kernel"], np.float64))
+        assert norm == pytest.approx(wanted, rel=1e-5, nan_ok=True)
+    x, entropies = chart.panels["Entropy"].lines["SGD-M"]
+    kernel = np.asarray(variables["fc.kernel"], np.float64).ravel()
+    shares = np.histogram(kernel, bins=256)[0] / kernel.size
+    wanted = -sum(p * np.log(p) for p in shares if p)
+    # A weight on the edge of a bin may fall on either side in float32.
+    assert entropies[-1] == pytest.approx(wanted, abs=0.05)
+    (pair,) = sections["weights"].table.rows
+    finite = [norm for norm in norms if np.isfinite(norm)]
+    assert len(finite) == len(norms) - 1
+    assert pair[5].value == pytest.approx(np.mean(finite))
+
+
+def test_weights_that_are_gone_or_damaged_are_named(weighted, store):
+    caption = {s.name: s for s in build(weighted[0]).sections}["weights"].caption
+    assert "The weights of 1 pair are missing (LAMB on resnet_micro)" in caption
+    assert "The weights of AdamW on resnet_micro cannot be measured" in caption
+    section = {s.name: s for s in build(store).sections}["weights"]
+    assert section.table is None
+    assert "The weights of 9 pairs are missing" in section.caption
+    assert not [s for s in build(store, weights=False).sections if s.name == "weights"]
+    with pytest.raises(UserError, match="wanted true or false"):
+        find_study("coupling", {"weights": {"mine": "file"}})
+
+
+def test_a_table_of_very_many_layers_is_left_to_the_command(weighted, monkeypatch):
+    monkeypatch.setattr("jaxbench.reports.studies.coupling._MOST_LAYERS", 3)
+    layers = {s.name: s for s in build(weighted[0]).sections}["layers"]
+    assert layers.table is None
+    assert layers.caption.startswith("7 rows: jaxbench coupling FOLDER --weights")
 
 
 def test_the_rule_decides(store):
