@@ -12,6 +12,7 @@ from jaxbench.cli.tables import CsvFolder, show_table, write_tables
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
+    from jaxbench.reports import coupling_sections as grid
     from jaxbench.reports.page import Section
     from jaxbench.results import ResultStore
     from jaxbench.studies.grids import Sweep
@@ -82,9 +83,9 @@ def coupling(
         write_tables(csv_folder, tables)
 
 
-def _show(section: "Section") -> None:
+def _show(section: "Section | grid.Section") -> None:
     # A row a layer is for a file.
-    if section.name != "layers":
+    if section.table is not None and section.name != "layers":
         show_table(section.heading, section.caption, section.table, details=DETAILS)
 
 

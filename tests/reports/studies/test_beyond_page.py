@@ -85,7 +85,8 @@ def test_the_page_can_be_drawn(page):
     check_page(page)
     assert [one.name for one in page.sections] == [
         *("models", "calibration", "robustness", "scale", "shift", "resolution"),
-        *("shape-bias", "error-consistency", "error-ratios", "transfer", "groups"),
+        *("shape-bias", "error-consistency", "error-ratios", "confusions"),
+        *("confident-mistakes", "transfer", "groups"),
     ]
     assert all(one.value and one.text for one in page.findings)
     assert STUDIES["beyond"].options().keys() >= {"annotations", "groups", "shown"}
@@ -368,7 +369,8 @@ def test_one_model_and_nothing_else(tmp_path):
     store.write(evaluation(SUPERVISED, "imagenet", 3.0))
     page = build(store, num_resamples=50)
     check_page(page)
-    assert [one.name for one in page.sections] == ["models", "calibration"]
+    mistakes = ["confusions", "confident-mistakes"]
+    assert [one.name for one in page.sections] == ["models", "calibration", *mistakes]
     text = " ".join(page.notes)
     for words in (
         *("imagenet has no variant", "No invariance curves", "No shape bias"),
@@ -441,3 +443,26 @@ def test_an_empty_folder(tmp_path):
 def test_case_38_files_named_as_checkpoints_have_their_group(weights, group):
     row = {"model": CLIP, "weights": weights, "zero_shot": "imagenet"}
     assert group_of(CLIP, CLIP, row, None, {}) == group
+
+
+def test_mistakes_are_of_the_charted_models(store, page):
+    wrong = {m: ~columns(store, m, "imagenet")["correct"] for m in (SUPERVISED, CLIP)}
+    found = rows(page, "confident-mistakes")
+    assert len(found) == min(24, int((wrong[SUPERVISED] | wrong[CLIP]).sum()))
+    ids = np.array(image_ids("imagenet"))
+    both = set(ids[wrong[SUPERVISED] & wrong[CLIP]])
+    for one in found:
+        assert one["Models wrong"].value == 1 + (one["Image"].text in both)
+    alone = build(store, shown=["vit_base*"], num_resamples=50)
+    models = {one["Model"].text for one in rows(alone, "confusions")}
+    assert models == {CLIP}
+
+
+def test_runs_without_answers_have_no_mistakes(tmp_path):
+    run = evaluation(CLIP, "imagenet", 2.0)
+    kept = {n: v for n, v in run.examples.items() if n != "prediction"}
+    store = ResultStore(tmp_path, create=True)
+    store.write(replace(run, examples=kept))
+    page = build(store, num_resamples=50)
+    assert not [s for s in page.sections if s.name == "confusions"]
+    assert "No mistakes of single images on imagenet are stored." in page.notes
