@@ -28,6 +28,7 @@ from jaxbench.reports.studies.beyond_models import (
     has_own_head,
     strangers,
 )
+from jaxbench.reports.studies.beyond_published import published_part
 from jaxbench.reports.studies.beyond_robustness import robustness_part
 from jaxbench.reports.studies.beyond_shapes import shapes_part
 from jaxbench.reports.studies.beyond_transfer import (
@@ -126,7 +127,12 @@ def build(
         transfer_part(store, results, backbones, models),
     ]
     scores = _scores(parts)
-    parts = [overview_part(study, scores), *parts, groups_part(study, scores)]
+    parts = [
+        overview_part(study, scores),
+        *parts,
+        published_part(parts),
+        groups_part(study, scores),
+    ]
     return _page(_facts(study), [Part(notes=notes), *parts], results)
 
 
@@ -199,7 +205,8 @@ def _probes_page(
         ("Datasets", str(len({row["dataset"] for row in measured(results)}))),
         ("Groups", _counted(found)),
     )
-    return _page(facts, [part, groups_part(study, part.scores)], results)
+    parts = [part, published_part([part]), groups_part(study, part.scores)]
+    return _page(facts, parts, results)
 
 
 def _check(
