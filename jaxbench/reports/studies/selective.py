@@ -43,6 +43,7 @@ from jaxbench.reports.studies.selective_pairs import (
     compare_students,
     compare_twins,
 )
+from jaxbench.reports.studies.selective_published import published_sections
 from jaxbench.results import ResultStore
 from jaxbench.studies import read_regimes
 from jaxbench.studies.entries import Results, Row, is_number, load_results
@@ -135,6 +136,7 @@ def build(
         *students.sections,
         *curves,
         *severities,
+        *published_sections(models, dataset),
         _everything(models, ranks),
     ]
     notes += [*correlations.notes, *scaled.notes, *twins.notes, *students.notes]
