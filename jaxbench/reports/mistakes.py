@@ -67,7 +67,7 @@ def _confusion_section(
     for model in each:
         found = pairs
         if several:
-            found = confused_pairs(answers.of([model]), most=MAX_PAIRS_EACH)
+            found = confused_pairs(answers.of(model), most=MAX_PAIRS_EACH)
         rows += [_pair_row(model, pair, seen) for pair in found]
     count = counted(len(answers.models), "model")
     return Section(
@@ -78,7 +78,7 @@ def _confusion_section(
         "trials as the class has images, since answers of several models to one image "
         "are not independent." + _left_out(answers),
         Table(columns, tuple(rows)),
-        charts=tuple(_maps(answers, every, seen)),
+        charts=(_map(answers, every, seen),),
     )
 
 
@@ -93,9 +93,7 @@ def _pair_row(model: str, pair: Confusion, seen: SeenImages) -> tuple:
     )
 
 
-def _maps(
-    answers: Answers, every: Sequence[Confusion], seen: SeenImages
-) -> list[HeatMap]:
+def _map(answers: Answers, every: Sequence[Confusion], seen: SeenImages) -> HeatMap:
     """Shares between the classes of the most confused pairs."""
     named = dict.fromkeys(c for pair in every for c in (pair.label, pair.prediction))
     classes = sorted(list(named)[:MAX_CLASSES])
@@ -116,19 +114,17 @@ def _maps(
         f"{name} ({label})" if names.count(name) > 1 else name
         for name, label in zip(names, classes, strict=True)
     )
-    return [
-        HeatMap(
-            "confusions",
-            titles,
-            titles,
-            values,
-            "Share of the answers",
-            percent=True,
-            heading="Taken for",
-            caption="Rows: true classes; columns: what they are taken for, over all "
-            f"models. {len(classes)} classes of the most confused pairs.",
-        )
-    ]
+    return HeatMap(
+        "confusions",
+        titles,
+        titles,
+        values,
+        "Share of the answers",
+        percent=True,
+        heading="Taken for",
+        caption="Rows: true classes; columns: what they are taken for, over all "
+        f"models. {len(classes)} classes of the most confused pairs.",
+    )
 
 
 def _mistake_section(answers: Answers, seen: SeenImages, where: str) -> Section:

@@ -1,19 +1,18 @@
 """The images behind stored answers: class names, and pictures where data is at hand."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from jaxbench.data.catalog import DATASETS, open_dataset, parse_address
+from jaxbench.data.catalog import DATASETS, open_dataset
 from jaxbench.data.known.imagenet_classes import (
     labels_by_wordnet_id,
     lemmas,
     wordnet_ids,
 )
-from jaxbench.data.modifiers import split_modifiers
 from jaxbench.data.scoring import scoring_of
 from jaxbench.data.source import Source, example_ids
 from jaxbench.data.thumbnails import thumbnail
@@ -31,22 +30,6 @@ _UNCHECKED = (
 )
 
 
-class _OtherImagesError(Exception):
-    """Why a dataset at the address is not the one that was evaluated."""
-
-
-class Opened(NamedTuple):
-    """A dataset that has the evaluated images.
-
-    Attributes:
-        source: The dataset.
-        places: Name of an image to its row.
-    """
-
-    source: Source
-    places: Mapping[str, int]
-
-
 @dataclass(frozen=True)
 class SeenImages:
     """What is known of the images of an evaluation.
@@ -54,12 +37,14 @@ class SeenImages:
     Attributes:
         class_names: Label to name, as far as known.
         note: In a sentence why there are no pictures, or what was not checked; "".
-        opened: The dataset; None where it is not at hand.
+        source: The dataset, if it is at hand.
+        places: Name of an image to its row in it.
     """
 
     class_names: Mapping[int, str] = field(default_factory=dict)
     note: str = ""
-    opened: Opened | None = None
+    source: Source | None = None
+    places: Mapping[str, int] = field(default_factory=dict)
 
     def class_name(self, label: int) -> str:
         """What a class is called; its number where nothing names it."""
@@ -71,13 +56,12 @@ class SeenImages:
         Only these images are read; one that cannot be read has no picture.
         """
         found: dict[str, bytes] = {}
-        room = MOST_BYTES
-        if self.opened is None:
+        source, room = self.source, MOST_BYTES
+        if source is None:
             return found
-        source, places = self.opened
         for name in ids:
             try:
-                content = thumbnail(source[places[name]].image)
+                content = thumbnail(source[self.places[name]].image)
             except (UserError, OSError, ValueError):
                 continue
             room -= len(content)
@@ -98,27 +82,23 @@ def find_images(row: Row, answers: Answers) -> SeenImages:
         row: The evaluation.
         answers: The stored images and labels.
     """
-    address = row["dataset"] or ""
     try:
-        source = open_dataset(address)
+        source = open_dataset(row["dataset"] or "")
         places = {name: place for place, name in enumerate(example_ids(source))}
         found = [places[name] for name in answers.ids.tolist() if name in places]
         if lost := len(answers.ids) - len(found):
-            raise _OtherImagesError(f"it lacks {lost:,} of the evaluated images")
+            raise UserError(f"it lacks {lost:,} of the evaluated images")
         rows = np.array(found, np.int64)
         names = _class_names(source, rows, answers.label)
-        is_whole = len(source) == len(rows) <= _MOST_DIGESTED
-        is_numbered_alike = np.array_equal(source.labels[rows], answers.label)
-        is_checked = is_whole and is_numbered_alike
+        is_checked = len(source) == len(rows) <= _MOST_DIGESTED and np.array_equal(
+            source.labels[rows], answers.label
+        )
         if is_checked and source.fingerprint != row.get("dataset_fingerprint"):
-            raise _OtherImagesError("its images have changed since the evaluation")
-    except _OtherImagesError as error:
-        return SeenImages(_known_names(row), f"No pictures: of {address}, {error}.")
+            raise UserError("its images have changed since the evaluation")
     except (UserError, OSError, ValueError, ImportError) as error:
-        note = f"No pictures: {address} cannot be opened here ({error})."
+        note = f"No pictures, since {row['dataset']} is not at hand: {error}."
         return SeenImages(_known_names(row), note)
-    note = "" if is_checked else _UNCHECKED
-    return SeenImages(_worded(names), note, Opened(source, places))
+    return SeenImages(_worded(names), "" if is_checked else _UNCHECKED, source, places)
 
 
 def _class_names(
@@ -127,7 +107,7 @@ def _class_names(
     """Names of the labels, which may be in a model's own order.
 
     Raises:
-        _OtherImagesError: If images of one label are of several classes.
+        UserError: If images of one label are of several classes.
     """
     scoring, theirs = scoring_of(source), source.labels[rows]
     has_several = scoring is not None and scoring.label_sets is not None
@@ -136,7 +116,7 @@ def _class_names(
     pairs = set(zip(label.tolist(), theirs.tolist(), strict=True))
     names = {one: source.class_names[other] for one, other in pairs if other >= 0}
     if len(set(names.values())) < len(pairs):
-        raise _OtherImagesError("the classes are not those of the evaluation")
+        raise UserError("the classes are not those of the evaluation")
     known = labels_by_wordnet_id()
     if all(known.get(name) == one for one, name in names.items()):
         return dict(enumerate(wordnet_ids()))
@@ -145,15 +125,10 @@ def _class_names(
 
 def _known_names(row: Row) -> dict[int, str]:
     """The class names of a published dataset that is not at hand."""
-    try:
-        plain, _ = split_modifiers(row["dataset"] or "")
-        kind, path, _ = parse_address(plain)
-    except UserError:
-        return {}
-    dataset = None if kind else DATASETS.get(path.partition("/")[0])
+    dataset = DATASETS.get(re.split("[@/+]", row["dataset"] or "")[0])
+    order = row.get("class_order")
     if dataset is None or dataset.known is None:
         return {}
-    order = row.get("class_order")
     names = wordnet_ids() if order == "imagenet" else dataset.known.class_names()
     if order not in (None, "dataset", "imagenet") or len(names) != row["num_classes"]:
         return {}

@@ -4,12 +4,12 @@ From the per-example columns of several models on the same images. Pure numpy.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Float64
 
 from jaxbench.studies.shape_bias import Share
 
@@ -23,68 +23,71 @@ class Answers:
     The first model says which images and labels; one with others is left out.
 
     Attributes:
-        models: Labels of the models, as added.
-        left_out: Models whose images or labels are others.
         ids: Names of the images, sorted.
         label: True class of each.
+        left_out: Models whose images or labels are others.
     """
 
     def __init__(self) -> None:
-        self.models: list[str] = []
+        self.ids = np.array([], str)
+        self.label = np.array([], np.int32)
         self.left_out: list[str] = []
-        self.ids = np.array([], dtype=str)
-        self.label = np.array([], dtype=np.int32)
-        self._wrong: list[Bool[np.ndarray, " images"]] = []
-        self._prediction: list[Int[np.ndarray, " images"]] = []
-        self._confidence: list[Float32[np.ndarray, " images"]] = []
+        # Model to where it is wrong, its predictions and their confidence.
+        self._given: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+
+    @property
+    def models(self) -> list[str]:
+        """The models whose answers these are, as added."""
+        return list(self._given)
 
     def add(self, model: str, columns: Mapping[str, np.ndarray]) -> None:
         """Takes the columns `COLUMNS` of a model; rows may be in any order."""
-        ids = np.asarray(columns["id"], str)
-        order = np.argsort(ids)
-        label = np.asarray(columns["label"], np.int32)[order]
-        ids = ids[order]
-        if not self.models:
-            self.ids, self.label = ids, label
+        order = np.argsort(np.asarray(columns["id"], str))
+        ids, label, prediction, confidence, correct = (
+            np.asarray(columns[name])[order] for name in COLUMNS
+        )
+        if not self._given:
+            self.ids, self.label = ids.astype(str), label.astype(np.int32)
         elif not (np.array_equal(ids, self.ids) and np.array_equal(label, self.label)):
             self.left_out.append(model)
             return
-        confidence = np.asarray(columns["confidence"], np.float32)[order]
         # Logits that are not finite are an error, but no answer.
-        answered = np.isfinite(confidence)
-        self.models.append(model)
-        self._wrong.append(~np.asarray(columns["correct"], bool)[order] & answered)
-        self._prediction.append(np.asarray(columns["prediction"], np.int32)[order])
-        self._confidence.append(confidence)
+        wrong = ~correct & np.isfinite(confidence)
+        kept = prediction.astype(np.int32), confidence.astype(np.float32)
+        self._given[model] = (wrong, *kept)
 
-    def of(self, models: Sequence[str]) -> "Answers":
-        """The answers of some of the models."""
+    def of(self, model: str) -> "Answers":
+        """The answers of one model."""
         found = Answers()
         found.ids, found.label = self.ids, self.label
-        for model in models:
-            place = self.models.index(model)
-            found.models.append(model)
-            found._wrong.append(self._wrong[place])
-            found._prediction.append(self._prediction[place])
-            found._confidence.append(self._confidence[place])
+        found._given = {model: self._given[model]}
         return found
 
     def num_wrong(self) -> int:
         """Wrong answers of all models."""
-        return sum(int(wrong.sum()) for wrong in self._wrong)
+        return sum(int(wrong.sum()) for wrong, _, _ in self._given.values())
 
-    def confusions(self) -> dict[tuple[int, int], int]:
-        """(true class, predicted class) to how many answers mistake one for the other.
-
-        The most frequent first; ties in the order of the classes.
-        """
+    def wrong_pairs(self) -> Counter[tuple[int, int]]:
+        """(true class, predicted class) to the number of answers that confuse them."""
         counts: Counter[tuple[int, int]] = Counter()
-        for wrong, prediction in zip(self._wrong, self._prediction, strict=True):
-            pairs = np.stack([self.label[wrong], prediction[wrong]])
-            unique, count = np.unique(pairs, axis=1, return_counts=True)
-            names = map(tuple, unique.T.tolist())
-            counts.update(dict(zip(names, count.tolist(), strict=True)))
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        for wrong, prediction, _ in self._given.values():
+            pairs = np.stack([self.label[wrong], prediction[wrong]], axis=1)
+            unique, number = np.unique(pairs, axis=0, return_counts=True)
+            names = map(tuple, unique.tolist())
+            counts.update(dict(zip(names, number.tolist(), strict=True)))
+        return counts
+
+    def wrong_confidence(self) -> Float64[np.ndarray, " images"]:
+        """Sum over models of the confidence in a wrong answer, image by image."""
+        total = np.zeros(len(self.ids))
+        for wrong, _, confidence in self._given.values():
+            total += np.where(wrong, confidence, 0.0)
+        return total
+
+    def taken_for(self, place: int) -> dict[int, int]:
+        """Wrong class to the number of models that named it, of one image."""
+        named = Counter(int(p[place]) for w, p, _ in self._given.values() if w[place])
+        return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
 
 
 class Confusion(NamedTuple):
@@ -137,17 +140,15 @@ def confused_pairs(
         level: Coverage of the intervals, in (0, 1). They are about other images, not
             about other models.
     """
+    # An image of no known class is mistaken for none.
+    pairs = {pair: n for pair, n in answers.wrong_pairs().items() if pair[0] >= 0}
+    ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
     sizes = np.bincount(answers.label[answers.label >= 0])
     found = []
-    for (label, prediction), count in answers.confusions().items():
-        if len(found) == most:
-            break
-        # An image of no known class is mistaken for none.
-        if label < 0:
-            continue
-        images = int(sizes[label])
+    for pair, count in ordered[:most]:
+        images = int(sizes[pair[0]])
         share = wilson_share(count / len(answers.models), images, level)
-        found.append(Confusion(label, prediction, count, images, share))
+        found.append(Confusion(*pair, count, images, share))
     return found
 
 
@@ -161,22 +162,14 @@ def confident_mistakes(answers: Answers, *, most: int = 24) -> list[Mistake]:
         answers: Of one model or several.
         most: How many images at most; those that no model is wrong of are left out.
     """
-    total = np.zeros(len(answers.ids))
-    for wrong, confidence in zip(answers._wrong, answers._confidence, strict=True):
-        total += np.where(wrong, confidence, 0.0)
+    total = answers.wrong_confidence()
     order = np.argsort(-total, kind="stable")[:most]
     found = []
     for place in order[total[order] > 0].tolist():
-        wrong = [bool(one[place]) for one in answers._wrong]
-        named = [
-            int(one[place])
-            for one, is_wrong in zip(answers._prediction, wrong, strict=True)
-            if is_wrong
-        ]
-        counts = sorted(Counter(named).items(), key=lambda item: (-item[1], item[0]))
-        label, count = int(answers.label[place]), len(named)
-        mean = float(total[place]) / count
-        found.append(Mistake(str(answers.ids[place]), label, dict(counts), count, mean))
+        named = answers.taken_for(place)
+        count = sum(named.values())
+        label, mean = int(answers.label[place]), float(total[place]) / count
+        found.append(Mistake(str(answers.ids[place]), label, named, count, mean))
     return found
 
 

@@ -39,7 +39,7 @@ def test_tables_have_the_numbers_of_the_study(digits):
         wanted = "all 3", str(pair.label), str(pair.prediction)
         assert cells == (*wanted, pair.num_answers, pair.num_images)
         assert (row[3].value, row[3].low, row[3].high) == tuple(pair.share)
-    first = confused_pairs(answers.of(["m1"]))[0]
+    first = confused_pairs(answers.of("m1"))[0]
     own = next(row for row in rows if row[0].text == "m1")
     assert own[4].value == first.num_answers
     (chart,) = sections["confusions"].charts
@@ -89,6 +89,6 @@ def test_nothing_is_shown_without_mistakes():
 def test_one_model_has_its_pairs_once(digits):
     answers, _ = digits
     _, row = digits_row()
-    section, _ = mistake_sections(answers.of(["m2"]), row)
+    section, _ = mistake_sections(answers.of("m2"), row)
     assert {row[0].text for row in section.table.rows} == {"m2"}
     assert "1 model confused" in section.caption

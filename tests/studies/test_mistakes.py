@@ -76,7 +76,7 @@ def test_pairs_are_those_of_a_loop(models):
 def test_pairs_of_one_model_have_wilsons_interval(models):
     answers = answers_of(models)
     wanted = Counter((r[2], r[3]) for r in rows_of(models) if r[0] == "m2")
-    for pair in confused_pairs(answers.of(["m2"])):
+    for pair in confused_pairs(answers.of("m2")):
         assert pair.num_answers == wanted[pair.label, pair.prediction]
         low, high = wilson_interval(pair.num_answers, pair.num_images)
         # The reference computes in float32.
@@ -146,9 +146,9 @@ def test_images_are_found_by_name_and_only_those_asked_for_are_read(monkeypatch)
     assert seen.note == ""
     assert [seen.class_name(i) for i in (0, 7, 8)] == ["0", "7", "class 8"]
     read = []
-    plain = type(seen.opened.source).__getitem__
+    plain = type(seen.source).__getitem__
     monkeypatch.setattr(
-        type(seen.opened.source),
+        type(seen.source),
         "__getitem__",
         lambda self, index: read.append(index) or plain(self, index),
     )
@@ -160,7 +160,7 @@ def test_images_are_found_by_name_and_only_those_asked_for_are_read(monkeypatch)
         image = Image.open(io.BytesIO(content))
         assert image.format == "JPEG"
         assert max(image.size) <= SIDE
-        pixels = plain(seen.opened.source, source.ids.index(id)).image
+        pixels = plain(seen.source, source.ids.index(id)).image
         # Each of the 8x8 pixels is a square of 12: JPEG leaves its mean.
         means = np.asarray(image.convert("L"), float).reshape(8, 12, 8, 12)
         gap = np.abs(means.mean((1, 3)) - pixels[..., 0])
@@ -181,9 +181,9 @@ def test_pictures_stay_within_their_bytes(monkeypatch):
 @pytest.mark.parametrize(
     ("others", "words"),
     [
-        ({"dataset": "digits@tset"}, "cannot be opened here"),
-        ({"dataset": "folder:/nowhere/at/all"}, "cannot be opened here"),
-        ({"dataset": None}, "cannot be opened here"),
+        ({"dataset": "digits@tset"}, "is not at hand"),
+        ({"dataset": "folder:/nowhere/at/all"}, "is not at hand"),
+        ({"dataset": None}, "is not at hand"),
         ({"dataset": "digits@train"}, "lacks"),
         ({"dataset_fingerprint": "another"}, "have changed since the evaluation"),
     ],
@@ -192,7 +192,7 @@ def test_data_that_is_gone_or_other_gives_a_sentence(others, words):
     source, row = digits_row(**others)
     answers = answers_of({"a": columns_of(source.ids, source.labels, 0, 8)})
     seen = find_images(row, answers)
-    assert seen.note.startswith("No pictures: ")
+    assert seen.note.startswith("No pictures, since ")
     assert words in seen.note
     assert seen.pictures(source.ids) == {}
     assert seen.class_name(3) == "class 3"
@@ -223,7 +223,7 @@ def test_published_class_names_need_no_images():
     answers = answers_of({"a": columns_of([*"abcdefgh"], label, 0)})
     row = {"dataset": "imagenet", "num_classes": 1000, "class_order": "imagenet"}
     seen = find_images(row, answers)
-    assert seen.note.startswith("No pictures: ")
+    assert seen.note.startswith("No pictures, since ")
     assert (seen.class_name(0), len(wordnet_ids())) == ("tench", 1000)
     other = find_images(row | {"class_order": "timm"}, answers)
     assert other.class_name(0) == "class 0"

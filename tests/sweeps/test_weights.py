@@ -140,7 +140,7 @@ def test_case_09_coupling_measures_no_other_weights(results):
     for path in (results / "weights").iterdir():
         one_bit(path)
     with pytest.raises(UserError, match="not hold the weights of trial"):
-        _weights(results, grid)
+        _weights(ResultStore(results), grid)
 
 
 def taught(folder):

@@ -51,7 +51,7 @@ def published_sections(models: Sequence[Model], dataset: str) -> list[Section]:
             model.label,
             known[model.checkpoint].released,
             metric_text(name).heading,
-            _interval(model.clean, name),
+            interval_of(model.clean, name),
             getattr(known[model.checkpoint], field),
             metric_text(name).percent,
         )
@@ -85,7 +85,7 @@ def _released_section(
         Point(
             f"{model.label} (own)",
             {
-                name: _interval(model.clean, name)
+                name: interval_of(model.clean, name)
                 for name in _METRICS
                 if is_number(model.clean.get(name))
             },
@@ -121,7 +121,8 @@ def _values(row: PublishedClassifier) -> dict[str, float]:
     return {name: value for name, value in found.items() if is_number(value)}
 
 
-def _interval(row: Row, name: str) -> Interval:
+def interval_of(row: Row, name: str) -> Interval:
+    """A metric of a row; without ends where it has no interval."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     if is_number(low) and is_number(high):
         return row[name], low, high
