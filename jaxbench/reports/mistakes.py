@@ -62,7 +62,7 @@ def _confusion_section(
     several = len(answers.models) > 1
     rows = []
     if several:
-        everyone = f"all {len(answers.models)}"
+        everyone = f"all {len(answers.models)} models"
         rows += [_pair_row(everyone, pair, seen) for pair in pairs]
     for model in each:
         found = pairs

@@ -36,7 +36,7 @@ def test_tables_have_the_numbers_of_the_study(digits):
     assert len(rows) == 20 + 3 * MAX_PAIRS_EACH
     for pair, row in zip(pairs, rows, strict=False):
         cells = row[0].text, row[1].text, row[2].text, row[4].value, row[5].value
-        wanted = "all 3", str(pair.label), str(pair.prediction)
+        wanted = "all 3 models", str(pair.label), str(pair.prediction)
         assert cells == (*wanted, pair.num_answers, pair.num_images)
         assert (row[3].value, row[3].low, row[3].high) == tuple(pair.share)
     first = confused_pairs(answers.of("m1"))[0]

@@ -26,7 +26,6 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
-from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.studies.entries import corruption_of
 from jaxbench.studies.shape_bias import Share, share
 
@@ -72,7 +71,6 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
             part.score(model.label, "accuracy", one.accuracy)
             part.score(model.label, "gap", one.gap)
             part.score(model.label, "ece", (one.ece, None, None))
-    part.differs.append(differences(_with_published(study, chosen), chosen))
     part.sections.append(
         Section(
             "calibration",
@@ -89,15 +87,6 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
     )
     part.findings += _findings(study, found)
     return part
-
-
-def _with_published(study: Study, chosen: list[str]) -> list[Model]:
-    """The models beside whose errors a published one stands."""
-    return [
-        model
-        for model in study.models
-        if model.published and any(a in model.published.ece for a in chosen)
-    ]
 
 
 def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:

@@ -25,7 +25,8 @@ def published_part(parts: Sequence[Part]) -> Part:
     rows = [row for part in parts for row in part.beside]
     if not rows:
         return Part()
-    differs = dict.fromkeys(text for part in parts for text in part.differs if text)
+    rows.sort(key=lambda row: row.model)
+    differs = [text for part in parts for text in part.differs if text]
     source = (
         "Published: arXiv 2311.09215, the figures of its project page. Accuracies, "
         "calibration errors and transfer are printed there; accuracies under scale, "

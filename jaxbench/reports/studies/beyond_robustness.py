@@ -70,6 +70,7 @@ def robustness_part(study: Study) -> Part:
         part.notes.append(
             f"No robustness table: {study.reference} has no variant here."
         )
+        part.differs.append(differences(study.models, addresses(study.models)))
         return part
     found = {}
     for model in study.models:
@@ -95,8 +96,8 @@ def robustness_part(study: Study) -> Part:
                 part.compare(model, f"accuracy, {name}", own, numbers.get(name))
             average = model.published.average
             part.compare(model, "mean accuracy of the variants", one.average, average)
-    measured = [a for name in (study.reference, *variants) for a in members[name]]
-    part.differs.append(differences(study.models, measured, averaged=variants))
+    known = addresses(study.models)
+    part.differs.append(differences(study.models, known, averaged=variants))
     part.sections.append(_section(study, found, variants, members))
     part.findings += _findings(study, found, len(variants))
     return part

@@ -201,7 +201,7 @@ def test_case_19_published_numbers_of_something_else_are_noted(page):
     )
     own = row(page, "robustness", Model=SUPERVISED)["Average %"]
     assert (average["Published"].text, average["Own"].text) == ("60.7", own.text)
-    assert "imagenet 80 of 50,000, imagenet-r 80 of 30,000" in caption
+    assert caption.count("Published numbers are of something else") == 1
 
 
 def model_of(rows, size=224):
