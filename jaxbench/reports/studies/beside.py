@@ -7,8 +7,8 @@ from jaxbench.reports.cells import (
     Cell,
     Column,
     Table,
-    format_interval,
     format_value,
+    interval_cell,
     text_cell,
 )
 from jaxbench.reports.page import Interval, Section
@@ -22,7 +22,7 @@ class Beside(NamedTuple):
         model: Label of the model here.
         published_as: What the publication calls it.
         measure: What was measured, and where.
-        own: With its interval, if it has one.
+        own: A finite number with its interval, if it has one.
         published: The published number.
         percent: Whether both are fractions, shown in percent.
     """
@@ -56,7 +56,7 @@ def beside_section(rows: Sequence[Beside], source: str) -> Section:
             text_cell(row.model),
             text_cell(row.published_as),
             text_cell(row.measure),
-            Cell(_text(row.own, row.percent), *_finite(row.own)),
+            interval_cell(*row.own, percent=row.percent),
             Cell(format_value(row.published, percent=row.percent), row.published),
             _difference(row),
         )
@@ -72,22 +72,8 @@ def beside_section(rows: Sequence[Beside], source: str) -> Section:
 
 
 def _difference(row: Beside) -> Cell:
-    value, low, high = (
-        None if end is None else end - row.published for end in _finite(row.own)
-    )
+    # No interval has one end.
+    known = [end - row.published for end in row.own if is_number(end)]
     scale, digits = (100.0, 1) if row.percent else (1.0, 2)
-    texts = [f"{scale * v:+.{digits}f}" for v in (value, low, high) if v is not None]
-    ends = f" [{', '.join(texts[1:])}]" if len(texts) > 1 else ""
-    return Cell(f"{texts[0]}{ends}" if texts else "-", value, low, high)
-
-
-def _text(own: Interval, percent: bool) -> str:
-    return format_interval(*_finite(own), percent=percent)
-
-
-def _finite(own: Interval) -> tuple[float | None, float | None, float | None]:
-    """Value and ends; None for what is no number, and for both ends if one is not."""
-    value, low, high = (float(v) if is_number(v) else None for v in own)
-    if value is None or low is None or high is None:
-        return value, None, None
-    return value, low, high
+    first, *ends = [f"{scale * value:+.{digits}f}" for value in known]
+    return Cell(f"{first} [{', '.join(ends)}]" if ends else first, *known)
