@@ -12,7 +12,6 @@ from jaxbench.cli.tables import CsvFolder, show_table, write_tables
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxbench.reports import coupling_sections as grid
     from jaxbench.reports.page import Section
     from jaxbench.results import ResultStore
     from jaxbench.studies.grids import Sweep
@@ -55,7 +54,7 @@ def coupling(
 
     Example: [bold]jaxbench coupling results/digits-grid --csv tables[/]
     """
-    from jaxbench.reports.coupling_sections import coupling_sections
+    from jaxbench.reports.coupling_sections import grid_sections
     from jaxbench.results import ResultStore
     from jaxbench.studies.entries import load_results
     from jaxbench.studies.grid_costs import read_costs
@@ -70,7 +69,7 @@ def coupling(
         )
     tables = []
     for number, sweep in enumerate(sweeps):
-        sections = coupling_sections(sweep, read_costs(store, sweep), rule.value)
+        sections = grid_sections(sweep, read_costs(store, sweep), rule.value)
         if weights:
             sections += _weights(store, sweep)
         console.print(f"\nTrained on {sweep.dataset}", style="bold", markup=False)
@@ -78,12 +77,12 @@ def coupling(
             _show(section)
         # The largest dataset's tables have the plain names.
         suffix = "-" + re.sub(r"\W+", "-", sweep.dataset) if number else ""
-        tables += [(f"{s.name}{suffix}", s.table) for s in sections]
+        tables += [(f"{s.name}{suffix}", s.table) for s in sections if s.table]
     if csv_folder is not None:
         write_tables(csv_folder, tables)
 
 
-def _show(section: "Section | grid.Section") -> None:
+def _show(section: "Section") -> None:
     # A row a layer is for a file.
     if section.table is not None and section.name != "layers":
         show_table(section.heading, section.caption, section.table, details=DETAILS)

@@ -82,7 +82,11 @@ def lottery(
     Example: [bold]jaxbench study lottery --table results-imagenet.csv --table
     results-imagenet-r.csv[/]
     """
-    from jaxbench.reports.studies.lottery import lottery_page, lottery_sections
+    from jaxbench.reports.studies.lottery import (
+        build,
+        lottery_page,
+        lottery_sections,
+    )
     from jaxbench.studies.lottery_analysis import analyse
 
     _check_source(folder, table, images, model_column, score_column, percent, own)
@@ -95,15 +99,15 @@ def lottery(
         read = _tables(
             table or [], images, reference, model_column, score_column, percent
         )
+    options = {
+        "own": own,
+        "alpha": alpha,
+        "power": power,
+        "num_resamples": num_resamples,
+        "seed": seed,
+    }
     with console.status("resampling"):
-        found = analyse(
-            read,
-            own=own,
-            alpha=alpha,
-            power=power,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
+        found = analyse(read, **options)
     page = lottery_page(found)
     _show(page)
     if csv_folder is not None:
@@ -113,10 +117,20 @@ def lottery(
             csv_folder, ((s.name, s.table) for s in whole if s.table is not None)
         )
     if output is not None:
+        from jaxbench.reports.provenance import changed_options, with_origin
         from jaxbench.reports.study_page import write_page
+        from jaxbench.results import ResultStore
 
+        words = ["study", "lottery"]
+        words += [word for path in table or [] for word in ("--table", str(path))]
+        options |= {"reference": reference} if folder else {}
         path = write_page(
-            page,
+            with_origin(
+                page,
+                ResultStore(folder) if folder else None,
+                words,
+                changed_options(build, options),
+            ),
             output,
             figures_dir=figures,
             formats=tuple(formats or ("svg", "png")),

@@ -1,5 +1,5 @@
-"""Reports: tables for the terminal, figures, and one self-contained page."""
+"""Reports: what a folder of results holds, as one page with its figures."""
 
-from jaxbench.reports.html import write_report
+from jaxbench.reports.overview import write_report
 
 __all__ = ["write_report"]

@@ -5,9 +5,20 @@ from collections import Counter
 from collections.abc import Iterator
 
 from jaxbench.reports.cells import Table
-from jaxbench.reports.page import Curves, HeatMap, Interactive, Page, Ranks, Scatter
+from jaxbench.reports.page import (
+    Bars,
+    Curves,
+    Distributions,
+    HeatMap,
+    Interactive,
+    Page,
+    Panels,
+    Ranks,
+    Scatter,
+)
 
 CURVE_KINDS = ("risk", "reliability", "plain")
+DISTRIBUTION_KINDS = ("ridge", "box")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _RESERVED = ("findings", "notes", "definitions", "main", "tip")
 
@@ -64,8 +75,17 @@ def _chart(chart: Interactive) -> Iterator[str]:
         yield from _scatter(chart)
     elif isinstance(chart, Curves):
         yield from _curves(chart)
+    elif isinstance(chart, Panels):
+        for title, curves in chart.panels.items():
+            yield from (f"panel {title!r}: {problem}" for problem in _curves(curves))
     elif isinstance(chart, Ranks):
         yield from _ranks(chart)
+    elif isinstance(chart, Bars):
+        yield from _bars(chart)
+    elif isinstance(chart, Distributions):
+        if chart.kind not in DISTRIBUTION_KINDS:
+            known = ", ".join(DISTRIBUTION_KINDS)
+            yield f"kind {chart.kind!r} is unknown; choose from {known}"
     else:
         yield from _heat_map(chart)
 
@@ -104,6 +124,13 @@ def _ranks(chart: Ranks) -> Iterator[str]:
             yield f"{label!r} has {len(ranks)} ranks on {count} datasets"
 
 
+def _bars(chart: Bars) -> Iterator[str]:
+    for name, values in chart.series.items():
+        if len(values) != len(chart.labels):
+            count = len(chart.labels)
+            yield f"series {name!r} has {len(values)} values for {count} labels"
+
+
 def _heat_map(chart: HeatMap) -> Iterator[str]:
     found = [len(row) for row in chart.values]
     wanted = [len(chart.columns)] * len(chart.rows)
@@ -112,6 +139,9 @@ def _heat_map(chart: HeatMap) -> Iterator[str]:
             f"{len(chart.rows)} rows of {len(chart.columns)} values are named, but the "
             f"rows of values have the lengths {found}"
         )
+    known = {(row, column) for row in chart.rows for column in chart.columns}
+    if strangers := [cell for cell in chart.marks if cell not in known]:
+        yield f"marks names cells that the chart does not have: {strangers}"
 
 
 def _strangers(what: str, names, known) -> Iterator[str]:

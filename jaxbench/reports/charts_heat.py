@@ -12,7 +12,7 @@ _STEPS = 12
 
 def shades_of_map(chart: HeatMap) -> Shades:
     """The colour scale of a heat map."""
-    values = [value for row in chart.values for value in row]
+    values = chart.limits or [value for row in chart.values for value in row]
     return shades_of(values, diverging=chart.diverging)
 
 

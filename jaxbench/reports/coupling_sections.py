@@ -1,8 +1,10 @@
-"""The tables of a grid of optimizers and backbones, each with its explanation."""
+"""The sections of a grid of optimizers and backbones: its charts, then its tables."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxbench.reports.cells import Table
+from jaxbench.reports.coupling_charts import grid_charts
 from jaxbench.reports.coupling_published import (
     published_spread_table,
     published_table,
@@ -16,33 +18,76 @@ from jaxbench.reports.coupling_tables import (
     robustness_table,
     spread_table,
 )
+from jaxbench.reports.page import Section
 from jaxbench.studies import TRIMMED_FROM
 from jaxbench.studies.grid_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
 from jaxbench.studies.grid_failures import Rule, not_judged, rule_text
 from jaxbench.studies.grids import Sweep
 
-
-class Section(NamedTuple):
-    """A table, its name in a file, its heading and what it says."""
-
-    name: str
-    heading: str
-    caption: str
-    table: Table
+# A longer table is shown only when the reader opens it.
+MAX_OPEN_ROWS = 40
 
 
 def coupling_sections(
-    sweep: Sweep, costs: Costs, rule: Rule = "fitted"
+    studied: Sequence[tuple[Sweep, Costs]], rule: Rule = "fitted"
 ) -> list[Section]:
-    """Every table that a grid has rows for; the failures even without one."""
+    """The sections of all grids, under names of their own: charts first, then tables.
+
+    Args:
+        studied: Grids and what their trials cost.
+        rule: Which pairs count as failed.
+    """
+    found = []
+    for number, (sweep, costs) in enumerate(studied):
+        # The first grid's files have the plain names.
+        end = f"_{number + 1}" if number else ""
+        where = f" ({sweep.dataset})" if len(studied) > 1 else ""
+        for section in grid_sections(sweep, costs, rule):
+            charts = [replace(c, name=c.name + end) for c in section.charts]
+            found.append(
+                replace(
+                    section,
+                    name=section.name + end,
+                    heading=section.heading + where,
+                    charts=tuple(charts),
+                )
+            )
+    return sorted(found, key=lambda section: not section.charts)
+
+
+def grid_sections(sweep: Sweep, costs: Costs, rule: Rule = "fitted") -> list[Section]:
+    """One grid: its charts, and every table that has rows; the failures even without.
+
+    Args:
+        sweep: The grid.
+        costs: What its trials cost.
+        rule: Which pairs count as failed.
+    """
+    charts = Section(
+        "grid",
+        "Optimizers and backbones",
+        f"Trained on {sweep.dataset}: scores, spread over the settings, distances of "
+        "the best settings and cost profiles.",
+        charts=grid_charts(sweep, costs, rule),
+    )
+    return [*([charts] if charts.charts else []), *_tables(sweep, costs, rule)]
+
+
+def table_section(name: str, heading: str, caption: str, table: Table) -> Section:
+    """A table with its explanation; a long one is folded."""
+    folded = len(table.rows) > MAX_OPEN_ROWS
+    return Section(name, heading, caption, table, folded=folded)
+
+
+def _tables(sweep: Sweep, costs: Costs, rule: Rule) -> list[Section]:
     found = [
-        Section(
+        table_section(
             "failures",
             "Failed pairs",
             _failure_text(sweep, rule),
             failed_table(sweep, rule),
         ),
-        Section(
+        table_section(
             "spread",
             "Spread over the optimizers",
             f"{sweep.score} of each backbone under all optimizers. A wide spread is a "
@@ -51,13 +96,13 @@ def coupling_sections(
             spread_table(sweep, rule),
         ),
         *_published(sweep),
-        Section(
+        table_section(
             "ranking",
             "Ranking of the optimizers",
             _ranking_text(sweep, rule),
             ranking_table(sweep, rule),
         ),
-        Section(
+        table_section(
             "robustness",
             "Robustness of the hyper-parameters",
             "Rank distance of the best learning rate and weight decay from the "
@@ -65,7 +110,7 @@ def coupling_sections(
             "Distances depend on the set of backbones and on the grid.",
             robustness_table(sweep),
         ),
-        Section(
+        table_section(
             "pairs",
             "Best setting of every pair",
             "The grid point with the best mean validation accuracy over its seeds. "
@@ -73,7 +118,7 @@ def coupling_sections(
             "the smallest or largest tried, so a better one may lie outside.",
             pair_table(sweep, rule),
         ),
-        Section(
+        table_section(
             "cost",
             "Cost of every pair",
             f"Target: {TARGET_SHARE:.0%} of the best validation accuracy of the "
@@ -83,7 +128,7 @@ def coupling_sections(
             "are those of its whole population.",
             cost_table(sweep, costs),
         ),
-        Section(
+        table_section(
             "profiles",
             "Score of the performance profiles",
             "Area under the share of backbones on which an optimizer needs at most "
@@ -91,14 +136,14 @@ def coupling_sections(
             profile_table(sweep, costs),
         ),
     ]
-    return [s for s in found if s.table.rows or s.name == "failures"]
+    return [s for s in found if (s.table and s.table.rows) or s.name == "failures"]
 
 
 def _published(sweep: Sweep) -> tuple[Section, Section]:
     name = {"cifar100": "CIFAR-100", "imagenet1k": "ImageNet-1K"}
     dataset = name.get(sweep.published or "", "")
     return (
-        Section(
+        table_section(
             "published",
             f"Beside the published accuracies on {dataset}",
             f"Own: {_lower(sweep.score)}. Published: arXiv 2410.06373, the mean of "
@@ -106,7 +151,7 @@ def _published(sweep: Sweep) -> tuple[Section, Section]:
             "image sizes make up part of a difference.",
             published_table(sweep),
         ),
-        Section(
+        table_section(
             "published_spread",
             f"Spread beside the published one on {dataset}",
             "Of the optimizers that both have: without the worst score and the best "

@@ -215,6 +215,8 @@ class HeatMap:
         percent: Whether values are fractions shown in percent.
         diverging: Whether zero is the middle of the colours.
         digits: Decimals of the numbers; one less in percent.
+        limits: Values of the first and the last colour, which those beyond them have
+            too; those of the numbers when None.
         marks: (row, column) to a word shown with or instead of the number, such as
             "failed", "diverged" or "not trained"; drawn apart from plain numbers.
         heading: Over the chart; needed where a section has several.
@@ -229,6 +231,7 @@ class HeatMap:
     percent: bool = False
     diverging: bool = False
     digits: int = 2
+    limits: tuple[Number, Number] | None = None
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     heading: str = ""
     caption: str = ""
@@ -265,6 +268,7 @@ class Section:
         exhibits: Still pictures.
         pictures: Thumbnails.
         folded: Whether the table is shown only when the reader opens it.
+        texts: Heading to a text shown as it is when the reader opens it: tracebacks.
     """
 
     name: str
@@ -275,6 +279,7 @@ class Section:
     exhibits: tuple[Exhibit, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

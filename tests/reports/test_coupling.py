@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from jaxbench import studies
+from jaxbench.reports.coupling_findings import find_coupling
 from jaxbench.reports.coupling_published import (
     published_distances,
     published_spread_table,
     published_table,
 )
-from jaxbench.reports.coupling_sections import coupling_sections
+from jaxbench.reports.coupling_sections import grid_sections
 from jaxbench.reports.coupling_tables import (
     cost_table,
     failed_table,
@@ -22,7 +23,6 @@ from jaxbench.reports.coupling_tables import (
     robustness_table,
     spread_table,
 )
-from jaxbench.reports.findings import find, find_coupling
 from jaxbench.studies import published
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grid_costs import ranking, read_costs, relative_costs
@@ -168,7 +168,7 @@ def test_ranking_leaves_out_what_has_no_distance(sweep):
 
 def _sections(sweep):
     costs = read_costs_of_nothing(sweep)
-    return coupling_sections(sweep, costs)
+    return grid_sections(sweep, costs)
 
 
 def read_costs_of_nothing(sweep):
@@ -332,11 +332,11 @@ def test_validation_against_another_test_set_is_not_published(tmp_path):
     assert sweep.published is None
 
 
-def test_findings_name_the_failing_backbones_and_the_best_optimizer(store, sweep):
-    found = {f.title: f for f in find(load_results(store), [sweep])}
+def test_findings_name_the_failing_backbones_and_the_best_optimizer(sweep):
+    found = {f.title: f for f in find_coupling(sweep)}
     coupling = found["Backbone-optimizer coupling"]
     assert coupling.value == "3 of 10 pairs failed"
-    assert coupling.subject == "vit_tiny (2), resnet8 (1)"
+    assert coupling.text.startswith("Most on vit_tiny (2), resnet8 (1).")
     assert "SGD-M, RMSProp" in coupling.text
     best = [r.optimizer for r in ranking(sweep)[0] if r.place == 1]
     assert found["Best-ranked optimizer"].value == OPTIMIZERS[best[0]].title
@@ -357,11 +357,15 @@ def test_case_15_below_four_optimizers_nothing_is_said_to_hold(tmp_path):
         for optimizer, final in zip(("adamw", "sgd", "adam"), scores, strict=True)
     ]
     sweep = sweep_of(tmp_path, *runs)
-    words = "not judged: fewer than 4 optimizers"
-    gap = "largest gap 19.4 points, SGD-M on vit_micro"
-    assert not_judged(sweep) == f"{words}; {gap}"
+    words = "fewer than 4 optimizers; largest gap 19.4 points, SGD-M on vit_micro"
+    assert not_judged(sweep) == f"not judged: {words}"
     found = finding(sweep, "Backbone-optimizer coupling")
-    assert (found.value, found.subject) == (words, gap)
+    assert found.value == "Not judged"
+    assert found.text.startswith(f"F{words[1:]}.")
+    tables = {section.name: section for section in _sections(sweep)}
+    assert f"not judged: {words}" in tables["failures"].caption
+    (scores, *_) = tables["grid"].charts
+    assert f"not judged: {words}" in scores.caption
     pairs = cells_by(pair_table(sweep), "Optimizer", "Backbone")
     assert {row["Failed"] for row in pairs.values()} == {"not judged"}
     spread = cells_by(spread_table(sweep))
@@ -407,7 +411,8 @@ def test_case_14_the_best_ranked_optimizer_is_named_with_its_failures(tmp_path):
     sweep = sweep_of(tmp_path, *runs)
     assert ("lion", "hard") in marked_failures(sweep).pairs()
     found = finding(sweep, "Best-ranked optimizer")
-    assert "LION (failed on hard)" in found.value
+    assert "LION" in found.value
+    assert "LION failed on hard." in found.text or "Failed on hard." in found.text
     assert "53.0 points, on hard" in found.text
     rows = cells_by(ranking_table(sweep))
     assert rows["LION",]["Failed on"] == "hard"

@@ -30,7 +30,7 @@ from tests.reports.browser.sample_page import (
     table,
     values,
 )
-from tests.reports.test_html import Page as Parsed
+from tests.reports.parsed import Parsed
 
 CHARTS = {
     "accuracy_calibration",

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.page import Page
+from jaxbench.reports.provenance import changed_options, with_origin
 from jaxbench.results import ResultStore
 from jaxbench.studies.partial import partial_datasets
 
@@ -52,14 +53,21 @@ class Study:
     def build(self, store: ResultStore, options: Mapping[str, Any]) -> Page:
         """The page of a results folder.
 
-        Whatever the study, a note names the datasets that are not whole.
+        Whatever the study, a note names the datasets that are not whole, and the page
+        says how it was made and where its numbers come from.
 
         Raises:
             UserError: If the folder does not hold what the study needs.
         """
-        page = self._build()(store, **options)
+        build = self._build()
+        page = build(store, **options)
         notes = partial_datasets(store.summary("evaluation").to_pylist())
-        return replace(page, notes=(*page.notes, *notes))
+        return with_origin(
+            replace(page, notes=(*page.notes, *notes)),
+            store,
+            ("study", page.name),
+            changed_options(build, options),
+        )
 
     def _build(self) -> Any:
         return importlib.import_module(self.module).build

@@ -1,20 +1,18 @@
 """The page of the backbone-optimizer study: one grid a dataset."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.reports.coupling_gallery import coupling_exhibits
+from jaxbench.reports.coupling_findings import find_coupling
 from jaxbench.reports.coupling_sections import coupling_sections
 from jaxbench.reports.coupling_weights import weight_sections
-from jaxbench.reports.findings import find_coupling
-from jaxbench.reports.page import Finding, HeatMap, Page, Section
+from jaxbench.reports.page import Page, Section
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
-from jaxbench.studies.grid_costs import Costs, read_costs
-from jaxbench.studies.grid_failures import Rule, marked_failures
+from jaxbench.studies.grid_costs import read_costs
+from jaxbench.studies.grid_failures import Rule
 from jaxbench.studies.grid_weights import measure_grid_weights
 from jaxbench.studies.grids import Sweep, load_sweeps
 
@@ -43,28 +41,18 @@ def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> 
             f"{str(store.path)!r} has no finished trials, so there is no optimizer to "
             "compare; train some with jaxbench run or jaxbench sweep"
         )
-    figures = coupling_exhibits(results, studied, chosen)
     return Page(
         name="coupling",
         title="Backbone-optimizer coupling",
         question="Which optimizer fits which backbone?",
         reference="https://arxiv.org/abs/2410.06373",
-        facts=_facts(studied),
+        facts=_facts([sweep for sweep, _ in studied]),
         findings=tuple(
-            Finding(found.title, found.value, f"{found.subject}: {found.text}")
-            for sweep, _ in studied
-            for found in find_coupling(sweep, chosen)
+            finding for sweep, _ in studied for finding in find_coupling(sweep, chosen)
         ),
         sections=(
-            *_grids(studied, chosen),
+            *coupling_sections(studied, chosen),
             *(_weights(store, [sweep for sweep, _ in studied]) if weights else ()),
-            Section(
-                "figures",
-                "Figures",
-                "Heat map, spread over learning rates, distances of the best settings "
-                "and cost profiles.",
-                exhibits=tuple(figures),
-            ),
         ),
         notes=(
             "The failure rule is fitted to the grey cells of the study's table 1: "
@@ -92,36 +80,13 @@ def check(*, rule: Any = "fitted", weights: Any = True) -> None:
         raise UserError("; ".join(problems))
 
 
-def _facts(studied: Sequence[tuple[Sweep, Costs]]) -> tuple[tuple[str, str], ...]:
-    sweeps = [sweep for sweep, _ in studied]
+def _facts(sweeps: Sequence[Sweep]) -> tuple[tuple[str, str], ...]:
     grids = [
         f"{len(s.table.optimizers)} optimizers on {len(s.table.backbones)} backbones, "
         f"{len(s.rows):,} trials on {s.dataset}"
         for s in sweeps
     ]
     return (("Grids", "; ".join(grids)), ("Scores", "; ".join(s.score for s in sweeps)))
-
-
-def _grids(studied: Sequence[tuple[Sweep, Costs]], rule: Rule) -> list[Section]:
-    found = []
-    for number, (sweep, costs) in enumerate(studied):
-        # The first grid's files have the plain names.
-        end = f"_{number + 1}" if number else ""
-        where = f" ({sweep.dataset})" if len(studied) > 1 else ""
-        for section in coupling_sections(sweep, costs, rule):
-            charts = ()
-            if section.name == "failures":
-                charts = (_failures_map(sweep, rule, end),)
-            found.append(
-                Section(
-                    section.name + end,
-                    section.heading + where,
-                    section.caption,
-                    section.table,
-                    charts=charts,
-                )
-            )
-    return found
 
 
 def _weights(store: ResultStore, sweeps: Sequence[Sweep]) -> list[Section]:
@@ -139,28 +104,3 @@ def _weights(store: ResultStore, sweeps: Sequence[Sweep]) -> list[Section]:
                 shown = replace(shown, caption=f"{count}: {text}", table=None)
             found.append(shown)
     return found
-
-
-def _failures_map(sweep: Sweep, rule: Rule, end: str) -> HeatMap:
-    """Distance of every score from the best of its backbone; failures are counted."""
-    table = sweep.table
-    failures = marked_failures(sweep, rule)
-    count = Counter(backbone for _, backbone in failures.pairs()) if failures else {}
-    rows = []
-    for backbone in table.backbones:
-        scores = [table.value(optimizer, backbone) for optimizer in table.optimizers]
-        best = max((s for s in scores if s == s), default=0.0)
-        rows.append(tuple(s - best if s == s else None for s in scores))
-    return HeatMap(
-        name=f"gap_to_best{end}",
-        rows=tuple(
-            f"{b} ({count[b]} failed)" if count.get(b) else b for b in table.backbones
-        ),
-        columns=tuple(sweep.title(optimizer) for optimizer in table.optimizers),
-        values=tuple(rows),
-        title="Score less the backbone's best, points",
-        percent=True,
-        heading="Gap to the best optimizer",
-        caption="A column of dark cells is an optimizer that fits nothing; a row, a "
-        "backbone that few optimizers fit. No number: not trained, or diverged.",
-    )

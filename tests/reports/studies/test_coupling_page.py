@@ -9,15 +9,18 @@ import pytest
 from jaxbench.engine import weights_digest
 from jaxbench.engine.trial_weights import weights_path
 from jaxbench.errors import UserError
+from jaxbench.reports.charts_heat import shades_of_map
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
-from jaxbench.reports.study_page import write_page
 from jaxbench.results import ResultStore
+from jaxbench.studies import cost_profiles, performance_profile
 from jaxbench.studies.entries import load_results
+from jaxbench.studies.grid_costs import read_costs
 from jaxbench.studies.grid_failures import marked_failures
 from jaxbench.studies.grids import load_sweeps
 from model_zoo import create_model, save_variables
 from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store
+from tests.results.sample_runs import failed
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +28,105 @@ def store(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("coupling"), *coupling_runs())
 
 
-def test_numbers_are_those_of_the_grid(store, tmp_path):
-    page = build(store)
-    (sweep,) = load_sweeps(load_results(store))
+def sections_of(page):
+    return {section.name: section for section in page.sections}
+
+
+def charts_of(page):
+    return {chart.name: chart for s in page.sections for chart in s.charts}
+
+
+def sweep_of(store):
+    return load_sweeps(load_results(store))[0]
+
+
+def test_numbers_are_those_of_the_grid(store):
+    page, sweep = build(store), sweep_of(store)
+    assert page.sections[0].charts
     failed = marked_failures(sweep).pairs()
-    sections = {section.name: section for section in page.sections}
-    assert len(sections["failures"].table.rows) == len(failed)
-    (chart,) = sections["failures"].charts
-    for row, backbone in zip(chart.values, sweep.table.backbones, strict=True):
-        scores = [sweep.table.value(o, backbone) for o in sweep.table.optimizers]
-        known = [s for s in scores if s == s]
-        assert row == tuple(s - max(known) if s == s else None for s in scores)
-    count = len([b for _, b in failed if b == sweep.table.backbones[0]])
-    assert (f"({count} failed)" in chart.rows[0]) == (count > 0)
-    path = write_page(page, tmp_path / "page.html")
-    assert sections["spread"].heading in path.read_text()
+    assert len(sections_of(page)["failures"].table.rows) == len(failed)
+    charts = charts_of(page)
+    scores, gaps = charts["optimizer_backbone"], charts["gap_to_best"]
+    for row, gap, backbone in zip(
+        scores.values, gaps.values, sweep.table.backbones, strict=True
+    ):
+        wanted = [sweep.table.value(o, backbone) for o in sweep.table.optimizers]
+        known = [s for s in wanted if s == s]
+        assert row == tuple(s if s == s else None for s in wanted)
+        assert gap == tuple(s - max(known) if s == s else None for s in wanted)
+
+
+def test_failed_diverged_broken_and_untrained_pairs_are_told_apart(tmp_path):
+    runs = [
+        run
+        for run in coupling_runs()
+        if (run.settings["model"], run.settings["optimizer"]) != ("vit_tiny", "adamw")
+    ]
+    lost = {"model": "mixer", "optimizer": "sgd", "dataset": "digits@train"}
+    chart = charts_of(build(write_store(tmp_path, *runs, failed(lost))))
+    marks = chart["optimizer_backbone"].marks
+    assert marks == chart["gap_to_best"].marks
+    assert marks["resnet8", "LION"] == "failed"
+    assert marks["vit_tiny", "SGD-M"] == "diverged"
+    assert marks["mixer", "SGD-M"] == "error"
+    assert marks["vit_tiny", "AdamW"] == marks["mixer", "LION"] == "not trained"
+    assert ("resnet8", "AdamW") not in marks
+    caption = chart["optimizer_backbone"].caption
+    assert "a score below the median" in caption
+    assert "Diverged:" in caption
+    assert "Not trained:" in caption
+
+
+def test_colours_of_gaps_tell_a_point_from_ten(store):
+    chart = charts_of(build(store))["gap_to_best"]
+    assert min(v for row in chart.values for v in row if v is not None) < -0.4
+    assert chart.limits == (-0.1, 0.0)
+    assert "Colours go from -10.0 to 0.0" in chart.caption
+    shown = shades_of_map(chart)
+    # A tenth of the scale, at least.
+    assert shown.colour(-0.01) != shown.colour(0.0)
+    assert shown.colour(-0.1) == shown.colour(-0.43)
+
+
+def test_a_ridge_has_every_trial_and_says_what_was_lost(store):
+    ridges = charts_of(build(store))["hyperparameter_ridges"]
+    samples = {(b, s.label): s for b, panel in ridges.panels.items() for s in panel}
+    assert samples["resnet8", "LION"].note == "failed"
+    assert samples["vit_tiny", "SGD-M"].note == "3 diverged"
+    assert not samples["vit_tiny", "SGD-M"].values
+    assert sorted(samples["resnet8", "LAMB"].values) == pytest.approx(
+        [0.73, 0.73, 0.83]
+    )
+
+
+def test_boxes_are_the_rank_distances(store):
+    sweep = sweep_of(store)
+    boxes = charts_of(build(store))["robustness"]
+    for word, summaries in (
+        ("optimizer", sweep.distances.per_optimizer()),
+        ("backbone", sweep.distances.per_backbone()),
+    ):
+        for sample in boxes.panels[f"By {word}"]:
+            names = {sweep.title(name): name for name in summaries}
+            found = summaries.get(names.get(sample.label, sample.label))
+            assert sample.group == "own"
+            if found is not None and found.num:
+                assert np.mean(sample.values) == pytest.approx(found.mean)
+                assert len(sample.values) == found.num
+            else:
+                assert not sample.values
+
+
+def test_profiles_are_the_studys_the_best_first(store):
+    sweep = sweep_of(store)
+    names, times = read_costs(store, sweep).workloads(sweep)
+    chart = charts_of(build(store))["performance_profiles"]
+    order = [row.optimizer for row in cost_profiles(names, times)]
+    assert list(chart.lines) == [sweep.title(name) for name in order]
+    taus = np.array(chart.lines[sweep.title(order[0])][0])
+    wanted = performance_profile(times, taus)
+    for name, values in zip(names, wanted, strict=True):
+        np.testing.assert_allclose(chart.lines[sweep.title(name)][1], values)
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +201,25 @@ def test_a_table_of_very_many_layers_is_left_to_the_command(weighted, monkeypatc
 
 def test_the_rule_decides(store):
     rows = {
-        rule: len(build(store, rule=rule).sections[0].table.rows)
+        rule: len(sections_of(build(store, rule=rule))["failures"].table.rows)
         for rule in ("fitted", "eq1")
     }
     assert rows["eq1"] >= rows["fitted"] > 0
     with pytest.raises(UserError, match="did you mean 'fitted'"):
         build(store, rule="fited")
+
+
+def test_every_page_says_how_it_was_made(store):
+    page = STUDIES["coupling"].build(store, {"rule": "eq1"})
+    made = dict(page.made)
+    assert made["Page"] == f"jaxbench study coupling {store.path}"
+    assert made["Options"] == "rule = eq1"
+    assert made["Configuration digests"] == "feedbeef"
+    assert "jax 0.10.2" in made["Versions"]
+    assert ("git_commit", "0123abcd") in [
+        (key, text) for key, _, text in page.provenance
+    ]
+    assert "Options" not in dict(STUDIES["coupling"].build(store, {}).made)
 
 
 def test_a_grid_each_for_two_datasets(tmp_path):
@@ -133,6 +233,13 @@ def test_a_grid_each_for_two_datasets(tmp_path):
     assert "spread" in names
     assert "spread_2" in names
     assert len(set(names)) == len(names)
+    charts = charts_of(page)
+    assert {"optimizer_backbone", "optimizer_backbone_2"} <= set(charts)
+    headings = [section.heading for section in page.sections]
+    assert "Spread over the optimizers (pets@train)" in headings
+    # Pictures before tables, of every grid.
+    tables = [section.table is not None for section in page.sections]
+    assert tables == sorted(tables)
 
 
 def test_nothing_trained(tmp_path):

@@ -1,0 +1,407 @@
+"""Charts of the ordinary report: the models of a folder side by side.
+
+Only the curves of some tens of models are read and drawn, however many there are; each
+caption gives the number left out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from jaxbench.errors import UserError, counted
+from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
+from jaxbench.reports.page import Bars, Curves, Interval, Numbers, Panels
+from jaxbench.reports.tables import shifted_accuracy
+from jaxbench.results import ResultStore
+from jaxbench.studies.curves import reliability_curve, risk_curve
+from jaxbench.studies.entries import (
+    Entry,
+    Results,
+    Row,
+    clean_counterpart,
+    corruption_of,
+    diverged,
+    is_number,
+    mean,
+)
+from jaxbench.studies.mistakes import COLUMNS, Answers
+
+# Models whose curves a page has, and how many of them are drawn at first.
+MAX_KEPT, MAX_DRAWN = 40, 12
+MAX_POINTS = 200
+MAX_BARS, MAX_CORRUPTIONS = 15, 20
+_NUM_SHOWN = 8
+# Error rates that one vertical axis can tell apart.
+_SPAN = 5.0
+_ORDER = "log_one_minus_confidence"
+_PERCENT = frozenset({"x", "y"})
+# Curves that say where the points of the others are.
+_AXES = ("step", "seconds")
+_PANELS = ("train_loss", "val_accuracy", "val_nll", "val_ece", "val_aurc")
+_Line = tuple[Numbers, Numbers]
+
+
+def confidence_curves(
+    store: ResultStore, results: Results, answers: Answers
+) -> tuple[Curves, ...]:
+    """Reliability and risk-coverage curves of the most accurate models.
+
+    Args:
+        store: Has the per-example columns.
+        results: The models.
+        answers: Given those of the same models, so that each part is read once.
+    """
+    risks: dict[str, _Line] = {}
+    lines: dict[str, _Line] = {}
+    bands: dict[str, _Line] = {}
+    rows: dict[str, Row] = {}
+    for entry, row, columns in _read_examples(store, results):
+        label = entry.label
+        if columns.keys() >= set(COLUMNS):
+            answers.add(label, columns)
+        confidence, correct = _known(columns, "confidence")
+        if correct.size:
+            rows[label] = row
+            curve = reliability_curve(confidence, correct)
+            x, y, low, high = (values.tolist() for values in curve)
+            lines[label], bands[label] = (x, y), (low, high)
+        order, correct = _known(columns, _ORDER)
+        if correct.size:
+            risks[label] = _thinned_risk(*risk_curve(-order, correct))
+    where = f"on {results.dataset}"
+    count = len(results.ranked())
+    charts = []
+    if lines:
+        charts.append(
+            Curves(
+                "reliability",
+                lines,
+                "Confidence",
+                "Accuracy",
+                kind="reliability",
+                shown=_extremes(rows),
+                bands=bands,
+                percent=_PERCENT,
+                heading="Reliability",
+                caption=f"How often answers of a given confidence are right, {where}, "
+                "in 15 equal bins. On the diagonal a model is calibrated, below it "
+                "overconfident; bands are Wilson intervals. Drawn at first: the most "
+                "accurate model, and those of the smallest and the largest ECE."
+                + _left_out(count, len(lines)),
+            )
+        )
+    if risks:
+        shown, words = _comparable(
+            {label: line[1][-1] for label, line in risks.items()}
+        )
+        charts.append(
+            Curves(
+                "risk_coverage",
+                risks,
+                "Coverage",
+                "Selective risk (error rate)",
+                kind="risk",
+                shown=shown,
+                percent=_PERCENT,
+                heading="Risk and coverage",
+                caption=f"Error rate {where} if only the most confident share of the "
+                "images is answered. A curve that stays low knows when it is wrong; "
+                f"its mean height is the AURC.{words}" + _left_out(count, len(risks)),
+            )
+        )
+    return tuple(charts)
+
+
+def _read_examples(
+    store: ResultStore, results: Results
+) -> Iterator[tuple[Entry, Row, dict[str, np.ndarray]]]:
+    """The most accurate entries that have per-example columns, and these."""
+    found = 0
+    for entry, row in results.ranked():
+        if found == MAX_KEPT:
+            return
+        # Some runs are stored without what they answered, or without any columns.
+        for names in ((*COLUMNS, _ORDER), ("confidence", "correct", _ORDER)):
+            try:
+                columns = store.examples(row["run_id"], names)
+            except UserError:
+                continue
+            found += 1
+            yield entry, row, columns
+            break
+
+
+def _known(
+    columns: Mapping[str, np.ndarray], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A column and what was correct, without the rows of logits that are not finite."""
+    kept = np.isfinite(columns[name]) | np.isneginf(columns[name])
+    return columns[name][kept], columns["correct"][kept]
+
+
+def _thinned_risk(coverage: np.ndarray, risk: np.ndarray) -> _Line:
+    """At most `MAX_POINTS` points, the last among them.
+
+    Of the first few images one mistake would decide, and set the height of the axis.
+    """
+    count = len(risk)
+    first = min(count // 10, max(20, count // 100))
+    places = np.linspace(first, count - 1, min(MAX_POINTS, count - first))
+    places = places.round().astype(int)
+    return (
+        np.asarray(coverage, np.float64)[places].tolist(),
+        np.asarray(risk, np.float64)[places].tolist(),
+    )
+
+
+def _extremes(rows: Mapping[str, Row]) -> tuple[str, ...]:
+    """The most accurate model, and those of the smallest and the largest ECE."""
+    errors = {n: row["ece"] for n, row in rows.items() if is_number(row.get("ece"))}
+    names = [next(iter(rows))]
+    if errors:
+        names += [min(errors, key=errors.__getitem__)]
+        names += [max(errors, key=errors.__getitem__)]
+    return tuple(dict.fromkeys(names))
+
+
+def _comparable(errors: Mapping[str, float]) -> tuple[tuple[str, ...], str]:
+    """The most models whose curves one axis tells apart, and a sentence on the others.
+
+    A model that is never wrong lies on the axis, and one that always is makes all
+    others do so.
+    """
+    ordered = sorted((error, name) for name, error in errors.items() if error > 0)
+    groups = [
+        [name for error, name in ordered[i:] if error <= _SPAN * least]
+        for i, (least, _) in enumerate(ordered)
+    ]
+    chosen = max(groups, key=len, default=[])
+    if len(chosen) < min(2, len(errors)):
+        chosen = list(errors)
+    chosen = chosen[:MAX_DRAWN]
+    if hidden := len(errors) - len(chosen):
+        return tuple(chosen), (
+            f" Drawn at first: {counted(len(chosen), 'model')} of similar error rates; "
+            f"{hidden} more can be chosen."
+        )
+    return tuple(chosen), ""
+
+
+def severity_panels(results: Results) -> Panels | None:
+    """Accuracy by severity, a panel a corruption."""
+    entries = [e for e in results.entries if any(map(corruption_of, e.shifted))]
+    entries = _best(entries, lambda e: mean(shifted_accuracy(e).values()))
+    panels: dict[str, dict[str, _Line]] = {}
+    for entry in entries[:MAX_KEPT]:
+        for name, line in _severities(entry, results.dataset):
+            panels.setdefault(name, {})[entry.label] = line
+    if not panels:
+        return None
+    shown = dict(sorted(panels.items())[:MAX_CORRUPTIONS])
+    hidden = len(panels) - len(shown)
+    return Panels(
+        "corruption_severity",
+        {
+            name.replace("_", " "): _panel(
+                f"corruption_severity_{number}",
+                lines,
+                ("Severity", "Accuracy"),
+                percent=True,
+            )
+            for number, (name, lines) in enumerate(shown.items())
+        },
+        heading="Corruption and severity",
+        caption="Accuracy as each corruption grows from severity 1 to 5; 0 is the "
+        "clean dataset."
+        + (f" {hidden} more corruptions are in the table." if hidden else "")
+        + _left_out(len(entries), min(len(entries), MAX_KEPT)),
+    )
+
+
+def _severities(entry: Entry, default: str | None) -> Iterator[tuple[str, _Line]]:
+    points: dict[str, dict[int, float]] = {}
+    for dataset, row in entry.shifted.items():
+        corruption = corruption_of(dataset)
+        if corruption is None or not is_number(row.get("accuracy")):
+            continue
+        points.setdefault(corruption.name, {})[corruption.severity] = row["accuracy"]
+        clean = (clean_counterpart(entry, dataset, default) or {}).get("accuracy")
+        if is_number(clean):
+            points[corruption.name][0] = clean
+    for name, by_severity in points.items():
+        severities = sorted(by_severity)
+        yield name, (severities, [by_severity[s] for s in severities])
+
+
+def detection_bars(results: Results) -> Bars | None:
+    """AUROC of out-of-distribution detection, a group of bars a model."""
+    names = [name for name in METRIC_TEXTS if name.startswith("ood_auroc_")]
+    datasets = sorted({dataset for e in results.entries for dataset in e.ood})
+    bars = [
+        (entry.label if len(datasets) == 1 else f"{entry.label}, {dataset}", row)
+        for entry in results.entries
+        for dataset, row in entry.ood.items()
+        if any(is_number(row.get(name)) for name in names)
+    ]
+    if not bars:
+        return None
+    bars = _best(bars, lambda bar: mean(bar[1].get(n) for n in names))
+    shown = bars[:MAX_BARS]
+    series = {
+        name.removeprefix("ood_auroc_").replace("_", " "): tuple(
+            interval_of(row, name) for _, row in shown
+        )
+        for name in names
+        if any(is_number(row.get(name)) for _, row in shown)
+    }
+    return Bars(
+        "out_of_distribution",
+        tuple(label for label, _ in shown),
+        series,
+        "AUROC",
+        percent=True,
+        reference=0.5,
+        heading="Out-of-distribution detection",
+        caption="Chance that an image of the known classes scores above one of "
+        f"{', '.join(datasets)}, by each score. Dashed: 50%, a coin."
+        + (
+            f" The best {len(shown)} of {len(bars)}; the table has more."
+            if len(bars) > len(shown)
+            else ""
+        ),
+    )
+
+
+def interval_of(row: Row, name: str) -> Interval | None:
+    """A metric of a row with the ends of its interval; None where it is no number."""
+    value, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
+    if not is_number(value):
+        return None
+    return (
+        (value, low, high)
+        if is_number(low) and is_number(high)
+        else (value, None, None)
+    )
+
+
+def learning_panels(store: ResultStore, results: Results) -> Panels | None:
+    """Curves over training, a panel a quantity."""
+    entries = [entry for entry in results.entries if entry.trial]
+    entries = _best(entries, lambda e: (e.trial or {}).get("val_accuracy"))
+    lost = [entry for entry in entries if diverged(entry.trial)]
+    kept = [entry for entry in entries if not diverged(entry.trial)]
+    # One of the places at first is for a trial that diverged: its curve tells when.
+    first = kept[: _NUM_SHOWN - bool(lost)] + lost[:1]
+    order = [*first, *(e for e in (*kept, *lost) if e not in first)]
+    read = list(_read_curves(store, order[:MAX_KEPT]))
+    in_draws = all(row.get("objective") for _, row, _ in read)
+    in_epochs = all(_epochs(row, curves) is not None for _, row, curves in read)
+    panels: dict[str, dict[str, _Line]] = {}
+    for label, row, curves in read:
+        x = _epochs(row, curves) if in_epochs else curves.get("step")
+        if in_draws:
+            x = np.arange(1.0, max(map(len, curves.values())) + 1)
+        if x is None:
+            continue  # says neither its steps nor its epochs
+        for name in set(curves) - set(_AXES):
+            panels.setdefault(name, {})[label] = _thinned(x, curves[name])
+    if not panels:
+        return None
+    x_title = "Draw" if in_draws else "Epoch" if in_epochs else "Step"
+    return Panels(
+        "learning_curves",
+        {
+            _panel_title(name): _panel(
+                f"learning_curves_{number}",
+                panels[name],
+                (x_title, _panel_title(name)),
+                percent=name.endswith(("accuracy", "_ece")),
+            )
+            for number, name in enumerate(sorted(panels, key=_panel_order))
+        },
+        heading="Learning curves",
+        caption="The best trial of each backbone, optimizer and training, those of the "
+        f"highest validation accuracy first, by {x_title.lower()}. A line that stops "
+        "has no finite value any more." + _left_out(len(entries), len(read)),
+    )
+
+
+def _panel(
+    name: str, lines: Mapping[str, _Line], titles: tuple[str, str], *, percent: bool
+) -> Curves:
+    return Curves(
+        name,
+        lines,
+        *titles,
+        shown=tuple(lines)[:_NUM_SHOWN],
+        percent=frozenset({"y"}) if percent else frozenset(),
+    )
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> _Line:
+    """At most `MAX_POINTS` points, the ends among them."""
+    places = np.linspace(0, len(y) - 1, min(MAX_POINTS, len(y))).round().astype(int)
+    return (
+        np.asarray(x, np.float64)[places].tolist(),
+        np.asarray(y, np.float64)[places].tolist(),
+    )
+
+
+def _read_curves(
+    store: ResultStore, entries: Sequence[Entry]
+) -> Iterator[tuple[str, Row, dict[str, np.ndarray]]]:
+    """Label, row and curves of the entries that have some."""
+    for entry in entries:
+        row = entry.trial or {}
+        try:
+            curves = store.read(row["run_id"]).curves
+        except UserError:
+            continue  # a damaged part: named among the problems by the next reader
+        if curves:
+            yield entry.label, row, curves
+
+
+def _epochs(row: Row, curves: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Epochs gone by at each point of a trial's curves; None where not known."""
+    if "step" in curves:
+        each = row.get("steps_per_epoch")
+        return curves["step"] / each if each else None
+    # Contrastive runs have a point a draw.
+    if row.get("objective"):
+        return None
+    # A point an epoch, where nothing else is said.
+    return np.arange(1.0, max(map(len, curves.values())) + 1)
+
+
+def _panel_order(name: str) -> tuple[int, str]:
+    """Known curves in their order, others by name."""
+    return (_PANELS.index(name) if name in _PANELS else len(_PANELS), name)
+
+
+def _panel_title(name: str) -> str:
+    """`val_nll` is Validation NLL."""
+    metric = name.removeprefix("val_")
+    text = metric_text(metric)
+    heading = text.heading if text.meaning else metric.replace("_", " ")
+    if metric == name:
+        return f"{heading[:1].upper()}{heading[1:]}"
+    return f"Validation {heading if heading.isupper() else heading.lower()}"
+
+
+def _best(items: Sequence, value: Callable) -> list:
+    """Highest value first; items without one last."""
+
+    def order(item):
+        number = value(item)
+        return -number if is_number(number) else np.inf
+
+    return sorted(items, key=order)
+
+
+def _left_out(count: int, kept: int) -> str:
+    if count <= kept:
+        return ""
+    return (
+        f" {counted(count - kept, 'more model')} of {count:,} left out: the curves of "
+        "every run are in the store, read by jaxbench results FOLDER --sql."
+    )
