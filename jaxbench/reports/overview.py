@@ -114,7 +114,7 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
         ),
         notes=_notes(results),
     )
-    return with_origin(page, store, ("report",))
+    return with_origin(page, rows, ("report", str(store.path)))
 
 
 def _nothing(results: Results) -> Iterator[Section]:
