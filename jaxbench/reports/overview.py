@@ -104,8 +104,8 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
         sections=(
             *_nothing(results),
             *_figures(store, results, studied, answers),
-            *_mistakes(results, answers),
             *(section for section in coupled if section.charts),
+            *_mistakes(results, answers),
             *(section for section in tables if section.name not in _LISTS),
             *(section for section in coupled if not section.charts),
             *_failures(results),

@@ -41,18 +41,23 @@ def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> 
             f"{str(store.path)!r} has no finished trials, so there is no optimizer to "
             "compare; train some with jaxbench run or jaxbench sweep"
         )
+    sweeps = [sweep for sweep, _ in studied]
+    measured, notes = _weights(store, sweeps) if weights else ([], [])
     return Page(
         name="coupling",
         title="Backbone-optimizer coupling",
         question="Which optimizer fits which backbone?",
         reference="https://arxiv.org/abs/2410.06373",
-        facts=_facts([sweep for sweep, _ in studied]),
+        facts=_facts(sweeps),
         findings=tuple(
             finding for sweep, _ in studied for finding in find_coupling(sweep, chosen)
         ),
-        sections=(
-            *coupling_sections(studied, chosen),
-            *(_weights(store, [sweep for sweep, _ in studied]) if weights else ()),
+        # Pictures before tables, of every grid.
+        sections=tuple(
+            sorted(
+                (*coupling_sections(studied, chosen), *measured),
+                key=lambda section: not section.charts,
+            )
         ),
         notes=(
             "The failure rule is fitted to the grey cells of the study's table 1: "
@@ -61,6 +66,7 @@ def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> 
             "Rank distances, the ranking's columns and the cost profiles are readings "
             "of ours where the study prints numbers without a formula: see "
             "docs/coupling.md.",
+            *notes,
         ),
     )
 
@@ -89,18 +95,23 @@ def _facts(sweeps: Sequence[Sweep]) -> tuple[tuple[str, str], ...]:
     return (("Grids", "; ".join(grids)), ("Scores", "; ".join(s.score for s in sweeps)))
 
 
-def _weights(store: ResultStore, sweeps: Sequence[Sweep]) -> list[Section]:
-    found = []
+def _weights(
+    store: ResultStore, sweeps: Sequence[Sweep]
+) -> tuple[list[Section], list[str]]:
+    """The sections on weights, and a note a grid that has none."""
+    found, notes = [], []
     for number, sweep in enumerate(sweeps):
         end = f"_{number + 1}" if number else ""
         where = f" ({sweep.dataset})" if len(sweeps) > 1 else ""
         for section in weight_sections(sweep, measure_grid_weights(store, sweep), end):
-            shown = replace(section, heading=section.heading + where)
-            if section.table and len(section.table.rows) > _MOST_LAYERS:
-                text = (
-                    "jaxbench coupling FOLDER --weights --csv DIR writes all of them."
+            heading = f"{section.heading}{where}"
+            if section.table is None:
+                notes.append(section.caption)
+            elif len(section.table.rows) > _MOST_LAYERS:
+                notes.append(
+                    f"{heading}: {len(section.table.rows):,} rows, which jaxbench "
+                    "coupling FOLDER --weights --csv DIR writes."
                 )
-                count = f"{len(section.table.rows):,} rows"
-                shown = replace(shown, caption=f"{count}: {text}", table=None)
-            found.append(shown)
-    return found
+            else:
+                found.append(replace(section, heading=heading))
+    return found, notes
