@@ -146,9 +146,9 @@ def part_kinds(results: Path) -> Iterator[Kind]:
 
 def weights_kind(results: Path) -> Kind:
     """The weights of trials, used for one more dataset as a sweep does."""
+    from jaxbench.engine.trial_weights import trained_weights
     from jaxbench.errors import UserError
     from jaxbench.results import ResultStore
-    from jaxbench.sweeps.weights import trained_weights
 
     def read() -> str:
         store = ResultStore(results)

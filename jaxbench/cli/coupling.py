@@ -13,10 +13,9 @@ from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
     from jaxbench.reports.page import Section
+    from jaxbench.results import ResultStore
     from jaxbench.studies.grids import Sweep
 
-# Principal components whose share of the variance is told.
-_TOP_K = 8
 # Columns that a narrow terminal does without; files have them.
 DETAILS = (
     *("Seeds", "Grid points", "Usable", "Images/s", "Compile s", "Train s"),
@@ -72,7 +71,7 @@ def coupling(
     for number, sweep in enumerate(sweeps):
         sections = grid_sections(sweep, read_costs(store, sweep), rule.value)
         if weights:
-            sections += _weights(folder, sweep)
+            sections += _weights(store, sweep)
         console.print(f"\nTrained on {sweep.dataset}", style="bold", markup=False)
         for section in sections:
             _show(section)
@@ -89,31 +88,14 @@ def _show(section: "Section") -> None:
         show_table(section.heading, section.caption, section.table, details=DETAILS)
 
 
-def _weights(folder: Path, sweep: "Sweep") -> list["Section"]:
+def _weights(store: "ResultStore", sweep: "Sweep") -> list["Section"]:
     """Statistics of the weights of every pair that has some."""
-    from jaxbench.reports.coupling_sections import weight_sections
-    from jaxbench.studies import weight_statistics
-    from jaxbench.sweeps.weights import read_weights, weights_path
+    from jaxbench.reports.coupling_weights import weight_sections
+    from jaxbench.studies.grid_weights import measure_grid_weights
 
-    measured, missing = {}, 0
     with console.status("measuring weights"):
-        for pair in sweep.pairs:
-            chosen = sweep.chosen(pair)
-            if not chosen:
-                continue
-            trial_id, digest = chosen[0]["run_id"], chosen[0].get("weights_digest")
-            if not weights_path(folder, trial_id).is_file():
-                missing += 1
-                continue
-            try:
-                variables = read_weights(folder, trial_id, digest)
-                found = weight_statistics(variables, top_k=_TOP_K)
-            except ValueError as error:
-                raise UserError(f"the weights cannot be measured: {error}") from error
-            measured[pair.optimizer, pair.backbone] = found
-    if not measured:
-        raise UserError(
-            f"--weights: {str(folder / 'weights')!r} has no weights of the best "
-            "trials; train them anew with the same command"
-        )
-    return weight_sections(sweep, measured, top_k=_TOP_K, num_missing=missing)
+        found = measure_grid_weights(store, sweep)
+    sections = weight_sections(sweep, found)
+    if not found.layers:
+        raise UserError(f"--weights: {sections[0].caption}")
+    return sections

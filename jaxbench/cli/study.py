@@ -43,6 +43,10 @@ def study_coupling(
     rule: Annotated[
         str, typer.Option(help="Which pairs failed: 'fitted' or 'eq1'.")
     ] = "fitted",
+    weights: Annotated[
+        bool,
+        typer.Option(help="Measure the weights of the best trial of each pair."),
+    ] = True,
     csv_folder: CsvFolder = None,
     output: Output = None,
     figures: Figures = None,
@@ -54,7 +58,8 @@ def study_coupling(
 
     Example: [bold]jaxbench study coupling results/digits-grid[/]
     """
-    page = write_study("coupling", folder, {"rule": rule}, output, figures, formats)
+    options = {"rule": rule, "weights": weights}
+    page = write_study("coupling", folder, options, output, figures, formats)
     show_page(page, csv_folder, shown=())
 
 

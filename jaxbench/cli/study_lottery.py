@@ -121,16 +121,12 @@ def lottery(
         from jaxbench.reports.writing import write_page
         from jaxbench.results import ResultStore
 
-        words = ["study", "lottery"]
+        words = ["study", "lottery", *([str(folder)] if folder else [])]
         words += [word for path in table or [] for word in ("--table", str(path))]
         options |= {"reference": reference} if folder else {}
+        rows = ResultStore(folder).summary().to_pylist() if folder else []
         path = write_page(
-            with_origin(
-                page,
-                ResultStore(folder) if folder else None,
-                words,
-                changed_options(build, options),
-            ),
+            with_origin(page, rows, words, changed_options(build, options)),
             output,
             figures_dir=figures,
             formats=tuple(formats or ("svg", "png")),

@@ -1,6 +1,6 @@
 """The sections of a grid of optimizers and backbones: its charts, then its tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from jaxbench.reports.cells import Table
@@ -12,16 +12,14 @@ from jaxbench.reports.coupling_published import (
 from jaxbench.reports.coupling_tables import (
     cost_table,
     failed_table,
-    layers_table,
     pair_table,
     profile_table,
     ranking_table,
     robustness_table,
     spread_table,
-    weights_table,
 )
 from jaxbench.reports.page import Section
-from jaxbench.studies import TRIMMED_FROM, LayerStatistics
+from jaxbench.studies import TRIMMED_FROM
 from jaxbench.studies.grid_costs import COST_CLASS, TARGET_SHARE, Costs, ranking
 from jaxbench.studies.grid_failures import Rule, not_judged, rule_text
 from jaxbench.studies.grids import Sweep
@@ -139,42 +137,6 @@ def _tables(sweep: Sweep, costs: Costs, rule: Rule) -> list[Section]:
         ),
     ]
     return [s for s in found if (s.table and s.table.rows) or s.name == "failures"]
-
-
-def weight_sections(
-    sweep: Sweep,
-    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
-    *,
-    top_k: int,
-    num_missing: int,
-) -> list[Section]:
-    """The weights of the best trial of each pair, by pair and by layer.
-
-    Args:
-        sweep: The grid.
-        measured: Pair to what `weight_statistics` found.
-        top_k: Its principal components.
-        num_missing: Pairs whose weights are not there.
-    """
-    ordered = {pair: measured[pair] for pair in sweep.ordered if pair in measured}
-    gone = f" The weights of {num_missing} pairs are missing." if num_missing else ""
-    return [
-        table_section(
-            "weights",
-            "Weights of the best trials",
-            "Alpha: exponent of the tail of a kernel's spectrum. Entropy: of the "
-            f"histogram of its weights. PCA energy: variance in the first {top_k} "
-            "components. Means over the layers; of several seeds, the first one's."
-            + gone,
-            weights_table(sweep, ordered, top_k=top_k),
-        ),
-        table_section(
-            "layers",
-            "Weights by layer",
-            "The same, a row a layer.",
-            layers_table(ordered),
-        ),
-    ]
 
 
 def _published(sweep: Sweep) -> tuple[Section, Section]:

@@ -1,6 +1,6 @@
 """Tables of a grid of optimizers and backbones: for the terminal, CSV and the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from jaxbench.reports.cells import (
     text_cell,
 )
 from jaxbench.studies import (
-    LayerStatistics,
     Spread,
     cost_profiles,
     plain_statistics,
@@ -24,7 +23,7 @@ from jaxbench.studies import (
 )
 from jaxbench.studies.grid_costs import Costs, ranking, relative_costs, timing
 from jaxbench.studies.grid_failures import Rule, marked_failures, too_few
-from jaxbench.studies.grids import Sweep, optimizer_title
+from jaxbench.studies.grids import Sweep
 
 PAIR = (Column("Optimizer"), Column("Backbone"))
 # In place of a mark, where a backbone has too few scores for the failure rule.
@@ -258,53 +257,6 @@ def profile_table(sweep: Sweep, costs: Costs) -> Table:
     return Table(columns, tuple(rows))
 
 
-def weights_table(
-    sweep: Sweep,
-    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
-    *,
-    top_k: int,
-) -> Table:
-    """The weights of the best trial of each pair, the mean over its layers."""
-    columns = (
-        *PAIR,
-        Column("Layers", True),
-        Column("Alpha", True, "exponent of the tail of the spectrum"),
-        Column("Entropy", True, "of the weights' histogram, nats"),
-        Column("L2 norm", True),
-        Column("PCA energy %", True, f"variance in the first {top_k} components"),
-    )
-    rows = []
-    for (optimizer, backbone), layers in measured.items():
-        values = np.array(list(layers.values()))
-        means = [_mean_of_known(column) for column in values.T]
-        rows.append(
-            (
-                *pair_cells(sweep, optimizer, backbone),
-                text_cell(len(layers)),
-                *(decimal_cell(value, 3) for value in means[:3]),
-                percent_cell(means[3]),
-            )
-        )
-    return Table(columns, tuple(rows))
-
-
-def layers_table(
-    measured: Mapping[tuple[str, str], Mapping[str, LayerStatistics]],
-) -> Table:
-    """The weights of the best trial of each pair, a row a layer."""
-    words = ("Alpha", "Entropy", "L2 norm", "PCA energy")
-    columns = (*PAIR, Column("Layer"), *(Column(word, True) for word in words))
-    rows = (
-        (
-            *map(text_cell, (optimizer_title(pair[0]), pair[1], layer)),
-            *(decimal_cell(value, 3) for value in found),
-        )
-        for pair, layers in measured.items()
-        for layer, found in layers.items()
-    )
-    return Table(columns, tuple(rows))
-
-
 def _members(sweep: Sweep, kind: str) -> Sequence[str]:
     return sweep.table.optimizers if kind == "optimizer" else sweep.table.backbones
 
@@ -321,8 +273,3 @@ def spread_cells(spread: Spread) -> tuple[Cell, Cell, Cell]:
         percent_cell(spread.std),
         percent_cell(spread.range),
     )
-
-
-def _mean_of_known(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")

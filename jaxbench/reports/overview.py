@@ -10,6 +10,7 @@ from jaxbench.reports.cells import Column, Table, text_cell
 from jaxbench.reports.coupling_charts import plain_heat_map
 from jaxbench.reports.coupling_sections import MAX_OPEN_ROWS, coupling_sections
 from jaxbench.reports.metric_texts import metric_text
+from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.overview_charts import (
     confidence_curves,
     detection_bars,
@@ -35,6 +36,7 @@ from jaxbench.results import ResultStore
 from jaxbench.studies.entries import Results, Row, load_results
 from jaxbench.studies.grid_costs import Costs, read_costs
 from jaxbench.studies.grids import Sweep, load_sweeps
+from jaxbench.studies.mistakes import Answers
 from jaxbench.studies.partial import partial_datasets
 
 # Cells of all tables of runs: a page stays in a few megabytes however many there are.
@@ -91,6 +93,7 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
     # A single pair has nothing to be compared with.
     coupled = coupling_sections([(s, c) for s, c in studied if len(s.pairs) > 1])
     tables = _tables(results)
+    answers = Answers()
     page = Page(
         name="report",
         title=title or experiments or "Results",
@@ -100,8 +103,9 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
         findings=tuple(find(results, [sweep for sweep, _ in studied])),
         sections=(
             *_nothing(results),
-            *_figures(store, results, studied),
+            *_figures(store, results, studied, answers),
             *(section for section in coupled if section.charts),
+            *_mistakes(results, answers),
             *(section for section in tables if section.name not in _LISTS),
             *(section for section in coupled if not section.charts),
             *_failures(results),
@@ -110,7 +114,7 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
         ),
         notes=_notes(results),
     )
-    return with_origin(page, store, ("report",))
+    return with_origin(page, rows, ("report", str(store.path)))
 
 
 def _nothing(results: Results) -> Iterator[Section]:
@@ -124,10 +128,19 @@ def _nothing(results: Results) -> Iterator[Section]:
     )
 
 
+def _mistakes(results: Results, answers: Answers) -> list[Section]:
+    """Confused classes and confident mistakes of the models whose curves are drawn."""
+    rows = {entry.label: row for entry, row in results.ranked()}
+    return mistake_sections(answers, rows[answers.models[0]]) if answers.models else []
+
+
 def _figures(
-    store: ResultStore, results: Results, studied: Sequence[tuple[Sweep, Costs]]
+    store: ResultStore,
+    results: Results,
+    studied: Sequence[tuple[Sweep, Costs]],
+    answers: Answers,
 ) -> Iterator[Section]:
-    """Charts that are not a grid's, the ones on what all models have first."""
+    """Charts that are not a grid's; `answers` are given what their models answered."""
     plain = None if studied else plain_heat_map(results)
     parts: tuple[tuple[str, str, str, tuple[Interactive | None, ...]], ...] = (
         (
@@ -141,7 +154,7 @@ def _figures(
             "Confidence",
             "Whether confidence is what it says, and whether it tells right answers "
             "from wrong ones.",
-            confidence_curves(store, results),
+            confidence_curves(store, results, answers),
         ),
         (
             "images",

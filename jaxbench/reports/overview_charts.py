@@ -24,6 +24,7 @@ from jaxbench.studies.entries import (
     is_number,
     mean,
 )
+from jaxbench.studies.mistakes import COLUMNS, Answers
 
 # Models whose curves a page has, and how many of them are drawn at first.
 MAX_KEPT, MAX_DRAWN = 40, 12
@@ -40,14 +41,24 @@ _PANELS = ("train_loss", "val_accuracy", "val_nll", "val_ece", "val_aurc")
 _Line = tuple[Numbers, Numbers]
 
 
-def confidence_curves(store: ResultStore, results: Results) -> tuple[Curves, ...]:
-    """Reliability and risk-coverage curves of the most accurate models."""
+def confidence_curves(
+    store: ResultStore, results: Results, answers: Answers
+) -> tuple[Curves, ...]:
+    """Reliability and risk-coverage curves of the most accurate models.
+
+    Args:
+        store: Has the per-example columns.
+        results: The models.
+        answers: Given those of the same models, so that each part is read once.
+    """
     risks: dict[str, _Line] = {}
     lines: dict[str, _Line] = {}
     bands: dict[str, _Line] = {}
     rows: dict[str, Row] = {}
     for entry, row, columns in _read_examples(store, results):
         label = entry.label
+        if columns.keys() >= set(COLUMNS):
+            answers.add(label, columns)
         confidence, correct = _known(columns, "confidence")
         if correct.size:
             rows[label] = row
@@ -109,12 +120,15 @@ def _read_examples(
     for entry, row in results.ranked():
         if found == MAX_KEPT:
             return
-        try:
-            columns = store.examples(row["run_id"], ["confidence", _ORDER, "correct"])
-        except UserError:
-            continue  # stored without these columns
-        found += 1
-        yield entry, row, columns
+        # Some runs are stored without what they answered, or without any columns.
+        for names in ((*COLUMNS, _ORDER), ("confidence", "correct", _ORDER)):
+            try:
+                columns = store.examples(row["run_id"], names)
+            except UserError:
+                continue
+            found += 1
+            yield entry, row, columns
+            break
 
 
 def _known(

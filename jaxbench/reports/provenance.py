@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from jaxbench.reports.page import Page
-from jaxbench.results import ResultStore
 from jaxbench.results.columns import PROVENANCE
 from jaxbench.studies.entries import Row
 
@@ -17,7 +16,7 @@ _MAX_VALUES = 6
 
 def with_origin(
     page: Page,
-    store: ResultStore | None,
+    rows: Sequence[Row],
     command: Sequence[str],
     options: Mapping[str, Any] | None = None,
 ) -> Page:
@@ -25,15 +24,13 @@ def with_origin(
 
     Args:
         page: Any page.
-        store: The results; None where there is no folder of them.
-        command: The words that write the page anew, without the folder.
+        rows: The runs that it is of.
+        command: What writes the page anew, the words after `jaxbench`.
         options: What was chosen on top of them.
     """
-    rows = store.summary().to_pylist() if store else []
-    folder = [str(store.path)] if store else []
     shown = ", ".join(f"{name} = {value}" for name, value in (options or {}).items())
     made = [
-        ("Page", shlex.join(["jaxbench", *command, *folder])),
+        ("Page", shlex.join(["jaxbench", *command])),
         ("Options", shown),
         ("Experiments", listed(rows, "experiment")),
         ("Configuration digests", listed(rows, "config_digest")),

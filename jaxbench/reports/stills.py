@@ -82,7 +82,7 @@ def _compose(
     parts: Sequence[tuple[str, str]], legend: Sequence[LegendItem], message: str = ""
 ) -> str:
     """Plots beside each other and the legend below, as `compose` in `charts.js`."""
-    sizes = [tuple(map(float, _SIZE.search(svg).groups())) for _, svg in parts]
+    sizes = [tuple(map(float, _SIZE.findall(svg)[0])) for _, svg in parts]
     columns = min(_COLUMNS, max(1, len(parts)))
     wide = max((width for width, _ in sizes), default=WIDTH)
     title = 22 if any(text for text, _ in parts) else 0

@@ -9,13 +9,13 @@ from jax.sharding import Mesh
 from jaxbench.config import TrainConfig
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.engine import compile_evaluation
+from jaxbench.engine.trial_weights import trained_weights
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps.plan import Plan
 from jaxbench.sweeps.starts import find_start, make_start, make_teacher
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import Population, Trial, make_recipe, streams
-from jaxbench.sweeps.weights import trained_weights
 from jaxbench.training import ImageStream, Teacher, compile_population
 from model_zoo import Classifier, InputSpec, create_model
 

@@ -15,6 +15,7 @@ from jaxbench.config import CurationConfig, ExperimentConfig, PretrainConfig
 from jaxbench.data import Source, expand_addresses, split_calibration
 from jaxbench.data.overlap import common_images
 from jaxbench.data.scoring import scoring_of
+from jaxbench.engine.trial_weights import save_weights
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.metrics import wilson_interval
 from jaxbench.probing import (
@@ -34,7 +35,6 @@ from jaxbench.sweeps.pretrain_rows import (
     finished_pretraining,
 )
 from jaxbench.sweeps.training import expand_models
-from jaxbench.sweeps.weights import save_weights
 from jaxbench.training import OPTIMIZERS, HyperParameters, get_optimizer
 from jaxbench.training.contrastive import (
     ContrastiveRecipe,

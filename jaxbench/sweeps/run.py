@@ -16,6 +16,12 @@ from jaxbench.engine import (
     make_data_mesh,
     weights_digest,
 )
+from jaxbench.engine.trial_weights import (
+    has_weights,
+    save_weights,
+    trained_weights,
+    warn_if_other,
+)
 from jaxbench.errors import UserError
 from jaxbench.metrics import SCORE_METRICS
 from jaxbench.probing import FeatureCache
@@ -38,12 +44,6 @@ from jaxbench.sweeps.records import evaluation_run, failed_run, trial_run
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.sweeps.training import Population, Trial
 from jaxbench.sweeps.trials import train_trials
-from jaxbench.sweeps.weights import (
-    has_weights,
-    save_weights,
-    trained_weights,
-    warn_if_other,
-)
 from model_zoo import Classifier, Variables
 
 

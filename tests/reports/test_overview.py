@@ -16,6 +16,7 @@ from jaxbench.reports.overview_findings import find
 from jaxbench.reports.studies import STUDIES
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
+from jaxbench.studies.mistakes import Answers, confident_mistakes
 from tests.reports.coupling_runs import coupling_runs, coupling_trial
 from tests.reports.parsed import Parsed
 from tests.results.sample_runs import evaluation, failed, trial
@@ -31,6 +32,7 @@ CHARTS = {
     "gap_to_best",
     "hyperparameter_ridges",
     "robustness",
+    "confusions",
 }
 NAN = float("nan")
 
@@ -113,6 +115,24 @@ def test_scatter_has_every_metric_with_its_interval(page, results):
             "backbone": entry.model,
             "optimizer": entry.optimizer,
         }
+
+
+def test_mistakes_are_of_the_models_whose_curves_are_drawn(page, results, sweep_store):
+    answers = Answers()
+    for entry, row in results.ranked():
+        answers.add(entry.label, sweep_store.examples(row["run_id"]))
+    rows = sections_of(page)["confident-mistakes"].table.rows
+    assert [row[0].text for row in rows] == [
+        one.id for one in confident_mistakes(answers, most=24)
+    ]
+
+
+def test_runs_without_answers_keep_their_curves(tmp_path):
+    (run,) = models(1)
+    kept = {n: v for n, v in run.examples.items() if n != "prediction"}
+    page = report_of(tmp_path, replace(run, examples=kept))
+    assert "reliability" in charts_of(page)
+    assert "confusions" not in sections_of(page)
 
 
 def test_curves_are_those_of_the_stored_columns(page, results, sweep_store):
@@ -409,7 +429,9 @@ def test_tables_of_thousands_of_rows_are_cut_and_say_so(tmp_path, monkeypatch):
         f"The first {len(table.rows)} of 30 rows" in sections_of(page)["models"].caption
     )
     cells = sum(
-        len(s.table.rows) * len(s.table.columns) for s in page.sections if s.table
+        len(s.table.rows) * len(s.table.columns)
+        for s in page.sections
+        if s.table and s.name not in ("confusions", "confident-mistakes")
     )
     assert cells <= MAX_CELLS // 50
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from jaxbench import studies
+from jaxbench.data.known.imagenet_x import FACTORS
+from jaxbench.data.known.vtab import VTAB
 from jaxbench.errors import UserError
 from jaxbench.studies.published.beyond import load_published_models
 
@@ -166,3 +168,21 @@ def test_case_19_published_averages_derive():
         assert 100 * averages[title] == pytest.approx(value, abs=0.1)
     assert all(studies.model_family(name) != studies.UNKNOWN for name in published)
     assert published["convnext_base.clip_laion400m"].ece["imagenet-r"] == 0.085
+
+
+def test_published_figures_agree_with_what_they_print():
+    """Numbers measured in pictures, against printed ones and against each other."""
+    for one in load_published_models().values():
+        ratios = dict(one.error_ratio)
+        mean = ratios.pop("average")
+        assert set(ratios) == set(FACTORS)
+        # The mean's own bar, each bar measured to 0.01.
+        assert np.mean(list(ratios.values())) == pytest.approx(mean, abs=0.011)
+        tasks = dict(one.transfer)
+        printed = tasks.pop("average")
+        assert set(tasks) == set(VTAB)
+        # Printed to 0.1 %, and so are the 19 terms.
+        assert np.mean(list(tasks.values())) == pytest.approx(printed, abs=1e-3)
+        unchanged = one.views["scale"][1.0], one.views["resolution"][224.0]
+        assert unchanged == pytest.approx(2 * (one.accuracy["imagenet"],), abs=1.5e-3)
+        assert len({len(curve) for curve in one.views.values()} | {5}) == 1

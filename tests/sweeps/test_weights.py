@@ -8,6 +8,12 @@ import pytest
 
 import jaxbench.sweeps.run as run_module
 from jaxbench.engine import weights_digest
+from jaxbench.engine.trial_weights import (
+    has_weights,
+    read_weights,
+    save_weights,
+    trained_weights,
+)
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
@@ -15,12 +21,6 @@ from jaxbench.studies.grids import load_sweeps
 from jaxbench.sweeps import make_plan, sweep
 from jaxbench.sweeps.models import population_teacher
 from jaxbench.sweeps.starts import make_start
-from jaxbench.sweeps.weights import (
-    has_weights,
-    read_weights,
-    save_weights,
-    trained_weights,
-)
 from model_zoo import create_model, load_variables, save_variables
 from model_zoo.weights.files import load_metadata
 from tests.sweeps.experiment import experiment
@@ -140,7 +140,7 @@ def test_case_09_coupling_measures_no_other_weights(results):
     for path in (results / "weights").iterdir():
         one_bit(path)
     with pytest.raises(UserError, match="not hold the weights of trial"):
-        _weights(results, grid)
+        _weights(ResultStore(results), grid)
 
 
 def taught(folder):

@@ -61,11 +61,12 @@ class Study:
         """
         build = self._build()
         page = build(store, **options)
-        notes = partial_datasets(store.summary("evaluation").to_pylist())
+        rows = store.summary().to_pylist()
+        notes = partial_datasets(r for r in rows if r["kind"] == "evaluation")
         return with_origin(
             replace(page, notes=(*page.notes, *notes)),
-            store,
-            ("study", page.name),
+            rows,
+            ("study", page.name, str(store.path)),
             changed_options(build, options),
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from jaxbench.errors import UserError, unknown_name
+from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.page import Page
 from jaxbench.reports.studies.beyond_calibration import calibration_part
 from jaxbench.reports.studies.beyond_factors import factors_part
@@ -27,6 +28,7 @@ from jaxbench.reports.studies.beyond_models import (
     has_own_head,
     strangers,
 )
+from jaxbench.reports.studies.beyond_published import published_part
 from jaxbench.reports.studies.beyond_robustness import robustness_part
 from jaxbench.reports.studies.beyond_shapes import shapes_part
 from jaxbench.reports.studies.beyond_transfer import (
@@ -37,6 +39,7 @@ from jaxbench.reports.studies.beyond_transfer import (
 from jaxbench.reports.studies.beyond_views import views_part
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import Results, load_results
+from jaxbench.studies.mistakes import COLUMNS, Answers
 
 TITLE = "Beyond accuracy"
 QUESTION = "Models of the same accuracy: what sets them apart?"
@@ -120,11 +123,37 @@ def build(
         views_part(study),
         shapes_part(study, [str(path) for path in responses]),
         factors_part(study, annotations, prototypes),
+        _mistakes_part(study),
         transfer_part(store, results, backbones, models),
     ]
     scores = _scores(parts)
-    parts = [overview_part(study, scores), *parts, groups_part(study, scores)]
+    parts = [
+        overview_part(study, scores),
+        *parts,
+        published_part(parts),
+        groups_part(study, scores),
+    ]
     return _page(_facts(study), [Part(notes=notes), *parts], results)
+
+
+def _mistakes_part(study: Study) -> Part:
+    """Confused classes and confident mistakes of the charted models."""
+    answers, rows = Answers(), []
+    for model in study.models:
+        if model.label not in study.charted:
+            continue
+        row = model.rows[study.reference]
+        try:
+            answers.add(model.label, study.store.examples(row["run_id"], COLUMNS))
+        except UserError:
+            continue  # stored without these columns
+        rows.append(row)
+    sections = mistake_sections(answers, rows[0]) if rows else []
+    if sections:
+        return Part(sections=sections)
+    return Part(
+        notes=[f"No mistakes of single images on {study.reference} are stored."]
+    )
 
 
 def _page(
@@ -176,7 +205,8 @@ def _probes_page(
         ("Datasets", str(len({row["dataset"] for row in measured(results)}))),
         ("Groups", _counted(found)),
     )
-    return _page(facts, [part, groups_part(study, part.scores)], results)
+    parts = [part, published_part([part]), groups_part(study, part.scores)]
+    return _page(facts, parts, results)
 
 
 def _check(

@@ -13,7 +13,7 @@ from jaxbench.metrics import (
     paired_bootstrap,
     reliability_bins,
 )
-from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
+from jaxbench.reports.cells import Column, Table, percent_cell, text_cell
 from jaxbench.reports.page import Curves, Finding, Interval, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -26,7 +26,6 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
-from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.studies.entries import corruption_of
 from jaxbench.studies.shape_bias import Share, share
 
@@ -61,12 +60,17 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
                 f"{len(study.models)} models have no result there."
             )
     for model in study.models:
+        published_errors = model.published.ece if model.published else {}
+        for address, published in published_errors.items():
+            if (model.label, address) in found:
+                ece, row = found[model.label, address].ece, model.rows[address]
+                own = ece, row.get("ece_low"), row.get("ece_high")
+                part.compare(model, f"ECE, {address}", own, published)
         one = found.get((model.label, study.reference))
         if one is not None:
             part.score(model.label, "accuracy", one.accuracy)
             part.score(model.label, "gap", one.gap)
             part.score(model.label, "ece", (one.ece, None, None))
-    differs = differences(_with_published(study, chosen), chosen)
     part.sections.append(
         Section(
             "calibration",
@@ -76,22 +80,13 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
             f"confidence and accuracy over {NUM_BINS} bins of equal width. Where a "
             "dataset has some of the classes, only these take part in the softmax. "
             "Curves: how often answers of a given confidence are right, with Wilson "
-            f"intervals; below the diagonal is overconfident. {differs}".rstrip(),
+            "intervals; below the diagonal is overconfident.",
             _table(study, chosen, found),
             charts=tuple(_charts(study, chosen, found)),
         )
     )
     part.findings += _findings(study, found)
     return part
-
-
-def _with_published(study: Study, chosen: list[str]) -> list[Model]:
-    """The models beside whose errors a published one stands."""
-    return [
-        model
-        for model in study.models
-        if model.published and any(a in model.published.ece for a in chosen)
-    ]
 
 
 def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:
@@ -152,11 +147,6 @@ def _measured(study: Study, model: Model, address: str) -> Calibration:
 def _table(
     study: Study, chosen: list[str], found: dict[tuple[str, str], Calibration]
 ) -> Table:
-    published = any(
-        model.published and address in model.published.ece
-        for model in study.models
-        for address in chosen
-    )
     columns = (
         Column("Model"),
         Column("Group"),
@@ -165,7 +155,6 @@ def _table(
         Column("Confidence %", numeric=True, help="mean of the largest probability"),
         Column("Gap", numeric=True, help="confidence less accuracy, in points"),
         Column("ECE %", numeric=True, help=f"{NUM_BINS} bins of equal width"),
-        *([Column("Published ECE %", numeric=True)] if published else []),
     )
     rows = []
     for address in chosen:
@@ -173,7 +162,6 @@ def _table(
             one = found.get((model.label, address))
             if one is None:
                 continue
-            ece = model.published.ece.get(address) if model.published else None
             rows.append(
                 (
                     text_cell(model.label),
@@ -183,11 +171,6 @@ def _table(
                     percent_cell(one.confidence),
                     signed_cell(one.gap),
                     percent_cell(one.ece),
-                    *(
-                        [Cell("-") if ece is None else percent_cell(ece)]
-                        if published
-                        else []
-                    ),
                 )
             )
     return Table(columns, tuple(rows))

@@ -84,9 +84,24 @@ def factors_part(
     part, means = Part(notes=notes), _means(found)
     for label, one in found.items():
         part.score(label, "error_ratio", (float(np.nanmax(one.ratio)), None, None))
+    if published:
+        _compare(study, part, found)
     part.sections.append(_section(found, means, source))
     part.findings += _findings(found, means)
     return part
+
+
+def _compare(study: Study, part: Part, found: Mapping[str, ErrorRatios]) -> None:
+    """Error ratios and their mean over factors beside those published of ImageNet-X."""
+    for model in study.models:
+        own = found[model.label]
+        ends = (own.ratio.tolist(), own.low.tolist(), own.high.tolist())
+        values = dict(zip(own.factors, zip(*ends, strict=True), strict=True))
+        values["average"] = (float(np.nanmean(own.ratio)), None, None)
+        published = model.published.error_ratio if model.published else {}
+        for factor, value in values.items():
+            measure = f"error ratio, {_words(factor)}"
+            part.compare(model, measure, value, published.get(factor), percent=False)
 
 
 def _outcomes(study: Study, *, by_file: bool) -> dict[str, dict[str, bool]]:

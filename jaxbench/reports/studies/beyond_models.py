@@ -15,6 +15,7 @@ from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.reports.cells import Cell, format_interval, interval_cell
 from jaxbench.reports.page import Finding, Interval, Section
+from jaxbench.reports.studies.beside import Beside
 from jaxbench.results import ResultStore
 from jaxbench.studies import UNKNOWN, model_family, training_regime
 from jaxbench.studies.entries import Results, Row, identity, labels_of
@@ -92,18 +93,40 @@ class Part:
         findings: Answers.
         notes: What was left out, in words.
         scores: Label of a model to measure to value with its interval.
+        beside: Own numbers with the published ones.
+        differs: In what these are of something else, in sentences.
     """
 
     sections: list[Section] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     scores: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    beside: list[Beside] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
 
     def score(self, label: str, measure: str, value: Interval | Share) -> None:
         """Keeps a number for the comparison of models and groups."""
         if np.isfinite(value[0]):
             low, high = value[1], value[2]
             self.scores.setdefault(label, {})[measure] = (value[0], low, high)
+
+    def compare(
+        self,
+        model: Model,
+        measure: str,
+        own: Interval | Share | None,
+        published: float | None,
+        *,
+        percent: bool = True,
+    ) -> None:
+        """Keeps a number of a model beside the published one, if there are both."""
+        if not model.published or own is None or published is None:
+            return
+        if np.isfinite(own[0]):
+            ends = (own[0], own[1], own[2])
+            title = model.published.title
+            row = Beside(model.label, title, measure, ends, published, percent)
+            self.beside.append(row)
 
 
 def find_models(

@@ -1,8 +1,9 @@
-"""Beyond accuracy: where published numbers are of something else than one's own."""
+"""Beyond accuracy: the published numbers, and where they are of something else."""
 
 from collections.abc import Sequence
 
-from jaxbench.reports.studies.beyond_models import Model
+from jaxbench.reports.studies.beside import beside_section
+from jaxbench.reports.studies.beyond_models import Model, Part
 from jaxbench.studies.published.beyond import (
     CORRUPTED,
     IMAGE_SIZE,
@@ -17,6 +18,22 @@ _AVERAGED = tuple(
     for name in next(iter(load_published_models().values())).accuracy
     if name != "imagenet"
 )
+
+
+def published_part(parts: Sequence[Part]) -> Part:
+    """The section of own numbers beside published ones, if any part has some."""
+    rows = [row for part in parts for row in part.beside]
+    if not rows:
+        return Part()
+    rows.sort(key=lambda row: row.model)
+    differs = [text for part in parts for text in part.differs if text]
+    source = (
+        "Published: arXiv 2311.09215, the figures of its project page. Accuracies, "
+        "calibration errors and transfer are printed there; accuracies under scale, "
+        "shift and resolution (to 0.1 points) and error ratios (to 0.01) were measured "
+        "in the pictures."
+    )
+    return Part(sections=[beside_section(rows, " ".join([source, *differs]))])
 
 
 def differences(

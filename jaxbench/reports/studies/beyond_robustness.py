@@ -23,8 +23,7 @@ from jaxbench.reports.studies.beyond_models import (
 from jaxbench.reports.studies.beyond_published import differences
 from jaxbench.studies.entries import Row, corruption_of
 from jaxbench.studies.invariance import view_of
-from jaxbench.studies.published.beyond import PublishedModel
-from jaxbench.studies.shape_bias import Share
+from jaxbench.studies.shape_bias import Share, share
 from jaxbench.studies.variant_average import Values, variant_average
 
 
@@ -71,6 +70,7 @@ def robustness_part(study: Study) -> Part:
         part.notes.append(
             f"No robustness table: {study.reference} has no variant here."
         )
+        part.differs.append(differences(study.models, addresses(study.models)))
         return part
     found = {}
     for model in study.models:
@@ -89,6 +89,15 @@ def robustness_part(study: Study) -> Part:
         one = found[model.label]
         if one.average is not None:
             part.score(model.label, "variants", tuple(one.average))
+        if model.published is not None:
+            numbers = model.published.accuracy
+            for name, value in one.accuracy.items():
+                own = _with_ends(model, members[name], value)
+                part.compare(model, f"accuracy, {name}", own, numbers.get(name))
+            average = model.published.average
+            part.compare(model, "mean accuracy of the variants", one.average, average)
+    known = addresses(study.models)
+    part.differs.append(differences(study.models, known, averaged=variants))
     part.sections.append(_section(study, found, variants, members))
     part.findings += _findings(study, found, len(variants))
     return part
@@ -158,35 +167,23 @@ def _section(
                 signed_cell((one.drop, None, None)),
             )
         )
-        if model.published is not None:
-            numbers = model.published.accuracy
-            rows.append(
-                (
-                    text_cell(f"{model.published.title} (published)"),
-                    text_cell(model.group),
-                    *(_percent(numbers.get(name)) for name in names),
-                    percent_cell(model.published.average),
-                    _published_drop(model.published, study.reference),
-                )
-            )
-    measured = [address for name in names for address in members[name]]
-    differs = differences(study.models, measured, averaged=variants)
     return Section(
         "robustness",
         "Robustness",
         f"Accuracy on {study.reference} and on its variants; a column of corruptions "
         "is the mean over kinds and severities. The average is over the variants "
         f"without {study.reference}; its interval is over images, of which one that "
-        f"several variants have counts once. {differs}".rstrip(),
+        "several variants have counts once.",
         Table(columns, tuple(rows)),
     )
 
 
-def _published_drop(published: PublishedModel, reference: str) -> Cell:
-    clean = published.accuracy.get(reference)
-    return signed_cell(
-        None if clean is None else (published.average - clean, None, None)
-    )
+def _with_ends(model: Model, members: Sequence[str], value: float) -> Share:
+    """An accuracy with Wilson's interval where it is of one dataset."""
+    images = model.rows[members[0]].get("num_examples")
+    if len(members) > 1 or not images:
+        return Share(value, float("nan"), float("nan"))
+    return share(round(value * images), images)
 
 
 def _findings(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import counted
 from jaxbench.metrics import wilson_interval
-from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
+from jaxbench.reports.cells import Column, Table, text_cell
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import (
     Model,
@@ -106,6 +106,7 @@ def transfer_part(
         if label is not None and line.mean is not None:
             part.score(label, "transfer", line.mean)
     part.findings += _findings(linear, len(tasks))
+    _compare(part, lines, titles)
     return part
 
 
@@ -229,9 +230,6 @@ def _section(lines: Sequence[Line], titles: Mapping[Task, str]) -> Section:
                 *([share_cell(line.mean)] if several else []),
             )
         )
-        if published := _published(line, titles):
-            rows.append(published[: len(columns)])
-    beside = any(_published(line, titles) for line in lines)
     return Section(
         "transfer",
         "Transfer: probes on frozen features",
@@ -239,36 +237,27 @@ def _section(lines: Sequence[Line], titles: Mapping[Task, str]) -> Section:
         "backbone, for each dataset anew. Where a backbone has several of one kind on "
         "a dataset, the one with the best validation accuracy is shown. Brackets are "
         "Wilson intervals; that of the mean is over the images of all datasets, each "
-        "dataset with one weight."
-        + (
-            " Published: of the figures of arXiv 2311.09215, which do not say how the "
-            "features were classified."
-            if beside
-            else ""
-        ),
+        "dataset with one weight.",
         Table(columns, tuple(rows)),
         charts=(_chart(lines, titles),),
     )
 
 
-def _published(line: Line, titles: Mapping[Task, str]) -> tuple[Cell, ...]:
-    """The row of published accuracies; empty where there is none beside a line.
-
-    Their mean is over the 19 tasks of VTAB, and so is in no column of other datasets.
-    """
-    published = line.backbone.published
-    if published is None or line.head != _words(_LINEAR):
-        return ()
-    values = [published.transfer.get(_vtab_name(task.dataset)) for task in titles]
-    if all(value is None for value in values):
-        return ()
-    return (
-        text_cell(f"{published.title} (published)"),
-        text_cell(line.backbone.group),
-        text_cell("not said"),
-        *(Cell("-") if value is None else percent_cell(value) for value in values),
-        Cell("-"),
-    )
+def _compare(part: Part, lines: Sequence[Line], titles: Mapping[Task, str]) -> None:
+    """Linear probes beside the published accuracies on VTAB's tasks."""
+    for line in lines:
+        published = line.backbone.published
+        if published is None or line.head != _words(_LINEAR):
+            continue
+        for task, row in line.rows.items():
+            value = published.transfer.get(_vtab_name(task.dataset))
+            measure = f"linear probe, {titles[task]}"
+            part.compare(line.backbone, measure, _wilson(row), value)
+    if any(one.measure.startswith("linear probe") for one in part.beside):
+        part.differs.append(
+            "The figures do not say how features were classified for transfer; their "
+            "98 % on sun397 are not credible."
+        )
 
 
 def _vtab_name(address: str) -> str:

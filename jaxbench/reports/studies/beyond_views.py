@@ -37,6 +37,8 @@ _CAPTIONS = {
     "shift": "The crop moves off the middle; what lies outside is black.",
     RESOLUTION: "The network gets finer or coarser images than it was trained on.",
 }
+# The images of the published curves.
+_PUBLISHED_ON = "imagenet"
 # A shift by 0 resizes in another order than an evaluation of the images themselves.
 _MISSING = {"shift": "; evaluate on +shift_0"}
 
@@ -71,6 +73,8 @@ def views_part(study: Study) -> Part:
                 "models have no curve."
             )
         part.sections.append(_section(study, name, kind, base, curves))
+        if base == _PUBLISHED_ON:
+            _compare(study, part, kind, curves)
         if all(curve.change is None for curve in curves.values()):
             part.notes.append(
                 f"{_TITLES[kind][0]} of {base}: no change is given, since no model has "
@@ -88,6 +92,17 @@ def views_part(study: Study) -> Part:
             "image sizes."
         )
     return part
+
+
+def _compare(study: Study, part: Part, kind: str, curves: dict[str, Curve]) -> None:
+    """Accuracies beside the published ones, which are of ImageNet."""
+    for model in study.models:
+        if model.published is not None and model.label in curves:
+            published = model.published.views[kind]
+            for level in curves[model.label].levels:
+                measure = f"accuracy, {_TITLES[kind][0].lower()} {level.value:g}"
+                value = published.get(level.value)
+                part.compare(model, measure, level.accuracy, value)
 
 
 def _rows(study: Study) -> dict[tuple[str, str], dict[str, dict[float, Row]]]:
@@ -155,7 +170,14 @@ def _section(
 ) -> Section:
     title, axis = _TITLES[kind]
     charts = tuple(
-        _chart(f"{name}-{measure}", measure, axis, study, curves)
+        _chart(
+            f"{name}-{measure}",
+            measure,
+            axis,
+            study,
+            curves,
+            _published(study, kind) if base == _PUBLISHED_ON else {},
+        )
         for measure in ("accuracy", "probability")
     )
     values = sorted({level.value for c in curves.values() for level in c.levels})
@@ -192,8 +214,22 @@ def _section(
     )
 
 
+def _published(study: Study, kind: str) -> dict[str, dict[float, float]]:
+    """Titles of published curves beside the charted ones, and the curves."""
+    return {
+        f"{model.published.title} (published)": model.published.views[kind]
+        for model in study.models
+        if model.published is not None and model.label in study.charted
+    }
+
+
 def _chart(
-    name: str, measure: str, axis: str, study: Study, curves: dict[str, Curve]
+    name: str,
+    measure: str,
+    axis: str,
+    study: Study,
+    curves: dict[str, Curve],
+    published: Mapping[str, Mapping[float, float]],
 ) -> Curves:
     shown = [label for label in study.charted if label in curves]
     lines, bands = {}, {}
@@ -202,6 +238,9 @@ def _chart(
         shares = [getattr(level, measure) for level in levels]
         lines[label] = [level.value for level in levels], [s.value for s in shares]
         bands[label] = [s.low for s in shares], [s.high for s in shares]
+    if measure == "accuracy":
+        for title, values in published.items():
+            lines[title] = list(values), list(values.values())
     heading = "Accuracy" if measure == "accuracy" else "Probability of the true class"
     return Curves(
         name,

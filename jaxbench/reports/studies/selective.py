@@ -17,7 +17,7 @@ from jaxbench.reports.metric_texts import (
     SELECTIVE,
     metric_text,
 )
-from jaxbench.reports.page import Interval, Page, Point, Scatter, Section
+from jaxbench.reports.page import Page, Point, Scatter, Section
 from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_curves import (
     SeverityOptions,
@@ -43,9 +43,13 @@ from jaxbench.reports.studies.selective_pairs import (
     compare_students,
     compare_twins,
 )
+from jaxbench.reports.studies.selective_published import (
+    interval_of,
+    published_sections,
+)
 from jaxbench.results import ResultStore
 from jaxbench.studies import read_regimes
-from jaxbench.studies.entries import Results, Row, is_number, load_results
+from jaxbench.studies.entries import Results, is_number, load_results
 
 TITLE = "Selective prediction"
 QUESTION = "Which classifiers know when they are wrong, and what made them so?"
@@ -135,6 +139,7 @@ def build(
         *students.sections,
         *curves,
         *severities,
+        *published_sections(models, dataset),
         _everything(models, ranks),
     ]
     notes += [*correlations.notes, *scaled.notes, *twins.notes, *students.notes]
@@ -274,25 +279,18 @@ def _ranking(
 
 def _point(model: Model, names: Sequence[str]) -> Point:
     values = {
-        n: _interval(model.clean, n) for n in names if is_number(model.clean.get(n))
+        n: interval_of(model.clean, n) for n in names if is_number(model.clean.get(n))
     }
     ood = next((r for r in model.ood.values() if is_number(r.get(_OOD))), None)
     details = {}
     if ood is not None:
-        values[_OOD] = _interval(ood, _OOD)
+        values[_OOD] = interval_of(ood, _OOD)
         details["Foreign images"] = str(ood["dataset"])
     temperature = model.clean.get("temperature")
     if is_number(temperature):
         details["T*"] = f"{temperature:.3f}"
     groups = {"regime": model.regime, "family": model.family}
     return Point(model.label, values, groups, details)
-
-
-def _interval(row: Row, name: str) -> Interval:
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    if is_number(low) and is_number(high):
-        return row[name], low, high
-    return row[name], None, None
 
 
 def _everything(models: Sequence[Model], ranks: Mapping[str, float]) -> Section:

@@ -8,6 +8,7 @@ import pytest
 from jaxbench.data.known.imagenet_validation import image_name
 from jaxbench.data.known.imagenet_x import NUM_ANNOTATED
 from jaxbench.errors import UserError
+from jaxbench.metrics import wilson_interval
 from jaxbench.reports.check import check_page
 from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
@@ -85,7 +86,8 @@ def test_the_page_can_be_drawn(page):
     check_page(page)
     assert [one.name for one in page.sections] == [
         *("models", "calibration", "robustness", "scale", "shift", "resolution"),
-        *("shape-bias", "error-consistency", "error-ratios", "transfer", "groups"),
+        *("shape-bias", "error-consistency", "error-ratios", "confusions"),
+        *("confident-mistakes", "transfer", "published", "groups"),
     ]
     assert all(one.value and one.text for one in page.findings)
     assert STUDIES["beyond"].options().keys() >= {"annotations", "groups", "shown"}
@@ -106,12 +108,8 @@ def test_calibration_against_numpy(store, page):
         )
         assert one["Accuracy %"].value == pytest.approx(correct.mean())
         assert one["Confidence %"].value == pytest.approx(confidence.mean())
-    assert (
-        row(page, "calibration", Model=CLIP, Dataset="imagenet-r")[
-            "Published ECE %"
-        ].text
-        == "7.3"
-    )
+        beside = row(page, "published", Model=CLIP, Measure=f"ECE, {dataset}")
+        assert beside["Own"].value == one["ECE %"].value
     datasets = {one["Dataset"].text for one in rows(page, "calibration")}
     assert datasets == {"imagenet", "imagenet-r", "imagenet-v2/matched-frequency"}
     chart = section(page, "calibration").charts[0]
@@ -133,14 +131,62 @@ def test_robustness_has_one_column_for_all_corruptions(store, page):
     assert one["Average %"].value == pytest.approx(average)
     clean = columns(store, SUPERVISED, "imagenet")["correct"].mean()
     assert one["Drop"].value == pytest.approx(average - clean)
-    published = row(page, "robustness", Model="ConvNeXt-sup (published)")
-    assert published["imagenet %"].text == "85.5"
-    assert published["imagenet-c %"].text == "66.8"
+
+
+def beside(page, model, measure):
+    return row(page, "published", Model=model, Measure=measure)
+
+
+def test_own_numbers_stand_beside_the_published_ones(store, page):
+    one = beside(page, SUPERVISED, "accuracy, imagenet")
+    accuracy = columns(store, SUPERVISED, "imagenet")["correct"].mean()
+    assert one["Published as"].text == "ConvNeXt-sup"
+    assert (one["Published"].text, one["Published"].value) == ("85.5", 0.855)
+    assert one["Own"].value == pytest.approx(accuracy)
+    assert one["Difference"].value == pytest.approx(accuracy - 0.855)
+    low, high = wilson_interval(round(accuracy * NUM_IMAGES), NUM_IMAGES)
+    assert one["Own"].low == pytest.approx(float(low))
+    assert one["Difference"].high == pytest.approx(float(high) - 0.855)
+    assert one["Difference"].text.startswith(f"{100 * (accuracy - 0.855):+.1f} [")
+    assert beside(page, SUPERVISED, "accuracy, imagenet-c")["Published"].text == "66.8"
+    assert beside(page, CLIP, "ECE, imagenet")["Published"].text == "13.3"
+    # Curves and error ratios, as measured in the figures.
+    assert beside(page, CLIP, "accuracy, scale 3")["Published"].text == "36.0"
+    curve = section(page, "scale").charts[0].lines[CLIP][1]
+    own = beside(page, CLIP, "accuracy, scale 3")["Own"]
+    assert own.value == pytest.approx(curve[-1])
+    assert own.low < own.value < own.high
+    tables = {
+        (one["Factor"].text, one["Model"].text): one["Error ratio"].text
+        for one in rows(page, "error-ratios")
+    }
+    for (factor, model), text in tables.items():
+        if text != "NaN":
+            one = beside(page, model, f"error ratio, {factor}")
+            published = load_published_models()[model].error_ratio
+            assert one["Own"].text == text
+            assert one["Published"].value == published[factor.replace(" ", "_")]
+            gap = one["Own"].value - one["Published"].value
+            assert one["Difference"].text.startswith(f"{gap:+.2f}")
+
+
+def test_published_curves_are_drawn_beside_the_own_ones(page):
+    accuracy, probability = section(page, "scale").charts
+    x, y = accuracy.lines["ViT-clip (published)"]
+    assert list(zip(x, y, strict=True))[-1] == pytest.approx((3.0, 0.36))
+    assert "ViT-clip (published)" not in probability.lines
+
+
+def test_models_without_published_numbers_have_no_such_section(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    store.write(evaluation("resnet50.mine", "imagenet", 3.0))
+    page = build(store, num_resamples=50)
+    assert not [one for one in page.sections if one.name == "published"]
 
 
 def test_case_19_published_numbers_of_something_else_are_noted(page):
     """Two of the 75 corrupted datasets, three of seven variants, 80 images of each."""
-    caption = section(page, "robustness").caption
+    caption = section(page, "published").caption
     assert (
         "imagenet-c is published as the mean of 75 datasets (15 corruptions, 5 "
         "severities) and here of 2; the published average is over "
@@ -150,11 +196,12 @@ def test_case_19_published_numbers_of_something_else_are_noted(page):
     ) in caption
     parts = "imagenet 80 of 50,000, imagenet-c 80 of 50,000, imagenet-r 80 of 30,000"
     assert f"here of a part of the images: {parts}" in caption
-    published = row(page, "robustness", Model="ConvNeXt-sup (published)")
-    assert (published["Average %"].text, published["Drop"].text) == ("60.7", "-24.8")
-    parts = "imagenet 80 of 50,000, imagenet-r 80 of 30,000"
-    assert parts in section(page, "calibration").caption
-    assert "average is over" not in section(page, "calibration").caption
+    average = row(
+        page, "published", Model=SUPERVISED, Measure="mean accuracy of the variants"
+    )
+    own = row(page, "robustness", Model=SUPERVISED)["Average %"]
+    assert (average["Published"].text, average["Own"].text) == ("60.7", own.text)
+    assert caption.count("Published numbers are of something else") == 1
 
 
 def model_of(rows, size=224):
@@ -337,8 +384,9 @@ def test_groups_by_name_and_by_option(store, page):
 
 
 def test_linear_probes_are_a_table(page):
-    one, published = rows(page, "transfer")
-    assert published["Model"].text == "ViT-clip (published)"
+    (one,) = rows(page, "transfer")
+    published = row(page, "published", Measure="linear probe, dtd@test")
+    assert published["Published"].text == "79.4"
     assert one["Model"].text == CLIP
     assert one["dtd@test %"].value < one["flowers102@test %"].value
     mean = (one["dtd@test %"].value + one["flowers102@test %"].value) / 2
@@ -368,7 +416,10 @@ def test_one_model_and_nothing_else(tmp_path):
     store.write(evaluation(SUPERVISED, "imagenet", 3.0))
     page = build(store, num_resamples=50)
     check_page(page)
-    assert [one.name for one in page.sections] == ["models", "calibration"]
+    mistakes = ["confusions", "confident-mistakes"]
+    assert [one.name for one in page.sections] == [
+        *("models", "calibration", *mistakes, "published")
+    ]
     text = " ".join(page.notes)
     for words in (
         *("imagenet has no variant", "No invariance curves", "No shape bias"),
@@ -441,3 +492,26 @@ def test_an_empty_folder(tmp_path):
 def test_case_38_files_named_as_checkpoints_have_their_group(weights, group):
     row = {"model": CLIP, "weights": weights, "zero_shot": "imagenet"}
     assert group_of(CLIP, CLIP, row, None, {}) == group
+
+
+def test_mistakes_are_of_the_charted_models(store, page):
+    wrong = {m: ~columns(store, m, "imagenet")["correct"] for m in (SUPERVISED, CLIP)}
+    found = rows(page, "confident-mistakes")
+    assert len(found) == min(24, int((wrong[SUPERVISED] | wrong[CLIP]).sum()))
+    ids = np.array(image_ids("imagenet"))
+    both = set(ids[wrong[SUPERVISED] & wrong[CLIP]])
+    for one in found:
+        assert one["Models wrong"].value == 1 + (one["Image"].text in both)
+    alone = build(store, shown=["vit_base*"], num_resamples=50)
+    models = {one["Model"].text for one in rows(alone, "confusions")}
+    assert models == {CLIP}
+
+
+def test_runs_without_answers_have_no_mistakes(tmp_path):
+    run = evaluation(CLIP, "imagenet", 2.0)
+    kept = {n: v for n, v in run.examples.items() if n != "prediction"}
+    store = ResultStore(tmp_path, create=True)
+    store.write(replace(run, examples=kept))
+    page = build(store, num_resamples=50)
+    assert not [s for s in page.sections if s.name == "confusions"]
+    assert "No mistakes of single images on imagenet are stored." in page.notes

@@ -1,9 +1,14 @@
 """The page of the coupling study holds the numbers of its functions."""
 
+import dataclasses
+
+import jax
 import numpy as np
 import pytest
 from jaxbench.reports.charts_heat import shades_of_map
 
+from jaxbench.engine import weights_digest
+from jaxbench.engine.trial_weights import weights_path
 from jaxbench.errors import UserError
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
@@ -13,6 +18,7 @@ from jaxbench.studies.entries import load_results
 from jaxbench.studies.grid_costs import read_costs
 from jaxbench.studies.grid_failures import marked_failures
 from jaxbench.studies.grids import load_sweeps
+from model_zoo import create_model, save_variables
 from tests.reports.coupling_runs import coupling_runs, coupling_trial, write_store
 from tests.results.sample_runs import failed
 
@@ -121,6 +127,76 @@ def test_profiles_are_the_studys_the_best_first(store):
     wanted = performance_profile(times, taus)
     for name, values in zip(names, wanted, strict=True):
         np.testing.assert_allclose(chart.lines[sweep.title(name)][1], values)
+
+
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory):
+    """Two optimizers on a backbone: one with weights, another with a damaged file."""
+    path = tmp_path_factory.mktemp("weighted")
+    runs = [
+        coupling_trial("resnet_micro", optimizer, seed=seed)
+        for optimizer in ("sgd", "adamw", "lamb")
+        for seed in (0, 1)
+    ]
+    variables = create_model("resnet_micro", num_classes=3, image_size=8).init(
+        jax.random.key(0)
+    )
+    variables["layer1.0.conv1.kernel"] = variables["layer1.0.conv1.kernel"] * np.nan
+    # An optimizer is shown by the first seed of its best grid point.
+    runs[0] = dataclasses.replace(
+        runs[0],
+        provenance=runs[0].provenance | {"weights_digest": weights_digest(variables)},
+    )
+    store = write_store(path, *runs)
+    (path / "weights").mkdir()
+    save_variables(weights_path(path, runs[0].run_id), variables)
+    weights_path(path, runs[2].run_id).write_bytes(b"no weights")
+    return store, variables
+
+
+def test_weights_by_layer_are_those_of_the_files(weighted):
+    store, variables = weighted
+    sections = {section.name: section for section in build(store).sections}
+    (chart,) = sections["weights"].charts
+    assert chart.heading == "resnet_micro"
+    assert list(chart.panels) == ["Alpha", "Entropy", "L2 norm", "PCA energy"]
+    names = [row[3].text for row in sections["layers"].table.rows]
+    # From the input to the output, not by the alphabet.
+    assert (names[0], names[-1]) == ("conv1", "fc")
+    x, norms = chart.panels["L2 norm"].lines["SGD-M"]
+    assert x == list(range(1, len(names) + 1))
+    for name, norm in zip(names, norms, strict=True):
+        wanted = np.linalg.norm(np.asarray(variables[f"{name}.kernel"], np.float64))
+        assert norm == pytest.approx(wanted, rel=1e-5, nan_ok=True)
+    x, entropies = chart.panels["Entropy"].lines["SGD-M"]
+    kernel = np.asarray(variables["fc.kernel"], np.float64).ravel()
+    shares = np.histogram(kernel, bins=256)[0] / kernel.size
+    wanted = -sum(p * np.log(p) for p in shares if p)
+    # A weight on the edge of a bin may fall on either side in float32.
+    assert entropies[-1] == pytest.approx(wanted, abs=0.05)
+    (pair,) = sections["weights"].table.rows
+    finite = [norm for norm in norms if np.isfinite(norm)]
+    assert len(finite) == len(norms) - 1
+    assert pair[5].value == pytest.approx(np.mean(finite))
+
+
+def test_weights_that_are_gone_or_damaged_are_named(weighted, store):
+    caption = {s.name: s for s in build(weighted[0]).sections}["weights"].caption
+    assert "The weights of 1 pair are missing (LAMB on resnet_micro)" in caption
+    assert "The weights of AdamW on resnet_micro cannot be measured" in caption
+    page = build(store)
+    assert not [section for section in page.sections if section.name == "weights"]
+    assert "The weights of 9 pairs are missing" in page.notes[-1]
+    assert not any("weights" in note for note in build(store, weights=False).notes)
+    with pytest.raises(UserError, match="wanted true or false"):
+        find_study("coupling", {"weights": {"mine": "file"}})
+
+
+def test_a_table_of_very_many_layers_is_left_to_the_command(weighted, monkeypatch):
+    monkeypatch.setattr("jaxbench.reports.studies.coupling._MOST_LAYERS", 3)
+    page = build(weighted[0])
+    assert not [section for section in page.sections if section.name == "layers"]
+    assert page.notes[-1].startswith("Weights by layer: 7 rows, which jaxbench")
 
 
 def test_the_rule_decides(store):

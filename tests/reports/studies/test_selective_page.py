@@ -14,6 +14,7 @@ from jaxbench.reports.check import check_page
 from jaxbench.reports.studies.selective import build
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.studies import distillation_effect
+from jaxbench.studies.published.selective import load_published_classifiers
 from tests.results.sample_runs import PROVENANCE, evaluation, failed
 
 # Skill, which sets the accuracy, of models of the zoo and of one's own.
@@ -317,3 +318,47 @@ def test_case_38_files_named_as_checkpoints_have_regimes_and_twins(tmp_path):
     assert regimes["my_network"] == "unknown"
     assert "2 pairs of models" in section(page, "twins").caption
     assert any("5 models were read from files named as" in note for note in page.notes)
+
+
+def test_released_classifiers_stand_beside_own_ones(tmp_path):
+    store = ResultStore(tmp_path, create=True)
+    names = ("resnet50.a1_in1k", "pit_b_224.in1k", "my_network")
+    for name in names:
+        settings = {"model": name, "weights": "pretrained"}
+        run = evaluation(settings, "imagenet", "clean", skill=3.0)
+        gap = {"overconfidence": 0.1, "overconfidence_low": 0.05}
+        metrics = run.metrics | gap | {"overconfidence_high": 0.2}
+        store.write(dataclasses.replace(run, metrics=metrics))
+    page = build(store, num_resamples=0)
+    check_page(page)
+    sections = {section.name: section for section in page.sections}
+    released = {row.model: row for row in load_published_classifiers()}
+    found = sections["published"].table.rows
+    assert {row[0].text for row in found} == set(names[:2])
+    for model, _, measure, own, published, difference in found:
+        row = released[model.text]
+        if measure.text == "Overconfidence":
+            gap = row.confidence - row.accuracy
+            assert (own.value, own.low, own.high) == (0.1, 0.05, 0.2)
+            assert published.value == pytest.approx(gap)
+            assert difference.low == pytest.approx(0.05 - gap)
+        elif measure.text == "Accuracy":
+            assert published.value == row.accuracy
+    section = sections["published-classifiers"]
+    (chart,) = section.charts
+    assert len(chart.points) == 536 + 3
+    medians = {row[0].text: row for row in section.table.rows}
+    # Rounded to 0.1 points, of an analysis of the released table by other code.
+    wanted = {"distilled": (54, -0.1), "plain": (346, -6.0), "pretrained": (50, 0.8)}
+    wanted |= {"weakly or semi-supervised": (15, 6.1), "noisy student": (9, -9.1)}
+    for regime, (count, gap) in wanted.items():
+        cells = medians[regime]
+        assert cells[1].value == count
+        assert 100 * cells[-1].value == pytest.approx(gap, abs=0.051)
+    linear = [p for p in chart.points if p.label.startswith("CLIP_finetuned_")]
+    assert len(linear) == 7
+    assert not any("overconfidence" in p.values for p in linear)
+
+
+def test_other_datasets_have_no_released_numbers(page):
+    assert not [s for s in page.sections if s.name.startswith("published")]
