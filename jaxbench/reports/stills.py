@@ -22,6 +22,7 @@ from jaxbench.reports.page import Curves, Distributions, Interactive, Number, Pa
 
 FORMATS = ("svg", "png", "pdf")
 _SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)" height="([0-9.]+)"')
+_ID = re.compile(r'(id="|url\(#)((?:gradient|clip)_?\d+)("|\))')
 _ROW = 19  # pixels of a line of the legend
 _COLUMNS = 3
 _SYMBOLS = {
@@ -66,7 +67,18 @@ def _plot(chart: Interactive, look: Look) -> tuple[Opening, str]:
         raise TypeError(f"{type(chart).__name__} is drawn by its parts")
     opening = kind.opening(chart, look)
     spec = light(filled(kind.spec(chart, look), opening))
-    return opening, vl_convert.vega_to_svg(spec)
+    return opening, _renumbered(vl_convert.vega_to_svg(spec))
+
+
+def _renumbered(svg: str) -> str:
+    """Vega counts the ids of a process: the same chart would not be the same file."""
+    ids: dict[str, int] = {}
+
+    def renamed(match: re.Match[str]) -> str:
+        number = ids.setdefault(match[2], len(ids))
+        return f"{match[1]}part_{number}{match[3]}"
+
+    return _ID.sub(renamed, svg)
 
 
 def _panels(panels: Mapping[str, Curves | Distributions], look: Look) -> str:

@@ -1,55 +1,43 @@
-"""Tables of reports as CSV files."""
+"""Tables of the command line: files, formats, and standard output."""
 
 import csv
+import json
 
 import pytest
 
-from jaxbench.cli.tables import column_name, column_names, write_csv
-from jaxbench.reports.cells import Cell, Column, Table, interval_cell, metric_cell
+from jaxbench.cli.tables import TableFormat, print_as, write_csv, write_tables
+from jaxbench.reports.cells import Cell, Column, Table, metric_cell, metric_column
 
 
-@pytest.mark.parametrize(
-    ("headings", "names"),
-    [
-        (["Kept", "Kept %"], ["kept", "kept_share"]),
-        (["Mean %", "Level"], ["mean", "level"]),
-        (["ECE (T*) %", "scale 1.5"], ["ece_ts", "scale_1.5"]),
-    ],
-)
-def test_names_are_unlike(headings, names):
-    assert column_names(headings) == names
-    assert column_name(headings[0]) == names[0]
+def sample():
+    row = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
+    columns = (Column("Model"), metric_column("accuracy"))
+    return Table(columns, ((Cell("a", "a"), metric_cell(row, "accuracy")),))
 
 
 def test_intervals_are_written(tmp_path):
-    row = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
-    table = Table(
-        (Column("Model"), Column("Accuracy %"), Column("Tau"), Column("Images")),
-        (
-            (
-                Cell("a", "a"),
-                metric_cell(row, "accuracy"),
-                interval_cell(0.5, None, 1.0),
-                Cell("7", 7),
-            ),
-            (
-                Cell("b", "b"),
-                metric_cell({"accuracy": 0.7}, "accuracy"),
-                interval_cell(float("nan"), 0.0, 1.0),
-                Cell("-"),
-            ),
-        ),
-    )
-    write_csv(tmp_path / "t.csv", table)
-    with open(tmp_path / "t.csv", newline="") as file:
+    write_csv(tmp_path / "new" / "t.csv", sample())
+    with open(tmp_path / "new" / "t.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["model", "accuracy", "accuracy_low", "accuracy_high", "tau", "images"],
-        ["a", "0.9", "0.8", "0.95", "0.5", "7"],
-        ["b", "0.7", "", "", "", ""],
+        ["model", "accuracy", "accuracy_low", "accuracy_high"],
+        ["a", "0.9", "0.8", "0.95"],
     ]
 
 
-def test_a_table_without_rows_has_its_names(tmp_path):
-    write_csv(tmp_path / "t.csv", Table((Column("Kept"), Column("Kept %")), ()))
-    assert (tmp_path / "t.csv").read_text().split() == ["kept,kept_share"]
+@pytest.mark.parametrize("form", [f for f in TableFormat if f != TableFormat.TABLE])
+def test_formats_are_alone_on_standard_output(form, capsys):
+    print_as(sample(), form)
+    text = capsys.readouterr().out
+    assert text == getattr(sample(), f"to_{form}")()
+    if form == TableFormat.JSON:
+        assert json.loads(text)[0]["accuracy"] == 0.9
+
+
+def test_tables_are_printed_for_a_dash(capsys):
+    from pathlib import Path
+
+    write_tables(Path("-"), [("models", sample()), ("others", sample())])
+    first, second = capsys.readouterr().out.split("\n\n")
+    assert first.splitlines()[0] == "# models"
+    assert second == f"# others\n{sample().to_csv()}"

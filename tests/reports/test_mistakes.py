@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from jaxbench.reports.charts_check import check_page
 
 from jaxbench.data import open_dataset
+from jaxbench.reports.check import check_page
 from jaxbench.reports.mistakes import MAX_IMAGES, MAX_PAIRS_EACH, mistake_sections
 from jaxbench.reports.page import Page
 from jaxbench.studies.mistake_images import SeenImages

@@ -7,6 +7,8 @@ figure that its reader saves is the still.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jaxbench.reports.page import Number, Numbers
+
 MOST_LETTERS = 34
 LETTER = 6.7  # pixels, of 11 px text; an average, as no text is measured
 
@@ -15,8 +17,8 @@ class Spot(NamedTuple):
     """A name and the place of its point, in pixels."""
 
     text: str
-    x: float
-    y: float
+    x: Number
+    y: Number
 
 
 def shortened(text: str, most: int = MOST_LETTERS) -> str:
@@ -25,7 +27,7 @@ def shortened(text: str, most: int = MOST_LETTERS) -> str:
 
 
 def place_names(
-    spots: Sequence[Spot], right: float, bottom: float
+    spots: Sequence[Spot], right: Number, bottom: Number
 ) -> list[dict[str, Any]]:
     """Names beside their points, where they cover neither a name nor another point.
 
@@ -59,13 +61,11 @@ def place_names(
     return placed
 
 
-def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def _meet(a: tuple[Number, ...], b: tuple[Number, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def spread(
-    places: Sequence[float], room: float, low: float, high: float
-) -> list[float]:
+def spread(places: Numbers, room: Number, low: Number, high: Number) -> list[Number]:
     """Places in the same order, at least `room` apart, within a range if they fit.
 
     Args:
@@ -78,7 +78,7 @@ def spread(
         A place for each, in the order given.
     """
     order = sorted(range(len(places)), key=lambda i: places[i])
-    found = [0.0] * len(places)
+    found: list[Number] = [0.0] * len(places)
     last = low - room
     for i in order:
         found[i] = last = max(places[i], last + room)

@@ -199,7 +199,8 @@ def test_heat_map_tells_what_failed(visit, marks_file):
         # The number stays beside the sign.
         assert re.match(r"-?\d", table.locator("td.mark").nth(1).inner_text())
         colours = """l => l.map(e => [getComputedStyle(e).color,
-            getComputedStyle(e).backgroundColor].map(c => c.match(/[0-9]+/g).map(Number)))"""
+            getComputedStyle(e).backgroundColor]
+            .map(c => c.match(/[0-9]+/g).map(Number)))"""
         for ink, ground in table.locator("td[style]").evaluate_all(colours):
             pair = [f"#{bytes(part[:3]).hex()}" for part in (ink, ground)]
             assert contrast(*pair) >= 4.5

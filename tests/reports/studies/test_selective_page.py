@@ -130,11 +130,11 @@ def test_models_are_ranked_with_their_regimes(page, store):
     assert regimes["vit_micro adamw + teacher"] == "distilled"
     assert regimes["vit_micro adamw"] == "plain"
     headings = [c.heading for c in table.columns]
-    assert "AURC (T*) ↓" in headings
+    assert "AURC (T*) \u00d71000 ↓" in headings
     # One temperature changes no decision.
     assert "Accuracy (T*) % ↑" not in headings
     by_aurc = section(build(store, rank_by="aurc_ts", **OPTIONS), "models").table
-    values = column(by_aurc, "AURC (T*) ↓")
+    values = column(by_aurc, "AURC (T*) \u00d71000 ↓")
     assert values == sorted(values)
 
 
