@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,11 +51,11 @@ def report_of(tmp_path, *runs, **settings):
     return page
 
 
-def charts_of(page):
+def charts_of(page) -> dict[str, Any]:
     return {chart.name: chart for s in page.sections for chart in s.charts}
 
 
-def sections_of(page):
+def sections_of(page) -> dict[str, Any]:
     return {section.name: section for section in page.sections}
 
 
