@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jaxbench.reports.charts_heat import shades_of_map
+from jaxbench.reports.charts.matrix import shades_of_map
 
 from jaxbench.engine import weights_digest
 from jaxbench.engine.trial_weights import weights_path
