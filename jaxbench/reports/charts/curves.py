@@ -22,7 +22,7 @@ from jaxbench.reports.charts.frame import (
 )
 from jaxbench.reports.charts.names import shortened
 from jaxbench.reports.look import Look, token
-from jaxbench.reports.page import Curves, Numbers
+from jaxbench.reports.page import Curves, Number, Numbers
 
 MOST_LINES = 12
 # Few points are seen as points.
@@ -159,7 +159,7 @@ def curve_rows(chart: Curves, look: Look, label: str) -> list[dict[str, Any]]:
     return rows
 
 
-def domains(chart: Curves, chosen: Sequence[str]) -> tuple[list[float], list[float]]:
+def domains(chart: Curves, chosen: Sequence[str]) -> tuple[list[Number], list[Number]]:
     """The ranges of both axes for the chosen curves."""
     if chart.kind == "reliability":
         return [0, 1], [0, 1]
@@ -180,6 +180,6 @@ def domains(chart: Curves, chosen: Sequence[str]) -> tuple[list[float], list[flo
     return list(across), [start, high + room]
 
 
-def _range(parts: Iterable[Numbers]) -> tuple[float, float]:
+def _range(parts: Iterable[Numbers]) -> tuple[Number, Number]:
     known = [v for part in parts for v in part if v is not None and math.isfinite(v)]
     return (min(known), max(known)) if known else (0.0, 1.0)

@@ -7,6 +7,8 @@ figure that its reader saves is the still.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jaxbench.reports.page import Number
+
 MOST_LETTERS = 34
 LETTER = 6.7  # pixels, of 11 px text; an average, as no text is measured
 
@@ -25,7 +27,7 @@ def shortened(text: str, most: int = MOST_LETTERS) -> str:
 
 
 def place_names(
-    spots: Sequence[Spot], right: float, bottom: float
+    spots: Sequence[Spot], right: Number, bottom: Number
 ) -> list[dict[str, Any]]:
     """Names beside their points, where they cover neither a name nor another point.
 
@@ -64,8 +66,8 @@ def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def spread(
-    places: Sequence[float], room: float, low: float, high: float
-) -> list[float]:
+    places: Sequence[Number], room: Number, low: Number, high: Number
+) -> list[Number]:
     """Places in the same order, at least `room` apart, within a range if they fit.
 
     Args:

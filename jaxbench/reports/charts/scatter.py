@@ -23,7 +23,7 @@ from jaxbench.reports.charts.frame import (
 )
 from jaxbench.reports.charts.names import Spot, place_names
 from jaxbench.reports.look import Look, by_size, token
-from jaxbench.reports.page import Interval, Point, Scatter
+from jaxbench.reports.page import Interval, Number, Numbers, Point, Scatter
 
 # Past so many models, intervals and names hide more than they show.
 MOST_INTERVALS = 100
@@ -117,7 +117,7 @@ def scatter_opening(chart: Scatter, look: Look) -> Opening:
     )
 
 
-def domain(values: Sequence[float]) -> list[float]:
+def domain(values: Numbers) -> list[Number]:
     """The range of an axis: that of the values, and a twentieth of it beyond."""
     if not values:
         return [0.0, 1.0]
@@ -151,7 +151,7 @@ def _row(
     return row
 
 
-def _scaled(values: Interval, scale: float) -> list[float | int | None]:
+def _scaled(values: Interval, scale: Number) -> list[float | int | None]:
     return numbers(None if v is None else v * scale for v in values)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jaxbench.reports.charts.matrix import shades_of_map
 
 from jaxbench.engine import weights_digest
 from jaxbench.engine.trial_weights import weights_path
 from jaxbench.errors import UserError
+from jaxbench.reports.charts.matrix import shades_of_map
 from jaxbench.reports.studies import STUDIES, find_study
 from jaxbench.reports.studies.coupling import build
 from jaxbench.results import ResultStore
