@@ -323,7 +323,7 @@ def test_two_models_of_one_name_are_two_everywhere(tmp_path):
     assert any("1 name of a model stands for several" in note for note in page.notes)
 
 
-def test_names_that_differ_only_late_stay_apart(tmp_path):
+def test_case_16_names_that_differ_only_late_stay_apart(tmp_path):
     arms = [f"curation=quantile window=50 max_redraws={'1' * 200}{end}" for end in "ab"]
     runs = [
         evaluation({"model": arm}, "d@test", "clean", skill=3.0, n=40) for arm in arms
