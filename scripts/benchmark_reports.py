@@ -10,7 +10,7 @@ and Playwright, which come with the development environment.
 """
 
 import argparse
-import importlib
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -57,7 +57,7 @@ _DRAWN = "() => document.querySelector('figure svg path') && performance.now()"
 
 def main():
     """Prints a line a page and checkout."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--against", type=Path, help="Another checkout, with a .venv.")
     parser.add_argument("--repeat", type=int, default=3, help="Times each is written.")
     parser.add_argument("--page", choices=PAGES, action="append", help="Only these.")
@@ -225,12 +225,10 @@ def _trial(settings: dict, rng: np.random.Generator):
 def _open(path: Path) -> tuple[float | None, float | None]:
     """Milliseconds to the first drawn chart and of a change of axis; None without."""
     browsers = [p for n in ("chromium", "google-chrome") if (p := shutil.which(n))]
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        browsers = []
-    if not browsers:
+    if not browsers or importlib.util.find_spec("playwright") is None:
         return None, None
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browsers[0])
         page = browser.new_page(viewport={"width": 1280, "height": 900})

@@ -14,11 +14,11 @@ from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.overview_charts import (
     confidence_curves,
     detection_bars,
-    learning_panels,
     severity_panels,
 )
 from jaxbench.reports.overview_findings import find
 from jaxbench.reports.overview_scatter import metrics_of_nan, models_scatter
+from jaxbench.reports.overview_training import learning_panels
 from jaxbench.reports.page import Interactive, Page, Section
 from jaxbench.reports.provenance import versions, with_origin
 from jaxbench.reports.tables import (

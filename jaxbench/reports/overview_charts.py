@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from jaxbench.errors import UserError, counted
-from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
+from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.page import Bars, Curves, Interval, Numbers, Panels
 from jaxbench.reports.tables import shifted_accuracy
 from jaxbench.results import ResultStore
@@ -20,7 +20,6 @@ from jaxbench.studies.entries import (
     Row,
     clean_counterpart,
     corruption_of,
-    diverged,
     is_number,
     mean,
 )
@@ -30,15 +29,12 @@ from jaxbench.studies.mistakes import COLUMNS, Answers
 MAX_KEPT, MAX_DRAWN = 40, 12
 MAX_POINTS = 200
 MAX_BARS, MAX_CORRUPTIONS = 15, 20
-_NUM_SHOWN = 8
+NUM_SHOWN = 8
 # Error rates that one vertical axis can tell apart.
 _SPAN = 5.0
 _ORDER = "log_one_minus_confidence"
 _PERCENT = frozenset({"x", "y"})
-# Curves that say where the points of the others are.
-_AXES = ("step", "seconds")
-_PANELS = ("train_loss", "val_accuracy", "val_nll", "val_ece", "val_aurc")
-_Line = tuple[Numbers, Numbers]
+Line = tuple[Numbers, Numbers]
 
 
 def confidence_curves(
@@ -51,9 +47,9 @@ def confidence_curves(
         results: The models.
         answers: Given those of the same models, so that each part is read once.
     """
-    risks: dict[str, _Line] = {}
-    lines: dict[str, _Line] = {}
-    bands: dict[str, _Line] = {}
+    risks: dict[str, Line] = {}
+    lines: dict[str, Line] = {}
+    bands: dict[str, Line] = {}
     rows: dict[str, Row] = {}
     for entry, row, columns in _read_examples(store, results):
         label = entry.label
@@ -87,7 +83,7 @@ def confidence_curves(
                 "in 15 equal bins. On the diagonal a model is calibrated, below it "
                 "overconfident; bands are Wilson intervals. Drawn at first: the most "
                 "accurate model, and those of the smallest and the largest ECE."
-                + _left_out(count, len(lines)),
+                + left_out(count, len(lines)),
             )
         )
     if risks:
@@ -106,7 +102,7 @@ def confidence_curves(
                 heading="Risk and coverage",
                 caption=f"Error rate {where} if only the most confident share of the "
                 "images is answered. A curve that stays low knows when it is wrong; "
-                f"its mean height is the AURC.{words}" + _left_out(count, len(risks)),
+                f"its mean height is the AURC.{words}" + left_out(count, len(risks)),
             )
         )
     return tuple(charts)
@@ -139,7 +135,7 @@ def _known(
     return columns[name][kept], columns["correct"][kept]
 
 
-def _thinned_risk(coverage: np.ndarray, risk: np.ndarray) -> _Line:
+def _thinned_risk(coverage: np.ndarray, risk: np.ndarray) -> Line:
     """At most `MAX_POINTS` points, the last among them.
 
     Of the first few images one mistake would decide, and set the height of the axis.
@@ -190,8 +186,8 @@ def _comparable(errors: Mapping[str, float]) -> tuple[tuple[str, ...], str]:
 def severity_panels(results: Results) -> Panels | None:
     """Accuracy by severity, a panel a corruption."""
     entries = [e for e in results.entries if any(map(corruption_of, e.shifted))]
-    entries = _best(entries, lambda e: mean(shifted_accuracy(e).values()))
-    panels: dict[str, dict[str, _Line]] = {}
+    entries = best_first(entries, lambda e: mean(shifted_accuracy(e).values()))
+    panels: dict[str, dict[str, Line]] = {}
     for entry in entries[:MAX_KEPT]:
         for name, line in _severities(entry, results.dataset):
             panels.setdefault(name, {})[entry.label] = line
@@ -202,7 +198,7 @@ def severity_panels(results: Results) -> Panels | None:
     return Panels(
         "corruption_severity",
         {
-            name.replace("_", " "): _panel(
+            name.replace("_", " "): panel_of(
                 f"corruption_severity_{number}",
                 lines,
                 ("Severity", "Accuracy"),
@@ -214,11 +210,11 @@ def severity_panels(results: Results) -> Panels | None:
         caption="Accuracy as each corruption grows from severity 1 to 5; 0 is the "
         "clean dataset."
         + (f" {hidden} more corruptions are in the table." if hidden else "")
-        + _left_out(len(entries), min(len(entries), MAX_KEPT)),
+        + left_out(len(entries), min(len(entries), MAX_KEPT)),
     )
 
 
-def _severities(entry: Entry, default: str | None) -> Iterator[tuple[str, _Line]]:
+def _severities(entry: Entry, default: str | None) -> Iterator[tuple[str, Line]]:
     points: dict[str, dict[int, float]] = {}
     for dataset, row in entry.shifted.items():
         corruption = corruption_of(dataset)
@@ -245,7 +241,7 @@ def detection_bars(results: Results) -> Bars | None:
     ]
     if not bars:
         return None
-    bars = _best(bars, lambda bar: mean(bar[1].get(n) for n in names))
+    bars = best_first(bars, lambda bar: mean(bar[1].get(n) for n in names))
     shown = bars[:MAX_BARS]
     series = {
         name.removeprefix("ood_auroc_").replace("_", " "): tuple(
@@ -284,111 +280,20 @@ def interval_of(row: Row, name: str) -> Interval | None:
     )
 
 
-def learning_panels(store: ResultStore, results: Results) -> Panels | None:
-    """Curves over training, a panel a quantity."""
-    entries = [entry for entry in results.entries if entry.trial]
-    entries = _best(entries, lambda e: (e.trial or {}).get("val_accuracy"))
-    lost = [entry for entry in entries if diverged(entry.trial)]
-    kept = [entry for entry in entries if not diverged(entry.trial)]
-    # One of the places at first is for a trial that diverged: its curve tells when.
-    first = kept[: _NUM_SHOWN - bool(lost)] + lost[:1]
-    order = [*first, *(e for e in (*kept, *lost) if e not in first)]
-    read = list(_read_curves(store, order[:MAX_KEPT]))
-    in_draws = all(row.get("objective") for _, row, _ in read)
-    in_epochs = all(_epochs(row, curves) is not None for _, row, curves in read)
-    panels: dict[str, dict[str, _Line]] = {}
-    for label, row, curves in read:
-        x = _epochs(row, curves) if in_epochs else curves.get("step")
-        if in_draws:
-            x = np.arange(1.0, max(map(len, curves.values())) + 1)
-        if x is None:
-            continue  # says neither its steps nor its epochs
-        for name in set(curves) - set(_AXES):
-            panels.setdefault(name, {})[label] = _thinned(x, curves[name])
-    if not panels:
-        return None
-    x_title = "Draw" if in_draws else "Epoch" if in_epochs else "Step"
-    return Panels(
-        "learning_curves",
-        {
-            _panel_title(name): _panel(
-                f"learning_curves_{number}",
-                panels[name],
-                (x_title, _panel_title(name)),
-                percent=name.endswith(("accuracy", "_ece")),
-            )
-            for number, name in enumerate(sorted(panels, key=_panel_order))
-        },
-        heading="Learning curves",
-        caption="The best trial of each backbone, optimizer and training, those of the "
-        f"highest validation accuracy first, by {x_title.lower()}. A line that stops "
-        "has no finite value any more." + _left_out(len(entries), len(read)),
-    )
-
-
-def _panel(
-    name: str, lines: Mapping[str, _Line], titles: tuple[str, str], *, percent: bool
+def panel_of(
+    name: str, lines: Mapping[str, Line], titles: tuple[str, str], *, percent: bool
 ) -> Curves:
+    """Curves of one panel, of which the first few are shown."""
     return Curves(
         name,
         lines,
         *titles,
-        shown=tuple(lines)[:_NUM_SHOWN],
+        shown=tuple(lines)[:NUM_SHOWN],
         percent=frozenset({"y"}) if percent else frozenset(),
     )
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> _Line:
-    """At most `MAX_POINTS` points, the ends among them."""
-    places = np.linspace(0, len(y) - 1, min(MAX_POINTS, len(y))).round().astype(int)
-    return (
-        np.asarray(x, np.float64)[places].tolist(),
-        np.asarray(y, np.float64)[places].tolist(),
-    )
-
-
-def _read_curves(
-    store: ResultStore, entries: Sequence[Entry]
-) -> Iterator[tuple[str, Row, dict[str, np.ndarray]]]:
-    """Label, row and curves of the entries that have some."""
-    for entry in entries:
-        row = entry.trial or {}
-        try:
-            curves = store.read(row["run_id"]).curves
-        except UserError:
-            continue  # a damaged part: named among the problems by the next reader
-        if curves:
-            yield entry.label, row, curves
-
-
-def _epochs(row: Row, curves: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Epochs gone by at each point of a trial's curves; None where not known."""
-    if "step" in curves:
-        each = row.get("steps_per_epoch")
-        return curves["step"] / each if each else None
-    # Contrastive runs have a point a draw.
-    if row.get("objective"):
-        return None
-    # A point an epoch, where nothing else is said.
-    return np.arange(1.0, max(map(len, curves.values())) + 1)
-
-
-def _panel_order(name: str) -> tuple[int, str]:
-    """Known curves in their order, others by name."""
-    return (_PANELS.index(name) if name in _PANELS else len(_PANELS), name)
-
-
-def _panel_title(name: str) -> str:
-    """`val_nll` is Validation NLL."""
-    metric = name.removeprefix("val_")
-    text = metric_text(metric)
-    heading = text.heading if text.meaning else metric.replace("_", " ")
-    if metric == name:
-        return f"{heading[:1].upper()}{heading[1:]}"
-    return f"Validation {heading if heading.isupper() else heading.lower()}"
-
-
-def _best(items: Sequence, value: Callable) -> list:
+def best_first(items: Sequence, value: Callable) -> list:
     """Highest value first; items without one last."""
 
     def order(item):
@@ -398,7 +303,8 @@ def _best(items: Sequence, value: Callable) -> list:
     return sorted(items, key=order)
 
 
-def _left_out(count: int, kept: int) -> str:
+def left_out(count: int, kept: int) -> str:
+    """What a caption says of the models without a curve."""
     if count <= kept:
         return ""
     return (

@@ -78,14 +78,15 @@ def _knows_its_errors(results: Results) -> Iterator[Finding]:
     if len(found) < 2:
         return
     entry, row = min(found, key=lambda pair: pair[1]["aurc"])
-    text = (
-        f"{entry.label}, the smallest area under the risk-coverage curve (AURC): it "
-        "errs least when it may decline."
+    text = metric_text("aurc")
+    words = (
+        f"{entry.label}, the smallest area under the risk-coverage curve "
+        f"({text.heading}{text.unit}): it errs least when it may decline."
     )
     if is_number(row.get("coverage_at_99_accuracy")):
         share = _plain(row, "coverage_at_99_accuracy")
-        text += f" It can answer {share} of the images at 99% accuracy."
-    yield Finding("Best selective prediction", _shown(row, "aurc"), text)
+        words += f" It can answer {share} of the images at 99% accuracy."
+    yield Finding("Best selective prediction", _shown(row, "aurc"), words)
 
 
 def _largest_drop(results: Results) -> Iterator[Finding]:

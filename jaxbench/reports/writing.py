@@ -111,6 +111,7 @@ def _section(section: Section, look: Look) -> dict[str, Any]:
         "folded": section.folded,
         "charts": [_chart(chart, look) for chart in section.charts],
         "pictures": [_picture(picture) for picture in section.pictures],
+        "texts": section.texts,
     }
 
 

@@ -33,6 +33,9 @@ class Parsed(HTMLParser):
                 self.loads.append(value)
 
     def handle_endtag(self, tag):
+        # Rows and cells end with their table.
+        while tag not in ("tr", "td") and self.open[-1] in ("tr", "td"):
+            self.open.pop()
         assert self.open.pop() == tag
 
     def handle_data(self, data):

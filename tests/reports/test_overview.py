@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,11 +51,11 @@ def report_of(tmp_path, *runs, **settings):
     return page
 
 
-def charts_of(page):
+def charts_of(page) -> dict[str, Any]:
     return {chart.name: chart for s in page.sections for chart in s.charts}
 
 
-def sections_of(page):
+def sections_of(page) -> dict[str, Any]:
     return {section.name: section for section in page.sections}
 
 
@@ -322,7 +323,7 @@ def test_two_models_of_one_name_are_two_everywhere(tmp_path):
     assert any("1 name of a model stands for several" in note for note in page.notes)
 
 
-def test_names_that_differ_only_late_stay_apart(tmp_path):
+def test_case_16_names_that_differ_only_late_stay_apart(tmp_path):
     arms = [f"curation=quantile window=50 max_redraws={'1' * 200}{end}" for end in "ab"]
     runs = [
         evaluation({"model": arm}, "d@test", "clean", skill=3.0, n=40) for arm in arms

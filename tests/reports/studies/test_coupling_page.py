@@ -1,6 +1,7 @@
 """The page of the coupling study holds the numbers of its functions."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,11 +29,11 @@ def store(tmp_path_factory):
     return write_store(tmp_path_factory.mktemp("coupling"), *coupling_runs())
 
 
-def sections_of(page):
+def sections_of(page) -> dict[str, Any]:
     return {section.name: section for section in page.sections}
 
 
-def charts_of(page):
+def charts_of(page) -> dict[str, Any]:
     return {chart.name: chart for s in page.sections for chart in s.charts}
 
 
