@@ -155,6 +155,7 @@ def results_table(
     *,
     run_ids: Collection[str] | None = None,
     columns: Sequence[str] | None = None,
+    only: bool = False,
     form: str = "table",
 ) -> None:
     """Prints the short table of a store: the chosen trials, or the models.
@@ -163,6 +164,7 @@ def results_table(
         store: The results.
         run_ids: Runs to show; all when None.
         columns: The table's columns; see `short_table`.
+        only: Likewise.
         form: A `TableFormat`.
     """
     from jaxbench.cli.tables import TableFormat, print_as
@@ -175,11 +177,11 @@ def results_table(
     entries = [e for e in results.entries if not (e.trial and _is_contrastive(e.trial))]
     ranked = dataclasses.replace(results, entries=entries)
     if form != TableFormat.TABLE:
-        print_as(short_table(ranked, columns), TableFormat(form))
+        print_as(short_table(ranked, columns, only=only), TableFormat(form))
         return
     if entries:
         trained = len(results.trials) > len(contrastive)
-        _print_entries(ranked, trained, columns)
+        _print_entries(ranked, trained, columns, only)
     if contrastive:
         console.print(
             f"{counted(len(contrastive), 'contrastive run')}, compared by: "
@@ -194,11 +196,13 @@ def results_table(
         console.print(f"{store.path} holds no finished run.")
 
 
-def _print_entries(results, trained: bool, columns: Sequence[str] | None) -> None:
+def _print_entries(
+    results, trained: bool, columns: Sequence[str] | None, only: bool
+) -> None:
     from jaxbench.cli.tables import fitting
     from jaxbench.reports.summary import short_table
 
-    table = short_table(results, columns)
+    table = short_table(results, columns, only=only)
     headings = [column.heading for column in table.columns]
     title = [] if "Dataset" in headings else [results.dataset or "no clean dataset"]
     title += ["best trial by validation accuracy"] if trained else []

@@ -121,7 +121,7 @@ def results(
     elif query is not None:
         print_as(table_of_arrow(store.sql(query)), form)
     else:
-        results_table(store, columns=asked, form=form)
+        results_table(store, columns=asked, only=columns is not None, form=form)
 
 
 def _columns(text: str | None) -> list[str] | None:

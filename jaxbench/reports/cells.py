@@ -234,7 +234,7 @@ def format_numbers(values: Collection[float], digits: int, sign: str = "") -> li
     largest = max(map(abs, values), default=0.0)
     if largest == 0:
         return ["0"] * len(values) if len(values) > 1 else [f"{0:.{digits}f}"]
-    if largest < 0.5 * 10.0**-digits:
+    if largest < 10.0**-digits:
         digits = 1 - math.floor(math.log10(largest))
     form = f"{sign}.1e" if digits > _MOST_DIGITS else f"{sign}z.{digits}f"
     return [format(value, form) for value in values]

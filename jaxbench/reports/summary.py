@@ -24,7 +24,9 @@ _OOD = "ood_auroc_max_softmax"
 _ENDINGS = ("_low", "_high", "_ts")
 
 
-def short_table(results: Results, columns: Sequence[str] | None = None) -> Table:
+def short_table(
+    results: Results, columns: Sequence[str] | None = None, *, only: bool = False
+) -> Table:
     """One row an entry and clean dataset: clean, shifted and out-of-distribution.
 
     Where there are trials, an entry is the trial of a backbone and an optimizer with
@@ -40,16 +42,16 @@ def short_table(results: Results, columns: Sequence[str] | None = None) -> Table
         columns: Names of metrics, of stored columns and of `COMPUTED`; metrics of
             out-of-distribution detection are means over its datasets. Where None the
             usual metrics, or whatever is stored if some of them are not.
+        only: Whether to show no other columns, and each with its interval.
     """
     asked_ood = [name for name in columns or () if name.startswith("ood_")]
     named = columns or shown_metrics(results)
     names = [n for n in named if n not in (*asked_ood, "model", "dataset")]
     metrics = [name for name in names if _is_metric(results, name)]
     sort_by = "accuracy" if "accuracy" in metrics else next(iter(metrics), "")
-    asked_shift = columns is None or sort_by
     has_shift = any(entry.shifted for entry in results.entries)
-    shifted = sort_by if has_shift and asked_shift else None
-    has_ood = columns is None and any(entry.ood for entry in results.entries)
+    shifted = sort_by if sort_by and has_shift and not only else None
+    has_ood = not only and any(entry.ood for entry in results.entries)
     ood = asked_ood or ([_OOD] if has_ood else [])
     several = len({name for entry in results.entries for name in entry.clean}) > 1
     heads = [Column("Model"), Column("Dataset")]
@@ -65,7 +67,7 @@ def short_table(results: Results, columns: Sequence[str] | None = None) -> Table
         cells = [text_cell(label), text_cell(dataset)]
         for number, name in enumerate(names):
             # One interval: with more, a row does not fit a terminal.
-            cells.append(_cell(results, entry, row, name, bool(columns) or not number))
+            cells.append(_cell(results, entry, row, name, only or not number))
         values = shifted_values(entry, shifted).values() if shifted and first else ()
         cells += [_plain(mean(values), shifted)] if shifted else []
         for name in ood:
