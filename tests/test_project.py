@@ -32,13 +32,14 @@ def test_annotations_are_checked_not_postponed():
     [
         (
             "jaxbench.metrics",
-            "flax optax orbax grain tensorflow_datasets PIL pyarrow duckdb matplotlib "
-            "jinja2 typer rich pydantic model_zoo jaxbench.data jaxbench.engine",
+            "flax optax orbax grain tensorflow_datasets PIL pyarrow duckdb altair "
+            "vl_convert jinja2 typer rich pydantic model_zoo jaxbench.data "
+            "jaxbench.engine",
         ),
         ("jaxbench.adapters.clu", "flax optax clu"),
         ("model_zoo", "jaxbench"),
         ("model_zoo.input_spec", "flax jax"),
-        ("jaxbench.cli", "jax flax grain orbax matplotlib tensorflow_datasets"),
+        ("jaxbench.cli", "jax flax grain orbax altair vl_convert tensorflow_datasets"),
     ],
 )
 def test_import_is_light(module, banned):

@@ -238,7 +238,7 @@ def test_importing_the_metrics_brings_jax_and_numpy_only():
     program = (
         "import sys, jaxbench.metrics\n"
         "heavy = {'flax', 'optax', 'orbax', 'grain', 'tensorflow', 'PIL', 'pyarrow',\n"
-        "  'tensorflow_datasets', 'duckdb', 'matplotlib', 'jinja2', 'typer', 'rich',\n"
+        "  'tensorflow_datasets', 'duckdb', 'altair', 'jinja2', 'typer', 'rich',\n"
         "  'model_zoo', 'sklearn', 'pandas'}\n"
         "print(sorted(heavy & set(sys.modules)),\n"
         "  sorted(m for m in sys.modules if m.startswith('jaxbench.')\n"

@@ -8,6 +8,14 @@ KINDS.marks = ({ name, plot, legend, views }, data) => {
     if (!isolated()) return [];
     return data.readings.flatMap(([names], t) => (names.some((n) => state.models.has(n) || state.groups.has(n)) ? [t] : []));
   };
+  // Names take at most half the width: on a phone they are one line, cut.
+  function beside({ left, signals }, width, now) {
+    const room = Math.max(90, 0.5 * width);
+    if (left <= room) return { left, signals: { ...signals, ...now } };
+    const letters = Math.floor((room - 18) / (1.1 * LETTER));
+    const names = signals.names.map((lines) => [shortened(lines.join(" "), letters)]);
+    return { left: room, signals: { ...signals, ...now, names, name_offsets: [] } };
+  }
   function panels({ width, still }) {
     if (data.message) return { parts: [], message: data.message };
     const columns = still || data.panels.length === 1 ? 1 : Math.max(1, Math.min(data.panels.length, Math.floor(width / 340)));
@@ -15,8 +23,7 @@ KINDS.marks = ({ name, plot, legend, views }, data) => {
     const parts = data.panels.map((panel) => ({
       title: panel.title,
       rows: panel.rows,
-      signals: { ...panel.signals, bright: bright(), hot: still ? -1 : hot },
-      left: panel.left,
+      ...beside(panel, each, { bright: bright(), hot: still ? -1 : hot }),
       width: each,
       height: panel.height,
     }));

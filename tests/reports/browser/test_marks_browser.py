@@ -139,7 +139,7 @@ def test_bars_are_read_by_keyboard(visit, marks_file):
         rows = figure(page, "ood")
         rows.locator(".plot").focus()
         page.keyboard.press("Home")
-        value = bars().series["energy"][0][0]
+        value, *_ = bars().series["energy"][0] or (0.0,)
         assert tip(page).split("\n") == [
             "resnet50.a1_in1k",
             "energy",
@@ -223,10 +223,24 @@ def test_phone(visit, marks_file, width, scheme):
         assert "resnet50.a1_in1k" in tip(page)
 
 
+def test_dark_pages_have_dark_charts(visit, marks_file):
+    with visit(marks_file, color_scheme="dark") as page:
+        for name in CHARTS:
+            drawn = figure(page, name).locator(".plot svg > rect")
+            fills = drawn.evaluate_all("l => l.map(e => getComputedStyle(e).fill)")
+            assert set(fills) <= {"rgba(0, 0, 0, 0)"}
+            grounds = page.locator(f"#figure-{name} .plot svg").evaluate_all(
+                "l => l.map(e => getComputedStyle(e).backgroundColor)"
+            )
+            assert set(grounds) == {"rgba(0, 0, 0, 0)"}
+
+
 def test_charts_of_one_model(visit, tmp_path):
     flow = Ranks("flow", ("d",), {"m": (1.0,)})
     section = Section("one", "One", "", charts=(flow, Ranks("none", (), {})))
-    path = write_page(Page("few", "Few", "?", "", (), (), (section,)), tmp_path / "p")
+    path = write_page(
+        Page("few", "Few", "?", "", (), (), (section,)), tmp_path / "few.html"
+    )
     with visit(path) as page:
         assert "m" in texts(figure(page, "flow"))
         assert page.locator("#figure-none .plot").inner_text() == "Nothing to show."
