@@ -102,7 +102,8 @@ def confidence_curves(
                 heading="Risk and coverage",
                 caption=f"Error rate {where} if only the most confident share of the "
                 "images is answered. A curve that stays low knows when it is wrong; "
-                f"its mean height is the AURC.{words}" + left_out(count, len(risks)),
+                "its mean height is the AURC. Not drawn: the first few images, among "
+                f"which one mistake would decide.{words}" + left_out(count, len(risks)),
             )
         )
     return tuple(charts)

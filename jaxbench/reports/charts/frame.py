@@ -120,6 +120,8 @@ def compile_chart(chart: alt.TopLevelMixin) -> dict[str, Any]:
     spec = chart.to_dict()
     spec["config"] = CONFIG.to_dict()
     vega = vl_convert.vegalite_to_vega(spec, vl_version=VEGALITE)
+    # White where nothing is said, also on a dark page; stills have their card.
+    vega["background"] = None
     return _with_signals(vega)
 
 
