@@ -92,6 +92,7 @@ def page_html(page: Page, look: Look) -> str:
         light=Markup(embed(LIGHT)),
         vega=Markup(vega),
         charted=charted,
+        first=next((s.name for s in page.sections if s.charts), ""),
         scripts=_SCRIPTS,
         sections=[_section(section, look) for section in page.sections],
         definitions=_definitions(page),

@@ -47,12 +47,12 @@ def scatter_spec() -> dict[str, Any]:
     focus = alt.Chart(alt.NamedData(name="focus"))
     faint = raw("faint:Q", alt.Opacity)
     layers = [
-        points.mark_rule(**thin).encode(
-            x=alt.X("x_low:Q"), x2="x_high:Q", y=y, color=colour, opacity=faint
-        ),
-        points.mark_rule(**thin).encode(
-            x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour, opacity=faint
-        ),
+        points.transform_filter("isValid(datum.x_low)")
+        .mark_rule(**thin)
+        .encode(x=alt.X("x_low:Q"), x2="x_high:Q", y=y, color=colour, opacity=faint),
+        points.transform_filter("isValid(datum.y_low)")
+        .mark_rule(**thin)
+        .encode(x=x, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour, opacity=faint),
         front.mark_line(
             interpolate="step-after", color=token("muted"), strokeDash=[4, 3]
         ).encode(x, y, order="n:Q"),
@@ -67,6 +67,8 @@ def scatter_spec() -> dict[str, Any]:
             shape=raw("shape:N", alt.Shape),
             opacity=opacity,
             size=raw("size:Q", alt.Size),
+            # Read aloud; Vega's own description formats every number.
+            description="label:N",
         ),
         focus.mark_point(
             color=token("ink"), strokeWidth=3, size=190, opacity=1, aria=False

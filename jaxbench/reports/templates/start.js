@@ -46,19 +46,32 @@ function setUp(figure) {
   return item;
 }
 
-const charts = [...document.querySelectorAll(".chart")].filter((figure) => figure.dataset.kind in KINDS);
-const watcher = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries.filter((e) => e.isIntersecting)) {
-      watcher.unobserve(entry.target);
-      setUp(entry.target);
-    }
-  },
-  { rootMargin: "900px 0px" },
-);
-charts.forEach((figure) => watcher.observe(figure));
-addEventListener("beforeprint", () => charts.forEach((figure) => setUp(figure).fit(PRINTED)));
-addEventListener("afterprint", () => charts.forEach((figure) => setUp(figure).fit()));
+function startWith(figure) {
+  if (figure.dataset.kind in KINDS) setUp(figure);
+}
+// When the whole page is there.
+function start() {
+  const charts = [...document.querySelectorAll(".chart")].filter((figure) => figure.dataset.kind in KINDS);
+  const watcher = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries.filter((e) => e.isIntersecting)) {
+        watcher.unobserve(entry.target);
+        setUp(entry.target);
+      }
+    },
+    { rootMargin: "900px 0px" },
+  );
+  charts.forEach((figure) => watcher.observe(figure));
+  addEventListener("beforeprint", () => charts.forEach((figure) => setUp(figure).fit(PRINTED)));
+  addEventListener("afterprint", () => charts.forEach((figure) => setUp(figure).fit()));
+  // A heat map is a table in the page; its picture is drawn when it is saved.
+  for (const figure of document.querySelectorAll('.chart[data-kind="heat"]')) {
+    const { spec } = JSON.parse(figure.querySelector("script").textContent);
+    figure.querySelector(".controls").append(savers(figure, () => drawing(spec, { parts: [{}] })));
+  }
+  // A link to a state names its section before the state.
+  if (location.hash.includes("~")) document.getElementById(anchor)?.scrollIntoView();
+}
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   figures.forEach((item) => item.clear());
@@ -66,10 +79,3 @@ document.addEventListener("keydown", (event) => {
   // Last: a point that is drawn anew and has the focus shows its tooltip.
   tip.hide();
 });
-// A heat map is a table in the page; its picture is drawn when it is saved.
-for (const figure of document.querySelectorAll('.chart[data-kind="heat"]')) {
-  const { spec } = JSON.parse(figure.querySelector("script").textContent);
-  figure.querySelector(".controls").append(savers(figure, () => drawing(spec, { parts: [{}] })));
-}
-// A link to a state names its section before the state.
-if (location.hash.includes("~")) document.getElementById(anchor)?.scrollIntoView();

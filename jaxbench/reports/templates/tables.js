@@ -70,29 +70,31 @@ function copyButton(label, make) {
 
 // A click on a heading sorts by it, numbers by their full value, missing ones last; a
 // third click brings the page's own order back.
-function sortable(table) {
-  const body = table.tBodies[0], original = [...body.rows], heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, index) => {
-    head.addEventListener("click", () => {
-      const numeric = head.classList.contains("n");
-      const before = head.getAttribute("aria-sort");
-      const [first, other] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
-      heads.forEach((cell) => cell.removeAttribute("aria-sort"));
-      if (before === other) return body.append(...original);
-      const order = before === first ? other : first;
-      head.setAttribute("aria-sort", order);
-      const sign = order === "ascending" ? 1 : -1;
-      const keyed = original.map((row) => {
-        const cell = row.cells[index];
-        return numeric ? [isMissing(cell) ? "" : numbersOf(cell)[0], row] : [cell.textContent, row];
-      });
-      keyed.sort(([x], [y]) => {
-        if (x === "" || y === "") return (x === "") - (y === "");
-        return sign * (numeric ? x - y : x.localeCompare(y, "en", { numeric: true }));
-      });
-      body.append(...keyed.map(([, row]) => row));
-    });
+const orders = new Map();
+document.addEventListener("click", (event) => {
+  const head = event.target.closest("table.data thead th");
+  if (head) sortBy(head);
+});
+function sortBy(head) {
+  const table = head.closest("table"), body = table.tBodies[0];
+  if (!orders.has(table)) orders.set(table, [...body.rows]);
+  const original = orders.get(table), numeric = head.classList.contains("n");
+  const before = head.getAttribute("aria-sort");
+  const [first, other] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+  for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
+  if (before === other) return body.append(...original);
+  const order = before === first ? other : first;
+  head.setAttribute("aria-sort", order);
+  const sign = order === "ascending" ? 1 : -1;
+  const keyed = original.map((row) => {
+    const cell = row.cells[head.cellIndex];
+    return [numeric ? (isMissing(cell) ? "" : numbersOf(cell)[0]) : cell.textContent, row];
   });
+  keyed.sort(([x], [y]) => {
+    if (x === "" || y === "") return (x === "") - (y === "");
+    return sign * (numeric ? x - y : x.localeCompare(y, "en", { numeric: true }));
+  });
+  body.append(...keyed.map(([, row]) => row));
 }
 function filter(table, count) {
   const rows = [...table.tBodies[0].rows];
@@ -120,18 +122,17 @@ function columnList(table) {
   return html("details", { class: "columns" }, html("summary", {}, "Columns"), html("div", { class: "list" }, ...boxes));
 }
 function intervals(table) {
-  const cells = [...table.querySelectorAll("td[data-v]")].filter((cell) => numbersOf(cell).length === 3);
-  if (!cells.length) return [];
-  const full = new Map(cells.map((cell) => [cell, cell.textContent]));
+  if (!table.querySelector('td[data-v*=" "]')) return [];
+  let full = null;
   return [
     toggle("Intervals", true, (on) => {
+      full ??= new Map([...table.querySelectorAll('td[data-v*=" "]')].map((cell) => [cell, cell.textContent]));
       for (const [cell, text] of full) cell.textContent = on ? text : text.replace(BRACKETS, "");
     }),
   ];
 }
 
-for (const table of document.querySelectorAll("table.data")) {
-  sortable(table);
+function setUpTools(table) {
   const tools = document.querySelector(`[data-for="${table.id}"]`);
   const name = table.dataset.file, count = html("span", { class: "count", role: "status" });
   const [markdown, tex] = [copyButton("Markdown", () => asMarkdown(table)), copyButton("LaTeX", () => asLatex(table))];
@@ -150,6 +151,8 @@ for (const table of document.querySelectorAll("table.data")) {
     ),
   );
 }
+// After the first charts, which a reader waits for.
+setTimeout(() => document.querySelectorAll("table.data").forEach(setUpTools));
 // Names of a heat map's columns stand upright where they are long.
 for (const table of document.querySelectorAll("table.heat")) {
   const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent.length);
