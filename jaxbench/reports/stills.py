@@ -103,7 +103,8 @@ def _compose(
     for k, (text, svg) in enumerate(parts):
         x, y = (k % columns) * wide, (k // columns) * tall
         if text:
-            drawn.append(_text(shortened(text, 60), x + 66, y + 15, "ink", 13))
+            head = shortened(text, int((wide - 66) / (1.2 * LETTER)))
+            drawn.append(_text(head, x + 66, y + 15, "ink", 13))
         drawn.append(f'<g transform="translate({x:g},{y + title:g})">{svg}</g>')
     if message:
         drawn.append(_text(message, WIDTH / 2, HEIGHT / 2, "muted", 13, "middle"))

@@ -27,8 +27,6 @@ _NUMBER = (
     "format(datum.value, '~s') : format(datum.value, '~g')"
 )
 CONFIG = alt.Config(
-    # What lies below shows: a white one would stay white on a dark page.
-    background="transparent",
     font=FONT,
     view=alt.ViewConfig(stroke=None),
     axis=alt.AxisConfig(

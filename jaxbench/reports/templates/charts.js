@@ -139,7 +139,7 @@ async function drawing(spec, { parts, legend = [], message }) {
   let [width, height] = [columns * wide, (Math.ceil(drawn.length / columns) || 1) * tall];
   drawn.forEach((one, k) => {
     const [x, y] = [(k % columns) * wide, Math.floor(k / columns) * tall];
-    if (parts[k].title) root.append(text(shortened(parts[k].title, 60), x + 66, y + 15, "ink", 13));
+    if (parts[k].title) root.append(text(shortened(parts[k].title, Math.floor((wide - 66) / (1.2 * LETTER))), x + 66, y + 15, "ink", 13));
     root.append(svg("g", { transform: `translate(${x},${y + title})` }, one));
   });
   if (message) root.append(text(message, STILL.width / 2, STILL.height / 2, "muted", 13, "middle"));

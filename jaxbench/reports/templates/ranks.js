@@ -53,7 +53,7 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
     const wide = Math.max(width, FRAME.left + right + 30 * places);
     const signals = { lit: chosen, hot: still ? -1 : hot, places: data.places, worst: data.worst, ticks: data.ticks, y_percent: false };
     const part = { rows: { ranks: rows, ends: ends(chosen, letters) }, signals, width: wide, right, bottom: data.bottom };
-    return { parts: [{ ...part, height: data.height + FRAME.top + data.bottom }], legend: items(chosen) };
+    return { parts: [{ ...part, height: data.height + FRAME.top + data.bottom }], legend: still && !grouped ? [] : items(chosen) };
   }
   const items = (chosen) =>
     grouped
