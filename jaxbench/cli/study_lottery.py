@@ -137,8 +137,8 @@ def lottery(
 
 
 def _folder(folder: Path, reference: str | None) -> "VariantTable":
-    from jaxbench.reports.studies.lottery import table_of_store
     from jaxbench.results import ResultStore
+    from jaxbench.studies.variant_table import table_of_store
 
     return table_of_store(ResultStore(folder), reference)
 

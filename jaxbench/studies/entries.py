@@ -54,17 +54,25 @@ class Entry:
     """One model: its label, its evaluations by dataset, the trial that trained it.
 
     `trained` has the words that tell it from other trainings of its network and
-    optimizer, such as "teacher=resnet_micro".
+    optimizer, such as "teacher=resnet_micro". `origin` is the trial that its weights
+    are of: of a probe on a trial's features, that trial.
     """
 
     label: str
     model: str
     optimizer: str | None
     trial: Row | None = None
+    origin: Row | None = None
     trained: str = ""
     clean: dict[str, Row] = field(default_factory=dict)
     shifted: dict[str, Row] = field(default_factory=dict)
     ood: dict[str, Row] = field(default_factory=dict)
+
+    def rows(self) -> list[Row]:
+        """Its trial and evaluations."""
+        trial = [] if self.trial is None else [self.trial]
+        found = (self.clean, self.shifted, self.ood)
+        return [*trial, *(row for rows in found for row in rows.values())]
 
 
 @dataclass(frozen=True)
@@ -284,53 +292,57 @@ def _entries(
     labels: dict[tuple, str],
     dataset: str | None,
 ) -> list[Entry]:
+    trained = {trial["run_id"]: trial for trial in trials}
     everyone: dict[tuple, Entry] = {}
     for row in [*trials, *evaluations]:
         key = identity(row)
         entry = everyone.setdefault(
             key, Entry(labels[key], row["model"] or "(unnamed)", row["optimizer"])
         )
+        entry.origin = trained.get(key[-1])
         if row["kind"] == "trial":
             entry.trial = row
         else:
             group = {"shifted": entry.shifted, "ood": entry.ood}
             group.get(row["role"], entry.clean)[row["dataset"] or "(unnamed)"] = row
     pairs: dict[tuple, list[Entry]] = defaultdict(list)
+    titles: dict[str, tuple] = {}
     for key, entry in everyone.items():
+        titles[entry.label] = key[:2]
         # Without an optimizer nothing was tuned here, so nothing is chosen among.
         place = (*key[:2], _training(entry)) if entry.optimizer else key
         pairs[place].append(entry)
     chosen = [max(pair, key=lambda e: _merit(e, dataset)) for pair in pairs.values()]
-    _rename(chosen)
+    _rename(chosen, titles)
     return chosen
 
 
 def _training(entry: Entry) -> tuple:
-    return training_of(entry.trial) if entry.trial else ()
+    return training_of(entry.origin) if entry.origin else ()
 
 
 def _merit(entry: Entry, dataset: str | None) -> tuple:
     """Sorts the trials of a pair: validation accuracy, then clean accuracy."""
     scores = [
-        (entry.trial or {}).get("val_accuracy"),
+        (entry.origin or {}).get("val_accuracy"),
         entry.clean.get(dataset or "", {}).get("accuracy"),
     ]
     numbers = [score if is_number(score) else -1.0 for score in scores]
-    return (not diverged(entry.trial), *numbers, entry.label)
+    return (not diverged(entry.origin), *numbers, entry.label)
 
 
-def _rename(chosen: Sequence[Entry]) -> None:
+def _rename(chosen: Sequence[Entry], titles: dict[str, tuple]) -> None:
     """The grid point is left out of a label that is unique without it."""
     pairs: dict[tuple, list[Entry]] = defaultdict(list)
     for entry in chosen:
         if entry.optimizer:
-            pairs[entry.model, entry.optimizer].append(entry)
-    for pair in pairs.values():
-        told = training_words({_training(entry) for entry in pair if entry.trial})
+            pairs[titles[entry.label]].append(entry)
+    for title, pair in pairs.items():
+        told = training_words({_training(entry) for entry in pair if entry.origin})
         for entry in pair:
             entry.trained = told.get(_training(entry), "")
         counts = Counter(entry.trained for entry in pair)
         for entry in pair:
             if counts[entry.trained] == 1:
-                words = (entry.model, entry.optimizer, entry.trained)
+                words = (title[0] or entry.model, title[1], entry.trained)
                 entry.label = " ".join(filter(None, words))

@@ -1,5 +1,7 @@
 """Error consistency: do two observers fail on the same images?"""
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -7,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxbench.errors import UserError
+from jaxbench.studies.predictions import Responses
+from jaxbench.studies.resampling import Resampling
 
 
 class ErrorConsistency(NamedTuple):
@@ -28,6 +32,21 @@ class ErrorConsistency(NamedTuple):
     observed: float
     expected: float
     num_images: int
+
+
+def pairwise_consistency(
+    observers: Sequence[Responses], resampling: Resampling
+) -> dict[tuple[str, str], ErrorConsistency]:
+    """Error consistency of every pair of observers of the same images."""
+    return {
+        (a.observer, b.observer): error_consistency(
+            a.correct,
+            b.correct,
+            key=resampling.key("consistency", *sorted((a.observer, b.observer))),
+            num_resamples=resampling.num_resamples,
+        )
+        for a, b in itertools.combinations(observers, 2)
+    }
 
 
 def error_consistency(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxbench.errors import UserError
+from jaxbench.studies.resampling import Resampling
 
 _SHOWN = 3
 
@@ -36,6 +37,37 @@ class ErrorRatios(NamedTuple):
     high: Float[np.ndarray, " factors"]
     num_annotated: int
     average: float
+
+
+def model_error_ratios(
+    correct: Mapping[str, Mapping[str, bool]],
+    factors: Mapping[str, Sequence[str]],
+    resampling: Resampling,
+) -> dict[str, ErrorRatios]:
+    """`error_ratios` of several models on the same images.
+
+    Args:
+        correct: Label of a model to the outcome of every image.
+        factors: Name of an image to its factors.
+        resampling: Of the images.
+
+    Raises:
+        UserError: As `error_ratios`; all models are named.
+    """
+    found, problems = {}, []
+    for label, one in correct.items():
+        try:
+            found[label] = error_ratios(
+                one,
+                factors,
+                key=resampling.key("factors"),
+                num_resamples=resampling.num_resamples,
+            )
+        except UserError as error:
+            problems.append(f"{label}: {error}")
+    if problems:
+        raise UserError("\n".join(problems))
+    return found
 
 
 def error_ratios(

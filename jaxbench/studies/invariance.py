@@ -1,5 +1,7 @@
 """Invariance: what becomes of a classifier when the images are larger, moved, finer."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -11,10 +13,17 @@ from jaxbench.data.modifiers import split_modifiers
 from jaxbench.data.transformations import TRANSFORMATIONS
 from jaxbench.errors import UserError
 from jaxbench.metrics import paired_bootstrap
+from jaxbench.results import ResultStore
+from jaxbench.studies.entries import Row
+from jaxbench.studies.models import Model
+from jaxbench.studies.resampling import Resampling
 from jaxbench.studies.shape_bias import Share, share
 
 # Evaluations at several sizes of the network's input are a curve too.
 RESOLUTION = "resolution"
+KINDS = ("scale", "shift", RESOLUTION)
+# Where images are as they are; a resolution has the model's usual size instead.
+_UNCHANGED = {"scale": 1.0, "shift": 0.0}
 
 
 class ViewOf(NamedTuple):
@@ -46,6 +55,20 @@ class Level(NamedTuple):
     num_images: int
     accuracy: Share
     probability: Share
+
+
+class Curve(NamedTuple):
+    """One model under one kind of change.
+
+    Attributes:
+        levels: By rising value.
+        worst: The value of the lowest accuracy; the unchanged one if none is lower.
+        change: Accuracy there less that on unchanged images; None without these.
+    """
+
+    levels: tuple[Level, ...]
+    worst: float
+    change: Share | None
 
 
 def view_of(address: str) -> ViewOf | None:
@@ -127,3 +150,71 @@ def paired_change(
         level=level,
     )
     return Share(float(found.difference), float(found.low), float(found.high))
+
+
+def view_rows(
+    models: Sequence[Model],
+) -> dict[tuple[str, str], dict[str, dict[float, Row]]]:
+    """(kind, base) to label to value to row; curves of two places and more."""
+    found: dict[tuple[str, str], dict[str, dict[float, Row]]] = defaultdict(dict)
+    for model in models:
+        curves: dict[tuple[str, str], dict[float, Row]] = defaultdict(dict)
+        for address, row in model.rows.items():
+            view = view_of(address)
+            if view is not None:
+                curves[view.kind, view.base][view.value] = row
+        for (kind, base), rows in curves.items():
+            # Scale 1 is the image as it is; a shift by 0 resizes in another order.
+            if kind == "scale" and base in model.rows:
+                rows.setdefault(1.0, model.rows[base])
+        for address, sizes in model.sizes.items():
+            known = {float(size): row for size, row in sizes.items() if size}
+            if len(known) > 1 and view_of(address) is None:
+                curves[RESOLUTION, address] = known
+        for place, rows in curves.items():
+            if len(rows) > 1:
+                found[place][model.label] = dict(sorted(rows.items()))
+    places = sorted(found, key=lambda place: (KINDS.index(place[0]), place[1]))
+    return {place: found[place] for place in places}
+
+
+def view_curve(
+    store: ResultStore,
+    kind: str,
+    rows: Mapping[float, Row],
+    usual_size: int | None,
+    resampling: Resampling,
+) -> Curve:
+    """Accuracy and probability of a model along one kind of change.
+
+    Args:
+        store: Has the scores of single images.
+        kind: Of `KINDS`.
+        rows: Value to row, by rising value.
+        usual_size: Side of the model's input in pixels, where resolution is unchanged.
+        resampling: Of the images, for the interval of the change.
+    """
+    unchanged = _UNCHANGED.get(kind, usual_size)
+    columns = {
+        value: store.examples(row["run_id"], ("id", "correct", "nll"))
+        for value, row in rows.items()
+    }
+    levels = tuple(
+        invariance_level(value, found["correct"], found["nll"])
+        for value, found in columns.items()
+    )
+    if unchanged not in columns:
+        worst = min(levels, key=lambda level: level.accuracy.value)
+        return Curve(levels, worst.value, None)
+    # Of equal accuracies the unchanged one is not a loss.
+    worst = min(
+        levels, key=lambda level: (level.accuracy.value, level.value != unchanged)
+    )
+    before, after = columns[unchanged], columns[worst.value]
+    change = paired_change(
+        (before["id"], before["correct"]),
+        (after["id"], after["correct"]),
+        key=resampling.key("views", kind),
+        num_resamples=resampling.num_resamples,
+    )
+    return Curve(levels, worst.value, change)

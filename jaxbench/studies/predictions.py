@@ -16,10 +16,14 @@ from jaxtyping import Bool, Int
 
 from jaxbench.data.known.imagenet_classes import shape_categories
 from jaxbench.data.known.imagenet_variants import shape_and_texture
+from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import UserError
+from jaxbench.results import ResultStore
+from jaxbench.studies.models import Model
 
 # What response files say where a person gave no answer: neither shape nor texture.
 NO_ANSWER = "na"
+CUE_CONFLICT = "cue-conflict"
 RESPONSE_COLUMNS = (
     *("subj", "session", "trial", "rt", "object_response", "category"),
     *("condition", "imagename"),
@@ -138,6 +142,37 @@ def stored_responses(
             "an evaluation on cue-conflict has 16 classes"
         )
     return make_responses(observer, ids, [categories[int(i)] for i in prediction])
+
+
+def is_cue_conflict(address: str) -> bool:
+    """Whether a dataset has the 16 categories of cue-conflict images."""
+    return split_modifiers(address)[0].partition("@")[0] == CUE_CONFLICT
+
+
+def responses_of_models(
+    store: ResultStore, models: Sequence[Model]
+) -> tuple[list[Responses], list[str]]:
+    """Answers of the evaluations on cue-conflict, and labels of models without one.
+
+    Raises:
+        UserError: If some are malformed; all models with such are named.
+    """
+    found, problems, absent = [], [], []
+    for model in models:
+        address = next((a for a in model.rows if is_cue_conflict(a)), None)
+        if address is None:
+            absent.append(model.label)
+            continue
+        run_id = model.rows[address]["run_id"]
+        columns = store.examples(run_id, ("id", "prediction"))
+        ids, answers = columns["id"].tolist(), columns["prediction"]
+        try:
+            found.append(stored_responses(model.label, ids, answers))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return found, absent
 
 
 def read_responses(paths: Iterable[str | Path]) -> tuple[Responses, ...]:

@@ -21,6 +21,14 @@ from model_zoo import registry
 UNKNOWN = "unknown"
 DISTILLED = "distilled"
 PLAIN = "plain"
+_CONVNETS = (
+    *("alexnet", "convnext", "densenet", "efficientnet", "moganet", "regnet"),
+    *("repvgg", "resnet", "unireplknet", "vgg"),
+)
+_TRANSFORMERS = ("swin", "vit", "xcit")
+# Trained on labels alone; what a tag says more of is another group or unknown.
+_SUPERVISED = ("plain", "pretrained", "SAM")
+_TRAINING = {"CLIP": "CLIP"} | dict.fromkeys(_SUPERVISED, "supervised")
 
 
 class RegimeRule(NamedTuple):
@@ -149,6 +157,67 @@ def model_family(model: str) -> str:
     name = _current_names().get(model, model)
     entry = registry.architectures().get(name.partition(".")[0])
     return entry.family if entry else UNKNOWN
+
+
+def regime_of(
+    name: str,
+    label: str,
+    row: Mapping[str, Any],
+    trial: Mapping[str, Any] | None,
+    own: Mapping[str, str],
+) -> str:
+    """How a model was trained, by its name or by the trial that trained it.
+
+    Args:
+        name: Of the model.
+        label: What it is called among others.
+        row: One of its evaluations.
+        trial: The trial that trained it, if one did.
+        own: A user's own regimes, by label or name; they come first.
+    """
+    for known in (label, name):
+        if known in own:
+            return own[known]
+    # A probe's head was trained apart from its backbone.
+    if row.get("protocol"):
+        return UNKNOWN
+    if checkpoint := checkpoint_of(row):
+        return training_regime(checkpoint)
+    if trial is None:
+        return UNKNOWN
+    if trial.get("teacher"):
+        return DISTILLED
+    return UNKNOWN if trial.get("started_from") else PLAIN
+
+
+def group_of(
+    name: str,
+    label: str,
+    row: Mapping[str, Any],
+    trial: Mapping[str, Any] | None,
+    groups: Mapping[str, str],
+) -> str:
+    """Architecture and training of a model, such as "ConvNet CLIP"; "unknown".
+
+    Args:
+        name: Of the model.
+        label: What it is called among others.
+        row: One of its evaluations.
+        trial: The trial that trained it, if one did.
+        groups: A user's own, by label or name; they come first.
+    """
+    if found := groups.get(label) or groups.get(name):
+        return found
+    family = model_family(name)
+    kind = "ConvNet" if family in _CONVNETS else None
+    kind = "transformer" if family in _TRANSFORMERS else kind
+    # A name tells nothing of weights that are not the checkpoint's.
+    checkpoint = checkpoint_of(row) if row.get("weights") else name
+    training = _TRAINING.get(training_regime(checkpoint)) if checkpoint else None
+    if trial is not None:
+        other = trial.get("teacher") or trial.get("started_from")
+        training = None if other else "supervised"
+    return f"{kind} {training}" if kind and training else UNKNOWN
 
 
 def read_regimes(path: str | Path) -> dict[str, str]:

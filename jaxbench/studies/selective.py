@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jaxbench.metrics import correlation_interval, spearman, wilson_interval
+from jaxbench.studies.models import Model
+from jaxbench.studies.resampling import Resampling
 
 # The group that holds every model.
 ALL = "all"
@@ -22,6 +24,16 @@ ALL = "all"
 MIN_MODELS = 4
 # Lengths are rounded up to multiples of this, or each would be compiled anew.
 _STEP = 64
+
+# What is compared with accuracy, and what with AUROC.
+_WITH_ACCURACY = (
+    *("auroc", "ece", "aurc", "nll", "coverage_at_99_accuracy"),
+    *("auroc_ts", "ece_ts", "aurc_ts", "coverage_at_99_accuracy_ts"),
+)
+_PAIRS = (
+    *(("accuracy", name) for name in _WITH_ACCURACY),
+    *(("auroc", "ece"), ("auroc_ts", "ece_ts"), ("auroc", "aurc")),
+)
 
 # A row of results: metrics among other things.
 Values = Mapping[str, Any]
@@ -73,6 +85,34 @@ class Change(NamedTuple):
     share_low: float
     share_high: float
     p_value: float
+
+
+def rank_correlations(
+    models: Sequence[Model], resampling: Resampling
+) -> list[tuple[str, Correlation]]:
+    """Do metrics rank models alike: over all models, and within families and regimes?
+
+    Returns:
+        "", "family" or "regime", the kind of the group, with each correlation of
+        `metric_correlations`.
+    """
+    values = {model.label: model.clean for model in models}
+    found = []
+    for kind in ("family", "regime"):
+        rows = metric_correlations(
+            values,
+            _PAIRS,
+            {model.label: getattr(model, kind) for model in models},
+            key=resampling.key(),
+            num_resamples=resampling.num_resamples,
+        )
+        found += [
+            ("" if row.group == ALL else kind, row)
+            for row in rows
+            # All models are a group of both.
+            if not (row.group == ALL and kind == "regime")
+        ]
+    return found
 
 
 def metric_correlations(

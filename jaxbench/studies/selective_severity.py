@@ -12,8 +12,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from jaxbench.data import open_dataset
+from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
 from jaxbench.metrics import class_severity, severity_auroc, severity_groups
+from jaxbench.results import ResultStore
+from jaxbench.studies.models import Model
 
 Columns = Mapping[str, np.ndarray]
 
@@ -39,6 +43,69 @@ class SeverityCurve(NamedTuple):
     num_classes: int
     num_left_out: int
     group_size: int
+
+
+class SeverityOptions(NamedTuple):
+    """How foreign classes are grouped.
+
+    Attributes:
+        seed: Splits the images of each class.
+        group_size: Classes of a level; as many as known ones where None.
+        num_levels: Levels.
+    """
+
+    seed: int
+    group_size: int | None
+    num_levels: int
+
+
+def foreign_classes(address: str) -> dict[str, int]:
+    """The class of every image of a dataset, by its id, which rows do not hold.
+
+    Raises:
+        UserError: If the dataset is not at hand.
+    """
+    source = open_dataset(address)
+    labels = np.asarray(source.labels).tolist()
+    return dict(zip(example_ids(source), labels, strict=True))
+
+
+def model_severity(
+    store: ResultStore,
+    model: Model,
+    address: str,
+    classes: Mapping[str, int],
+    options: SeverityOptions,
+) -> SeverityCurve:
+    """`severity_curve` of a model's stored rows on an out-of-distribution dataset.
+
+    Args:
+        store: Has the scores of single images.
+        model: Was evaluated on the dataset.
+        address: Of the dataset.
+        classes: As `foreign_classes` returns them.
+        options: How they are grouped.
+
+    Raises:
+        UserError: If the model was evaluated on images of unknown class.
+    """
+    names = ("confidence", _ORDER)
+    known = store.examples(model.clean["run_id"], ("label", *names))
+    foreign = store.examples(model.ood[address]["run_id"], ("id", *names))
+    strangers = [name for name in foreign["id"] if name not in classes]
+    if strangers:
+        raise UserError(
+            f"{model.label} was evaluated on {len(strangers)} images that are not "
+            f"there now, such as {strangers[0]}"
+        )
+    return severity_curve(
+        known,
+        foreign,
+        np.array([classes[name] for name in foreign["id"]], np.int64),
+        key=jax.random.key(options.seed),
+        group_size=options.group_size,
+        num_levels=options.num_levels,
+    )
 
 
 def severity_curve(

@@ -1,9 +1,11 @@
 """Shape bias: is an object known by its outline or by its surface?"""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxbench.data.known.imagenet_classes import shape_categories
 from jaxbench.metrics import wilson_interval
@@ -86,3 +88,21 @@ def share(successes: int, trials: int, *, level: float = 0.95) -> Share:
         return Share(math.nan, math.nan, math.nan)
     low, high = wilson_interval(successes, trials, level=level)
     return Share(successes / trials, float(low), float(high))
+
+
+def accuracy_shares(
+    accuracy: Sequence[float] | Float[np.ndarray, " models"], trials: int
+) -> list[Share]:
+    """Accuracies on the same number of images with their 95 % Wilson intervals.
+
+    Args:
+        accuracy: In [0, 1]; NaN stays NaN.
+        trials: Images, one or more.
+    """
+    values = np.asarray(accuracy, np.float64)
+    right = np.nan_to_num(np.round(values * trials)).astype(np.int32)
+    ends = wilson_interval(right, trials, level=0.95)
+    low, high = (np.asarray(end, np.float64) for end in ends)
+    rows = np.stack([values, low, high], axis=1)
+    rows[np.isnan(values)] = np.nan
+    return [Share(*row) for row in rows.tolist()]

@@ -1,13 +1,15 @@
 """Accuracies of models on a reference dataset and its variants, in one table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxbench.errors import UserError, counted
 from jaxbench.results import ResultStore
+from jaxbench.studies.entries import load_results
+from jaxbench.studies.models import diverged_note, runs_of_models
 
 _SHOWN = 3
 
@@ -88,6 +90,29 @@ class VariantTable:
         Rounded: published accuracies have few digits.
         """
         return np.round(self.column(variant) * self.images_of(variant))
+
+
+def table_of_store(store: ResultStore, reference: str | None = None) -> VariantTable:
+    """Models and labelled datasets of a results folder, the reference first.
+
+    Args:
+        store: The folder.
+        reference: The clean dataset that most models have when None.
+
+    Raises:
+        UserError: As `runs_of_models` and `table_of_runs`, or if there is no
+            evaluation with labels.
+    """
+    results = load_results(store)
+    runs = runs_of_models(results)
+    reference = reference or results.dataset
+    if reference is None or not runs:
+        raise UserError(
+            "the folder has no finished evaluation of a clean dataset, so there is no "
+            "ranking; run an experiment with [evaluate] clean, or name a --reference"
+        )
+    table = table_of_runs(store, runs, reference=reference)
+    return replace(table, notes=(*table.notes, *diverged_note(results)))
 
 
 def table_of_runs(

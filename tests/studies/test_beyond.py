@@ -11,6 +11,7 @@ from jaxbench.data.known.imagenet_x import FACTORS
 from jaxbench.data.known.vtab import VTAB
 from jaxbench.errors import UserError
 from jaxbench.studies.published.beyond import load_published_models
+from jaxbench.studies.variants import variant_of
 
 KEY = jax.random.key(0)
 
@@ -186,3 +187,17 @@ def test_published_figures_agree_with_what_they_print():
         unchanged = one.views["scale"][1.0], one.views["resolution"][224.0]
         assert unchanged == pytest.approx(2 * (one.accuracy["imagenet"],), abs=1.5e-3)
         assert len({len(curve) for curve in one.views.values()} | {5}) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "variant"),
+    [
+        ("imagenet-c/fog_3", "imagenet-c"),
+        ("imagenet+fog_3", "imagenet+corruptions"),
+        ("imagenet-r", "imagenet-r"),
+        ("imagenet+scale_2", None),
+        ("cue-conflict", None),
+    ],
+)
+def test_variants(address, variant):
+    assert variant_of(address) == variant

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.page import Page
@@ -19,27 +17,27 @@ from jaxbench.reports.studies.beyond_calibration import calibration_part
 from jaxbench.reports.studies.beyond_factors import factors_part
 from jaxbench.reports.studies.beyond_groups import groups_part, overview_part
 from jaxbench.reports.studies.beyond_models import (
-    Model,
     Part,
     Study,
+)
+from jaxbench.reports.studies.beyond_published import published_part
+from jaxbench.reports.studies.beyond_robustness import robustness_part
+from jaxbench.reports.studies.beyond_shapes import shapes_part
+from jaxbench.reports.studies.beyond_transfer import transfer_part
+from jaxbench.reports.studies.beyond_views import views_part
+from jaxbench.results import ResultStore
+from jaxbench.studies.entries import Results, load_results
+from jaxbench.studies.mistakes import COLUMNS, Answers
+from jaxbench.studies.models import (
+    Model,
     addresses,
     choose,
     find_models,
     has_own_head,
     strangers,
 )
-from jaxbench.reports.studies.beyond_published import published_part
-from jaxbench.reports.studies.beyond_robustness import robustness_part
-from jaxbench.reports.studies.beyond_shapes import shapes_part
-from jaxbench.reports.studies.beyond_transfer import (
-    find_backbones,
-    measured,
-    transfer_part,
-)
-from jaxbench.reports.studies.beyond_views import views_part
-from jaxbench.results import ResultStore
-from jaxbench.studies.entries import Results, load_results
-from jaxbench.studies.mistakes import COLUMNS, Answers
+from jaxbench.studies.resampling import Resampling
+from jaxbench.studies.transfer import find_backbones, probe_rows
 
 TITLE = "Beyond accuracy"
 QUESTION = "Models of the same accuracy: what sets them apart?"
@@ -103,11 +101,12 @@ def build(
         _check_probes_alone([name for name, value in heads.items() if value])
         return _probes_page(store, results, backbones, groups or {})
     dataset = _reference(known, reference)
-    others = backbones.values()
-    models, notes = find_models(results, dataset, groups or {}, tuple(others))
+    own = groups or {}
+    models, notes = find_models(results, dataset, groups=own, heads_only=True)
+    notes += strangers((*models, *backbones.values()), own, "Groups")
     if not models:
         raise UserError(f"no model has a result on {dataset}; evaluate some on it")
-    charted = choose(models, shown)
+    charted = tuple(model.label for model in choose(models, shown))
     if not shown:
         charted = tuple(model.label for model in models[:MOST_CURVES])
         if len(models) > len(charted):
@@ -115,8 +114,8 @@ def build(
                 f"Curves are of the {len(charted)} most accurate of {len(models)} "
                 "models; the option `shown` chooses others."
             )
-    key = jax.random.key(seed)
-    study = Study(store, models, dataset, charted, key, num_resamples)
+    resampling = Resampling(seed, num_resamples)
+    study = Study(store, models, dataset, charted, resampling)
     parts = [
         calibration_part(study, tuple(calibration_on)),
         robustness_part(study),
@@ -194,15 +193,15 @@ def _probes_page(
     """The page of a folder without models that have a head of their own."""
     part = transfer_part(store, results, backbones)
     found = sorted(backbones.values(), key=lambda one: one.label)
-    part.notes += strangers(found, groups)
+    part.notes += strangers(found, groups, "Groups")
     part.notes.append(
         "The folder has probes alone: calibration, robustness and the other parts are "
         "about models with a head of their own ([[evaluate.models]], [train])."
     )
-    study = Study(store, found, "", (), jax.random.key(0), 1)
+    study = Study(store, found, "", (), Resampling(0, 1))
     facts = (
         ("Backbones", str(len(found))),
-        ("Datasets", str(len({row["dataset"] for row in measured(results)}))),
+        ("Datasets", str(len({row["dataset"] for row in probe_rows(results)}))),
         ("Groups", _counted(found)),
     )
     parts = [part, published_part([part]), groups_part(study, part.scores)]
@@ -281,7 +280,7 @@ def _facts(study: Study) -> tuple[tuple[str, str], ...]:
         ("Images of it", shown or "unknown"),
         ("Datasets", str(len(addresses(study.models)))),
         ("Groups", _counted(study.models)),
-        ("Resamples", f"{study.num_resamples:,}"),
+        ("Resamples", f"{study.resampling.num_resamples:,}"),
     )
 
 

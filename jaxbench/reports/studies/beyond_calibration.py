@@ -1,59 +1,35 @@
 """Beyond accuracy: is confidence what it says, dataset by dataset?"""
 
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxbench.data.modifiers import split_modifiers
-from jaxbench.errors import UserError, counted, unknown_name
-from jaxbench.metrics import (
-    expected_calibration_error,
-    paired_bootstrap,
-    reliability_bins,
-)
+from jaxbench.errors import counted
 from jaxbench.reports.cells import Column, Table, percent_cell, text_cell
-from jaxbench.reports.page import Curves, Finding, Interval, Section
+from jaxbench.reports.page import Curves, Finding, Section
 from jaxbench.reports.studies.beyond_models import (
-    Model,
     Part,
     Study,
-    addresses,
-    is_cue_conflict,
     share_cell,
     signed_cell,
     signed_text,
     slug,
 )
-from jaxbench.studies.entries import corruption_of
-from jaxbench.studies.shape_bias import Share, share
-
-NUM_BINS = 15
-_error = jax.jit(expected_calibration_error)
-_bins = jax.jit(reliability_bins)
-
-
-class Calibration(NamedTuple):
-    """One model on one dataset."""
-
-    accuracy: Share
-    confidence: float
-    gap: Interval
-    ece: float
-    line: tuple[list[float], list[float]]
-    band: tuple[list[float], list[float]]
+from jaxbench.studies.calibration import (
+    NUM_BINS,
+    Calibration,
+    calibrated_datasets,
+    measure_calibration,
+)
 
 
 def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
-    """Table and reliability curves of the datasets; see `calibrated_datasets`."""
+    """Table and reliability curves of the datasets; see `studies.calibration`."""
     part = Part()
     found: dict[tuple[str, str], Calibration] = {}
-    chosen = calibrated_datasets(study, wanted)
+    chosen = calibrated_datasets(study.models, study.reference, wanted)
     for address in chosen:
         present = [model for model in study.models if address in model.rows]
         for model in present:
-            found[model.label, address] = _measured(study, model, address)
+            found[model.label, address] = measure_calibration(
+                study.store, model.rows[address], study.resampling
+            )
         if len(present) < len(study.models):
             part.notes.append(
                 f"{address}: {len(study.models) - len(present)} of "
@@ -87,61 +63,6 @@ def calibration_part(study: Study, wanted: tuple[str, ...]) -> Part:
     )
     part.findings += _findings(study, found)
     return part
-
-
-def calibrated_datasets(study: Study, wanted: tuple[str, ...]) -> list[str]:
-    """The datasets asked for; else all that are no corruption, view or cue conflict.
-
-    Raises:
-        UserError: If one that is asked for was evaluated by no model.
-    """
-    known = addresses(study.models)
-    if unknown := [address for address in wanted if address not in known]:
-        raise UserError(
-            "; ".join(unknown_name("dataset", address, known) for address in unknown)
-        )
-    if wanted:
-        return list(dict.fromkeys((study.reference, *wanted)))
-    plain = [
-        address
-        for address in known
-        if not (
-            corruption_of(address)
-            or split_modifiers(address)[1]
-            or is_cue_conflict(address)
-        )
-    ]
-    return list(dict.fromkeys((study.reference, *plain)))
-
-
-def _measured(study: Study, model: Model, address: str) -> Calibration:
-    columns = study.store.examples(
-        model.rows[address]["run_id"], ("confidence", "correct", "finite")
-    )
-    # An image with logits that are not finite is wrong, and has no confidence.
-    finite = columns["finite"]
-    confidence = jnp.asarray(columns["confidence"][finite], jnp.float32)
-    correct = jnp.asarray(columns["correct"][finite])
-    gap = paired_bootstrap(
-        confidence,
-        correct.astype(jnp.float32),
-        key=study.key_of("gap", address),
-        num_resamples=study.num_resamples,
-    )
-    bins = jax.device_get(_bins(confidence, correct))
-    full = bins.num_examples > 0
-    x, y, low, high = (
-        np.asarray(values, np.float64)[full].tolist()
-        for values in (bins.confidence, bins.accuracy, bins.low, bins.high)
-    )
-    return Calibration(
-        share(int(columns["correct"].sum()), len(finite)),
-        float(columns["confidence"][finite].astype(np.float64).mean()),
-        (float(gap.difference), float(gap.low), float(gap.high)),
-        float(_error(confidence, correct)),
-        (x, y),
-        (low, high),
-    )
 
 
 def _table(
@@ -186,16 +107,24 @@ def _charts(
             charts.append(
                 Curves(
                     f"reliability-{slug(address)}",
-                    {label: found[label, address].line for label in lines},
+                    {label: _line(found[label, address]) for label in lines},
                     "Confidence",
                     "Accuracy",
                     kind="reliability",
-                    bands={label: found[label, address].band for label in lines},
+                    bands={label: _band(found[label, address]) for label in lines},
                     percent=frozenset({"x", "y"}),
                     heading=f"Reliability on {address}",
                 )
             )
     return charts
+
+
+def _line(one: Calibration) -> tuple[list[float], list[float]]:
+    return one.curve.confidence.tolist(), one.curve.accuracy.tolist()
+
+
+def _band(one: Calibration) -> tuple[list[float], list[float]]:
+    return one.curve.low.tolist(), one.curve.high.tolist()
 
 
 def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[Finding]:
@@ -224,7 +153,7 @@ def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[F
     for address in others[:1]:
         gaps = {m: one.gap for (m, a), one in found.items() if a == address}
         worst = max(gaps, key=lambda label: gaps[label][0])
-        count = sum(gap[1] is not None and gap[1] > 0 for gap in gaps.values())
+        count = sum(gap.low > 0 for gap in gaps.values())
         findings.append(
             Finding(
                 f"Overconfident on {address}",

@@ -18,7 +18,7 @@ from jaxbench.reports.cells import (
 )
 from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import Part, Study
-from jaxbench.studies.error_ratios import ErrorRatios, error_ratios
+from jaxbench.studies.error_ratios import ErrorRatios, model_error_ratios
 from jaxbench.studies.factor_files import read_factors
 
 
@@ -55,24 +55,14 @@ def factors_part(
             )
         factors, notes = read_factors(annotations), []
         source = Path(annotations).name
-    found: dict[str, ErrorRatios] = {}
-    problems = []
-    for label, one in correct.items():
-        try:
-            found[label] = error_ratios(
-                one,
-                factors,
-                key=study.key_of("factors"),
-                num_resamples=study.num_resamples,
-            )
-        except UserError as error:
-            problems.append(f"{label} on {study.reference}: {error}")
-    if problems:
+    try:
+        found = model_error_ratios(correct, factors, study.resampling)
+    except UserError as error:
         known = next(iter(next(iter(correct.values()))))
         raise UserError(
-            f"{annotations}: " + "\n".join(problems) + f"\nids of evaluated images are "
-            f"such as {known!r}"
-        )
+            f"{annotations}, on {study.reference}: {error}\nids of evaluated images "
+            f"are such as {known!r}"
+        ) from error
     counts = {label: len(one) - len(factors) for label, one in correct.items()}
     if bare := max(counts.values()):
         prototypical = ", or are prototypes" if prototypes else ""

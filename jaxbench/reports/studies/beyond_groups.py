@@ -15,7 +15,7 @@ from jaxbench.reports.studies.beyond_models import (
     signed_cell,
     signed_text,
 )
-from jaxbench.studies import UNKNOWN, model_family
+from jaxbench.studies import UNKNOWN
 
 
 class Measure(NamedTuple):
@@ -69,7 +69,7 @@ def overview_part(study: Study, scores: Scores) -> Part:
         Point(
             model.label,
             dict(scores.get(model.label, {})),
-            {"group": model.group, "family": model_family(model.name)},
+            {"group": model.group, "family": model.family},
         )
         for model in study.models
     )

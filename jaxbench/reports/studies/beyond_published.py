@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from jaxbench.reports.studies.beside import beside_section
-from jaxbench.reports.studies.beyond_models import Model, Part
+from jaxbench.reports.studies.beyond_models import Part
+from jaxbench.studies.models import Model
 from jaxbench.studies.published.beyond import (
     CORRUPTED,
     IMAGE_SIZE,

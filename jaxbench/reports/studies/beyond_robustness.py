@@ -1,70 +1,31 @@
 """Beyond accuracy: variants of the reference."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import numpy as np
-
-from jaxbench.data.corruptions import CORRUPTIONS
-from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.page import Finding, Section
 from jaxbench.reports.studies.beyond_models import (
-    Model,
     Part,
     Study,
-    addresses,
-    is_cue_conflict,
     share_cell,
     share_text,
     signed_cell,
 )
 from jaxbench.reports.studies.beyond_published import differences
-from jaxbench.studies.entries import Row, corruption_of
-from jaxbench.studies.invariance import view_of
+from jaxbench.studies.models import Model, addresses
 from jaxbench.studies.shape_bias import Share, share
-from jaxbench.studies.variant_average import Values, variant_average
-
-
-class Robustness(NamedTuple):
-    """One model on all variants.
-
-    Attributes:
-        accuracy: Variant to accuracy; only those with all their members.
-        average: Over all variants without the reference; None if one is missing.
-        drop: Average less accuracy on the reference.
-    """
-
-    accuracy: dict[str, float]
-    average: Share | None
-    drop: float
-
-
-def variant_of(address: str) -> str | None:
-    """The variant that a dataset belongs to: all corruptions are one.
-
-    `imagenet-c/fog_3` is of `imagenet-c`, `imagenet+fog_3` of `imagenet+corruptions`;
-    larger, moved and cue-conflict images are of none.
-    """
-    if view_of(address) is not None or is_cue_conflict(address):
-        return None
-    base, modifiers = split_modifiers(address)
-    if modifiers:
-        known = all(one.rpartition("_")[0] in CORRUPTIONS for one in modifiers)
-        return f"{base}+corruptions" if known else address
-    corruption = corruption_of(address)
-    return address if corruption is None else f"{corruption.base}-c"
+from jaxbench.studies.variants import (
+    Robustness,
+    measure_robustness,
+    variant_members,
+)
 
 
 def robustness_part(study: Study) -> Part:
     """Accuracy of every model on every variant, and the average of the variants."""
     part = Part()
-    members: dict[str, list[str]] = {}
-    for address in addresses(study.models):
-        variant = variant_of(address)
-        if variant is not None:
-            members.setdefault(variant, []).append(address)
+    members = variant_members(study.models)
     variants = [name for name in members if name != study.reference]
     if not variants:
         part.notes.append(
@@ -74,21 +35,16 @@ def robustness_part(study: Study) -> Part:
         return part
     found = {}
     for model in study.models:
-        found[model.label] = _measured(study, model, members, variants)
-        partial = [
-            f"{name} ({len(kept)} of {len(members[name])})"
-            for name in variants
-            if len(kept := [a for a in members[name] if a in model.rows])
-            < len(members[name])
-        ]
+        one = measure_robustness(study.store, model, study.reference, members)
+        found[model.label] = one
+        partial = [f"{n} ({k} of {m})" for n, (k, m) in one.partial.items()]
         if partial:
             part.notes.append(
                 f"{model.label} has no average over variants: it lacks results on "
                 f"{', '.join(partial)}."
             )
-        one = found[model.label]
         if one.average is not None:
-            part.score(model.label, "variants", tuple(one.average))
+            part.score(model.label, "variants", one.average)
         if model.published is not None:
             numbers = model.published.accuracy
             for name, value in one.accuracy.items():
@@ -101,41 +57,6 @@ def robustness_part(study: Study) -> Part:
     part.sections.append(_section(study, found, variants, members))
     part.findings += _findings(study, found, len(variants))
     return part
-
-
-def _measured(
-    study: Study,
-    model: Model,
-    members: Mapping[str, Sequence[str]],
-    variants: Sequence[str],
-) -> Robustness:
-    accuracy = {}
-    values: dict[str, Values] = {}
-    for name in [study.reference, *variants]:
-        rows = [model.rows.get(address) for address in members[name]]
-        present = [row for row in rows if row is not None]
-        if len(present) == len(rows):
-            values[name] = _values(study, present)
-            accuracy[name] = float(values[name][1].mean())
-    whole = all(name in values for name in variants)
-    average = variant_average({v: values[v] for v in variants}) if whole else None
-    drop = np.nan if average is None else average.value - accuracy[study.reference]
-    return Robustness(accuracy, average, float(drop))
-
-
-def _values(study: Study, rows: Sequence[Row]) -> Values:
-    """Ids, and on what share of the datasets each image is recognised.
-
-    The mean over datasets of equally many images is the mean over these.
-    """
-    ids, values = [], []
-    for row in rows:
-        columns = study.store.examples(row["run_id"], ("id", "correct"))
-        ids.append(np.asarray(columns["id"], str))
-        values.append(columns["correct"].astype(np.float64) / len(columns["id"]))
-    names, place = np.unique(np.concatenate(ids), return_inverse=True)
-    total = np.bincount(place.ravel(), weights=np.concatenate(values))
-    return names, total * len(names) / len(rows)
 
 
 def _section(

@@ -1,10 +1,9 @@
 """Beyond accuracy: shape or texture, and who fails on the same images."""
 
-import itertools
 from collections.abc import Sequence
 
 from jaxbench.data.known.imagenet_classes import shape_categories
-from jaxbench.errors import UserError, counted
+from jaxbench.errors import counted
 from jaxbench.reports.cells import (
     Column,
     Table,
@@ -16,16 +15,15 @@ from jaxbench.reports.page import Finding, HeatMap, Section
 from jaxbench.reports.studies.beyond_models import (
     Part,
     Study,
-    is_cue_conflict,
     share_cell,
     share_text,
 )
-from jaxbench.studies.error_consistency import ErrorConsistency, error_consistency
+from jaxbench.studies.error_consistency import ErrorConsistency, pairwise_consistency
 from jaxbench.studies.predictions import (
     Responses,
     check_same_images,
     read_responses,
-    stored_responses,
+    responses_of_models,
 )
 from jaxbench.studies.shape_bias import (
     ShapeBias,
@@ -41,7 +39,12 @@ def shapes_part(study: Study, responses: Sequence[str]) -> Part:
         UserError: If answers are malformed, or observers saw other images.
     """
     part = Part()
-    stored = _stored(study, part)
+    stored, absent = responses_of_models(study.store, study.models)
+    if stored and absent:
+        part.notes.append(
+            f"{counted(len(absent), 'model')} without a result on cue-conflict: "
+            f"{', '.join(absent)}."
+        )
     files = list(read_responses(responses))
     observers = stored + files
     if not observers:
@@ -61,51 +64,10 @@ def shapes_part(study: Study, responses: Sequence[str]) -> Part:
     if len(observers) < 2:
         part.notes.append("No error consistency: it compares two observers.")
         return part
-    pairs = {
-        (a.observer, b.observer): error_consistency(
-            a.correct,
-            b.correct,
-            key=study.key_of("consistency", *sorted((a.observer, b.observer))),
-            num_resamples=study.num_resamples,
-        )
-        for a, b in itertools.combinations(observers, 2)
-    }
+    pairs = pairwise_consistency(observers, study.resampling)
     part.sections.append(_consistency_section(observers, pairs))
     part.findings += _consistency_findings(pairs)
     return part
-
-
-def _stored(study: Study, part: Part) -> list[Responses]:
-    """Answers of the evaluations on cue-conflict.
-
-    Raises:
-        UserError: If some are malformed; all models with such are named.
-    """
-    found, problems, absent = [], [], []
-    for model in study.models:
-        address = next((a for a in model.rows if is_cue_conflict(a)), None)
-        if address is None:
-            absent.append(model.label)
-            continue
-        columns = study.store.examples(
-            model.rows[address]["run_id"], ("id", "prediction")
-        )
-        try:
-            found.append(
-                stored_responses(
-                    model.label, columns["id"].tolist(), columns["prediction"]
-                )
-            )
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError("\n".join(problems))
-    if found and absent:
-        part.notes.append(
-            f"{counted(len(absent), 'model')} without a result on cue-conflict: "
-            f"{', '.join(absent)}."
-        )
-    return found
 
 
 def _bias_section(

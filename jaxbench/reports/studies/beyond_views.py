@@ -1,13 +1,10 @@
 """Beyond accuracy: larger, moved and finer images."""
 
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from jaxbench.reports.cells import Column, Table, number_cell, text_cell
 from jaxbench.reports.page import Curves, Finding, Section
 from jaxbench.reports.studies.beyond_models import (
-    Model,
     Part,
     Study,
     share_cell,
@@ -15,18 +12,8 @@ from jaxbench.reports.studies.beyond_models import (
     signed_text,
     slug,
 )
-from jaxbench.studies.entries import Row
-from jaxbench.studies.invariance import (
-    RESOLUTION,
-    Level,
-    invariance_level,
-    paired_change,
-    view_of,
-)
-from jaxbench.studies.shape_bias import Share
+from jaxbench.studies.invariance import RESOLUTION, Curve, view_curve, view_rows
 
-# Where images are as they are; a resolution has the model's usual size instead.
-_UNCHANGED = {"scale": 1.0, "shift": 0.0}
 _TITLES = {
     "scale": ("Scale", "Size relative to the usual one"),
     "shift": ("Shift", "Original pixels along the longer side"),
@@ -43,26 +30,13 @@ _PUBLISHED_ON = "imagenet"
 _MISSING = {"shift": "; evaluate on +shift_0"}
 
 
-class Curve(NamedTuple):
-    """One model under one kind of change.
-
-    Attributes:
-        levels: By rising value.
-        worst: The value of the lowest accuracy; the unchanged one if none is lower.
-        change: Accuracy there less that on unchanged images; None without these.
-    """
-
-    levels: tuple[Level, ...]
-    worst: float
-    change: Share | None
-
-
 def views_part(study: Study) -> Part:
     """Curves of accuracy and mean true-class probability, one section a kind."""
     part = Part()
-    for (kind, base), rows in _rows(study).items():
+    sizes = {model.label: model.size for model in study.models}
+    for (kind, base), rows in view_rows(study.models).items():
         curves = {
-            label: _curve(study, kind, found, _unchanged(study, kind, label))
+            label: view_curve(study.store, kind, found, sizes[label], study.resampling)
             for label, found in rows.items()
         }
         name = kind if base == study.reference else f"{kind}-{slug(base)}"
@@ -103,66 +77,6 @@ def _compare(study: Study, part: Part, kind: str, curves: dict[str, Curve]) -> N
                 measure = f"accuracy, {_TITLES[kind][0].lower()} {level.value:g}"
                 value = published.get(level.value)
                 part.compare(model, measure, level.accuracy, value)
-
-
-def _rows(study: Study) -> dict[tuple[str, str], dict[str, dict[float, Row]]]:
-    """(kind, base) to model to value to row; curves of two places and more."""
-    found: dict[tuple[str, str], dict[str, dict[float, Row]]] = defaultdict(dict)
-    for model in study.models:
-        curves: dict[tuple[str, str], dict[float, Row]] = defaultdict(dict)
-        for address, row in model.rows.items():
-            view = view_of(address)
-            if view is not None:
-                curves[view.kind, view.base][view.value] = row
-        for (kind, base), rows in curves.items():
-            # Scale 1 is the image as it is; a shift by 0 resizes in another order.
-            if kind == "scale" and base in model.rows:
-                rows.setdefault(1.0, model.rows[base])
-        for address, sizes in model.sizes.items():
-            known = {float(size): row for size, row in sizes.items() if size}
-            if len(known) > 1 and view_of(address) is None:
-                curves[RESOLUTION, address] = known
-        for place, rows in curves.items():
-            if len(rows) > 1:
-                found[place][model.label] = dict(sorted(rows.items()))
-    order = {kind: number for number, kind in enumerate(_TITLES)}
-    places = sorted(found, key=lambda place: (order[place[0]], place[1]))
-    return {place: found[place] for place in places}
-
-
-def _unchanged(study: Study, kind: str, label: str) -> float | None:
-    if kind != RESOLUTION:
-        return _UNCHANGED[kind]
-    model: Model = next(m for m in study.models if m.label == label)
-    return None if model.size is None else float(model.size)
-
-
-def _curve(
-    study: Study, kind: str, rows: Mapping[float, Row], unchanged: float | None
-) -> Curve:
-    columns = {
-        value: study.store.examples(row["run_id"], ("id", "correct", "nll"))
-        for value, row in rows.items()
-    }
-    levels = tuple(
-        invariance_level(value, found["correct"], found["nll"])
-        for value, found in columns.items()
-    )
-    if unchanged not in columns:
-        worst = min(levels, key=lambda level: level.accuracy.value)
-        return Curve(levels, worst.value, None)
-    # Of equal accuracies the unchanged one is not a loss.
-    worst = min(
-        levels, key=lambda level: (level.accuracy.value, level.value != unchanged)
-    )
-    before, after = columns[unchanged], columns[worst.value]
-    change = paired_change(
-        (before["id"], before["correct"]),
-        (after["id"], after["correct"]),
-        key=study.key_of("views", kind),
-        num_resamples=study.num_resamples,
-    )
-    return Curve(levels, worst.value, change)
 
 
 def _section(

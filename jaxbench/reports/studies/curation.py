@@ -7,8 +7,6 @@ The question is that of arXiv 2403.19579; the numbers are in
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from jaxbench.errors import UserError
 from jaxbench.reports.cells import (
     MISSING,
@@ -35,12 +33,15 @@ from jaxbench.studies.curation import (
     find_arms,
     mean_interval,
 )
+from jaxbench.studies.curation_curves import (
+    distance_quantiles,
+    mean_curve,
+    rejected_curve,
+)
 
 TITLE = "Batch curation"
 QUESTION = "Can bad batches be told apart and left out, and what does that save?"
 REFERENCE = "https://arxiv.org/abs/2403.19579"
-# Points of a curve on the page: more would be drawn over each other.
-_POINTS = 200
 _SHOWN = ("model", "dataset", "optimizer", "epochs", "train_batch_size", "tested_on")
 _COST_HEADINGS = {
     "train_seconds": "Time saved %",
@@ -246,17 +247,17 @@ def _curve_sections(store: ResultStore, arms: Sequence[Arm]):
     }
     measured = {arm.title for arm in arms if arm.measured}
     charts = [
-        _curves("loss", "Loss", {n: _means(c, "loss") for n, c in read.items()}),
+        _curves("loss", "Loss", {n: mean_curve(c, "loss") for n, c in read.items()}),
         _curves(
             "distance",
             "Frechet distance of the two views",
-            {n: _means(c, "distance") for n, c in read.items() if n in measured},
+            {n: mean_curve(c, "distance") for n, c in read.items() if n in measured},
         ),
         _curves(
             "rejected",
             "Rejected so far",
             {
-                n: _rejected(c)
+                n: rejected_curve(c)
                 for n, c in read.items()
                 if n in {a.title for a in arms if a.curated}
             },
@@ -265,7 +266,7 @@ def _curve_sections(store: ResultStore, arms: Sequence[Arm]):
         _curves(
             "distances",
             "Frechet distance of the two views",
-            {n: _quantiles(c) for n, c in read.items() if n in measured},
+            {n: distance_quantiles(c) for n, c in read.items() if n in measured},
             x_title="Share of the draws with at most this distance",
             percent=frozenset({"x"}),
         ),
@@ -297,32 +298,6 @@ def _curves(
     percent: frozenset[str] = frozenset(),
 ) -> Curves:
     return Curves(name, lines, x_title, y_title, percent=percent)
-
-
-def _common(curves: Sequence[dict[str, np.ndarray]], name: str) -> np.ndarray:
-    """Values [seeds, draws] up to the shortest of the runs."""
-    length = min(len(curve[name]) for curve in curves)
-    return np.stack([curve[name][:length] for curve in curves])
-
-
-def _means(curves, name: str) -> tuple[list[float], list[float]]:
-    values = _common(curves, name).mean(axis=0)
-    parts = np.array_split(np.arange(len(values)), min(_POINTS, len(values)))
-    x = [float(part.mean() + 1) for part in parts]
-    return x, [float(values[part].mean()) for part in parts]
-
-
-def _rejected(curves) -> tuple[list[float], list[float]]:
-    used = _common(curves, "used").mean(axis=0)
-    share = np.cumsum(1 - used) / np.arange(1, len(used) + 1)
-    places = np.unique(np.linspace(0, len(share) - 1, _POINTS).round().astype(int))
-    return (places + 1.0).tolist(), share[places].tolist()
-
-
-def _quantiles(curves) -> tuple[list[float], list[float]]:
-    values = np.concatenate([curve["distance"] for curve in curves])
-    shares = np.linspace(0, 1, 101)
-    return shares.tolist(), np.quantile(values[np.isfinite(values)], shares).tolist()
 
 
 def _facts(arms: Sequence[Arm], rows) -> tuple[tuple[str, str], ...]:

@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jaxbench.errors import UserError, counted
+from jaxbench.errors import UserError
 from jaxbench.reports.page import Page, Section
 from jaxbench.reports.studies.lottery_charts import (
     MOST_LINES,
@@ -26,15 +25,9 @@ from jaxbench.reports.studies.lottery_tables import (
     unified_table,
 )
 from jaxbench.results import ResultStore
-from jaxbench.studies.entries import load_results
 from jaxbench.studies.lottery_analysis import Lottery, analyse
 from jaxbench.studies.lottery_files import SCORE_COLUMN, read_result_tables
-from jaxbench.studies.lottery_runs import (
-    diverged_models,
-    lottery_reference,
-    lottery_runs,
-)
-from jaxbench.studies.variant_table import VariantTable, table_of_runs
+from jaxbench.studies.variant_table import VariantTable, table_of_store
 
 TITLE = "The benchmark lottery"
 REFERENCE = "https://arxiv.org/abs/2501.15431"
@@ -164,22 +157,6 @@ def check(
             problems.append(f"{name} is {value!r}, wanted a dataset's address")
     if problems:
         raise UserError("; ".join(problems))
-
-
-def table_of_store(store: ResultStore, reference: str | None = None) -> VariantTable:
-    """Models and labelled datasets of a results folder, the reference first.
-
-    Raises:
-        UserError: As `lottery_runs` and `table_of_runs`.
-    """
-    results = load_results(store)
-    runs = lottery_runs(results)
-    address = lottery_reference(runs, results, reference)
-    table = table_of_runs(store, runs, reference=address)
-    if not (lost := diverged_models(results)):
-        return table
-    note = f"{counted(len(lost), 'model')} diverged in training and left out: "
-    return replace(table, notes=(*table.notes, note + ", ".join(lost)))
 
 
 def lottery_page(lottery: Lottery) -> Page:

@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 
-from jaxbench.metrics import wilson_interval
 from jaxbench.reports.page import HeatMap, Interval, Point, Ranks, Scatter
 from jaxbench.studies.lottery_analysis import Lottery
 from jaxbench.studies.regimes import UNKNOWN, model_family
+from jaxbench.studies.shape_bias import accuracy_shares
 
 # More lines than this no eye can follow, whatever is highlighted.
 MOST_LINES = 200
@@ -89,11 +89,5 @@ def family(name: str) -> str:
 def _intervals(lottery: Lottery, variant: str) -> list[Interval | None]:
     """Wilson's interval of every model's accuracy."""
     table = lottery.table
-    values, counts = table.column(variant), table.counts(variant)
-    right = np.where(np.isnan(counts), 0, counts).astype(np.int32)
-    ends = wilson_interval(right, table.images_of(variant), level=0.95)
-    low, high = (np.asarray(end, np.float64) for end in ends)
-    return [
-        None if math.isnan(value) else (float(value), float(low[i]), float(high[i]))
-        for i, value in enumerate(values)
-    ]
+    found = accuracy_shares(table.column(variant), table.images_of(variant))
+    return [None if math.isnan(one.value) else one for one in found]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.reports.metric_texts import (
@@ -20,7 +20,6 @@ from jaxbench.reports.metric_texts import (
 from jaxbench.reports.page import Page, Point, Scatter, Section
 from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_curves import (
-    SeverityOptions,
     curve_sections,
     severity_sections,
 )
@@ -30,26 +29,18 @@ from jaxbench.reports.studies.selective_groups import (
     group_sections,
     scaling_sections,
 )
-from jaxbench.reports.studies.selective_models import (
-    Model,
-    all_metrics,
-    choose,
-    extremes,
-    find_models,
-    metric_names,
-)
-from jaxbench.reports.studies.selective_pairs import (
-    Resampling,
-    compare_students,
-    compare_twins,
-)
+from jaxbench.reports.studies.selective_pairs import student_sections, twin_sections
 from jaxbench.reports.studies.selective_published import (
     interval_of,
     published_sections,
 )
 from jaxbench.results import ResultStore
-from jaxbench.studies import read_regimes
+from jaxbench.studies import mean_ranks, read_regimes
 from jaxbench.studies.entries import Results, is_number, load_results
+from jaxbench.studies.models import Model, choose, extremes, find_models, strangers
+from jaxbench.studies.resampling import Resampling
+from jaxbench.studies.selective_severity import SeverityOptions
+from jaxbench.studies.teachers import TwinChanges, compare_students, compare_twins
 
 TITLE = "Selective prediction"
 QUESTION = "Which classifiers know when they are wrong, and what made them so?"
@@ -113,14 +104,14 @@ def build(
     results = load_results(store)
     dataset = _dataset(results, reference)
     own = _own_regimes(regimes)
-    models, notes = find_models(results, dataset, own)
+    models, notes = find_models(results, dataset, regimes=own)
+    notes += strangers(models, own, "Regimes")
     if not models:
         none = f"no model has an accuracy on {dataset}; evaluate some on it"
         raise UserError(" ".join([none, *(f"({note})" for note in notes)]))
-    names = metric_names(models, HEADLINES)
+    names = tables.metric_names(models, HEADLINES)
     ranks = _ranks(models, rank_by)
-    key = jax.random.key(seed)
-    resampling = Resampling(key, num_resamples)
+    resampling = Resampling(seed, num_resamples)
     chosen = choose(models, tuple(shown)) if shown else extremes(models)
 
     correlations = correlation_section(models, resampling)
@@ -128,21 +119,22 @@ def build(
     twins = compare_twins(store, models, resampling)
     students = compare_students(store, results, dataset, resampling)
     curves, curve_notes = curve_sections(store, chosen)
-    severity = SeverityOptions(key, severity_group_size, severity_levels)
+    severity = SeverityOptions(seed, severity_group_size, severity_levels)
     severities, severity_notes = severity_sections(store, models, chosen, severity)
     sections = [
         _ranking(models, names, ranks, rank_by, dataset),
         *correlations.sections,
         *scaled.sections,
         *group_sections(models, names),
-        *twins.sections,
-        *students.sections,
+        *twin_sections(twins),
+        *student_sections(students),
         *curves,
         *severities,
         *published_sections(models, dataset),
         _everything(models, ranks),
     ]
-    notes += [*correlations.notes, *scaled.notes, *twins.notes, *students.notes]
+    notes += [*correlations.notes, *scaled.notes, *twins.notes, *_unpaired(twins)]
+    notes += students.notes
     notes += [*curve_notes, *severity_notes, *_notes(results, models)]
     return Page(
         name="selective",
@@ -234,15 +226,11 @@ def _ranks(models: Sequence[Model], metric: str) -> dict[str, float]:
     base = metric.removesuffix("_ts")
     known = {m.label: m.clean[metric] for m in models if is_number(m.clean.get(metric))}
     if not known or not metric_text(base).direction:
-        ranked = (n for n in all_metrics(list(models)) if metric_text(n).direction)
+        ranked = (n for n in tables.all_metrics(models) if metric_text(n).direction)
         raise UserError(unknown_name("metric to rank by", metric, list(ranked)))
-    sign = -1 if metric_text(base).direction == "↑" else 1
-    order = sorted(sign * value for value in known.values())
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(order, start=1):
-        places.setdefault(value, []).append(place)
-    means = {value: sum(found) / len(found) for value, found in places.items()}
-    return {label: means[sign * value] for label, value in known.items()}
+    sign = 1 if metric_text(base).direction == "↑" else -1
+    places = mean_ranks(np.array([sign * value for value in known.values()]))
+    return dict(zip(known, places.tolist(), strict=True))
 
 
 def _ranking(
@@ -294,8 +282,8 @@ def _point(model: Model, names: Sequence[str]) -> Point:
 
 
 def _everything(models: Sequence[Model], ranks: Mapping[str, float]) -> Section:
-    wanted = metric_names(
-        list(models), ("nll", "brier", *CALIBRATION, "mean_confidence", *SELECTIVE)
+    wanted = tables.metric_names(
+        models, ("nll", "brier", *CALIBRATION, "mean_confidence", *SELECTIVE)
     )
     return Section(
         "metrics",
@@ -304,6 +292,15 @@ def _everything(models: Sequence[Model], ranks: Mapping[str, float]) -> Section:
         "the metrics.",
         table=tables.model_table(models, wanted, ranks),
     )
+
+
+def _unpaired(twins: TwinChanges) -> list[str]:
+    if not twins.unpaired:
+        return []
+    return [
+        "Of several results of one name the most accurate is a twin; these are not: "
+        f"{', '.join(twins.unpaired)}."
+    ]
 
 
 def _facts(models: Sequence[Model], dataset: str) -> tuple[tuple[str, str], ...]:

@@ -1,42 +1,26 @@
 """The selective study's curves: risk and coverage, reliability, class-OOD severity."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Key
 
-from jaxbench.data import open_dataset
-from jaxbench.data.source import example_ids
 from jaxbench.errors import UserError
-from jaxbench.metrics import reliability_bins, risk_coverage_curve
 from jaxbench.reports.cells import MISSING, Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.page import Curves, Section
-from jaxbench.reports.studies.selective_models import Model
 from jaxbench.results import ResultStore
-from jaxbench.studies import SeverityCurve, severity_curve
+from jaxbench.studies.curves import reliability_curve, risk_curve
+from jaxbench.studies.models import Model
+from jaxbench.studies.selective_severity import (
+    SeverityCurve,
+    SeverityOptions,
+    foreign_classes,
+    model_severity,
+)
 
 _ORDER = "log_one_minus_confidence"
 # Points of a curve on a page.
 _MAX_POINTS = 200
 _SCALED = " (T*)"
-_risk_coverage = jax.jit(risk_coverage_curve)
-_reliability = jax.jit(reliability_bins)
-
-
-class SeverityOptions(NamedTuple):
-    """How foreign classes are grouped.
-
-    Attributes:
-        key: Splits the images of each class.
-        group_size: Classes of a level; as many as known ones where None.
-        num_levels: Levels.
-    """
-
-    key: Key[Array, ""]
-    group_size: int | None
-    num_levels: int
 
 
 def curve_sections(
@@ -125,9 +109,9 @@ def severity_sections(
     addresses = dict.fromkeys(address for model in models for address in model.ood)
     for number, address in enumerate(addresses):
         try:
-            classes = _foreign_classes(address)
+            classes = foreign_classes(address)
             curves = {
-                model.label: _curve(store, model, address, classes, options)
+                model.label: model_severity(store, model, address, classes, options)
                 for model in models
                 if address in model.ood
             }
@@ -143,21 +127,14 @@ def severity_sections(
 
 
 def _risk(columns, suffix: str) -> tuple[list[float], list[float]]:
-    curve = _risk_coverage(-columns[_ORDER + suffix], columns["correct"])
-    coverage, risk = (np.asarray(values, np.float64) for values in curve)
+    coverage, risk = risk_curve(-columns[_ORDER + suffix], columns["correct"])
     places = np.unique(np.linspace(0, len(risk) - 1, _MAX_POINTS).round().astype(int))
     return coverage[places].tolist(), risk[places].tolist()
 
 
 def _bins(columns, suffix: str):
-    bins = jax.device_get(
-        _reliability(columns["confidence" + suffix], columns["correct"])
-    )
-    known = bins.num_examples > 0
-    x, y, low, high = (
-        np.asarray(values, np.float64)[known].tolist()
-        for values in (bins.confidence, bins.accuracy, bins.low, bins.high)
-    )
+    curve = reliability_curve(columns["confidence" + suffix], columns["correct"])
+    x, y, low, high = (values.tolist() for values in curve)
     return (x, y), (low, high)
 
 
@@ -165,40 +142,6 @@ def _scaled_words(labels, shown: Sequence[str]) -> str:
     if len(labels) == len(shown):
         return ""
     return " Choose the curves marked T* to see what temperature scaling changes."
-
-
-def _foreign_classes(address: str) -> dict[str, int]:
-    """The class of every image of a dataset, by its id."""
-    source = open_dataset(address)
-    labels = np.asarray(source.labels).tolist()
-    return dict(zip(example_ids(source), labels, strict=True))
-
-
-def _curve(
-    store: ResultStore,
-    model: Model,
-    address: str,
-    classes: dict[str, int],
-    options: SeverityOptions,
-) -> SeverityCurve:
-    names = ("confidence", _ORDER)
-    known = store.examples(model.clean["run_id"], ("label", *names))
-    foreign = store.examples(model.ood[address]["run_id"], ("id", *names))
-    strangers = [name for name in foreign["id"] if name not in classes]
-    if strangers:
-        raise UserError(
-            f"{model.label} was evaluated on {len(strangers)} images that are not "
-            f"there now, such as {strangers[0]}"
-        )
-    found = np.array([classes[name] for name in foreign["id"]], np.int64)
-    return severity_curve(
-        known,
-        foreign,
-        found,
-        key=options.key,
-        group_size=options.group_size,
-        num_levels=options.num_levels,
-    )
 
 
 def _severity_section(

@@ -7,10 +7,10 @@ from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.page import Finding
 from jaxbench.reports.studies import selective_tables as tables
 from jaxbench.reports.studies.selective_groups import Correlations, Scaling
-from jaxbench.reports.studies.selective_models import Model
-from jaxbench.reports.studies.selective_pairs import StudentResult, TwinResult
 from jaxbench.studies import Effect
 from jaxbench.studies.entries import is_number
+from jaxbench.studies.models import Model
+from jaxbench.studies.teachers import StudentEffects, TwinChanges
 
 # Groups of students that the findings tell of; the table has all.
 _MAX_STUDENTS = 3
@@ -21,8 +21,8 @@ def find(
     dataset: str,
     correlations: Correlations,
     scaling: Scaling,
-    twins: TwinResult,
-    students: StudentResult,
+    twins: TwinChanges,
+    students: StudentEffects,
 ) -> Iterator[Finding]:
     """What the page says first."""
     yield from _best(models)
@@ -108,7 +108,7 @@ def _scaled(scaling: Scaling) -> Iterator[Finding]:
         )
 
 
-def _twins(twins: TwinResult) -> Iterator[Finding]:
+def _twins(twins: TwinChanges) -> Iterator[Finding]:
     found = twins.changes.get("auroc")
     if found is None:
         return
@@ -124,7 +124,7 @@ def _twins(twins: TwinResult) -> Iterator[Finding]:
     )
 
 
-def _students(students: StudentResult, dataset: str) -> Iterator[Finding]:
+def _students(students: StudentEffects, dataset: str) -> Iterator[Finding]:
     found = {
         t: rows for (t, address), rows in students.effects.items() if address == dataset
     }

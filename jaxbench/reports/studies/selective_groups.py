@@ -6,29 +6,19 @@ from typing import NamedTuple
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.page import HeatMap, Section
 from jaxbench.reports.studies import selective_tables as tables
-from jaxbench.reports.studies.selective_models import Model, all_metrics
-from jaxbench.reports.studies.selective_pairs import Resampling
 from jaxbench.studies import (
     PLAIN,
     Change,
     Correlation,
     group_medians,
     median_change,
-    metric_correlations,
     regime_changes,
 )
 from jaxbench.studies.entries import is_number
-from jaxbench.studies.selective import ALL, MIN_MODELS
+from jaxbench.studies.models import Model
+from jaxbench.studies.resampling import Resampling
+from jaxbench.studies.selective import MIN_MODELS, rank_correlations
 
-# What is compared with accuracy, and what with AUROC.
-_WITH_ACCURACY = (
-    *("auroc", "ece", "aurc", "nll", "coverage_at_99_accuracy"),
-    *("auroc_ts", "ece_ts", "aurc_ts", "coverage_at_99_accuracy_ts"),
-)
-_PAIRS = (
-    *(("accuracy", name) for name in _WITH_ACCURACY),
-    *(("auroc", "ece"), ("auroc_ts", "ece_ts"), ("auroc", "aurc")),
-)
 # What a temperature may change.
 _SCALED = (
     *("auroc", "aurc", "ece", "nll", "brier"),
@@ -68,25 +58,7 @@ def correlation_section(
     models: Sequence[Model], resampling: Resampling
 ) -> Correlations:
     """Spearman's correlations over all models, and within families and regimes."""
-    values = {model.label: model.clean for model in models}
-    found: list[tuple[str, Correlation]] = []
-    for kind, groups in (
-        ("family", {model.label: model.family for model in models}),
-        ("regime", {model.label: model.regime for model in models}),
-    ):
-        rows = metric_correlations(
-            values,
-            _PAIRS,
-            groups,
-            key=resampling.key,
-            num_resamples=resampling.num_resamples,
-        )
-        found += [
-            ("" if row.group == ALL else kind, row)
-            for row in rows
-            # All models are a group of both.
-            if not (row.group == ALL and kind == "regime")
-        ]
+    found = rank_correlations(models, resampling)
     if not found:
         note = f"Correlations need {MIN_MODELS} models; there are {len(models)}."
         return Correlations([], {}, [note])
@@ -168,7 +140,7 @@ def group_sections(models: Sequence[Model], names: Sequence[str]) -> list[Sectio
     ]
     metrics = {
         name: metric_text(name).direction == "↑"
-        for name in all_metrics(list(models))
+        for name in tables.all_metrics(models)
         if name.removesuffix("_ts") in ("accuracy", "auroc", "aurc", "ece")
     }
     architectures = {model.label: model.architecture for model in models}

@@ -1,120 +1,31 @@
-"""The selective study's pairs: models with and without a teacher."""
+"""The selective study's sections on pairs: models with and without a teacher."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from jaxtyping import Array, Key
-
-from jaxbench.errors import UserError
 from jaxbench.reports.page import Section
 from jaxbench.reports.studies import selective_tables as tables
-from jaxbench.reports.studies.selective_models import Model
-from jaxbench.results import ResultStore
-from jaxbench.studies import (
-    Change,
-    Effect,
-    Students,
-    distillation_effect,
-    distillation_twins,
-    find_students,
-    median_change,
-    paired_effect,
-)
-from jaxbench.studies.entries import Results, is_number
-from jaxbench.studies.naming import setting_words
-from jaxbench.studies.selective_images import METRICS
-
-_SCORES = ("id", "label", "correct", "confidence", "log_one_minus_confidence")
-_SCALED = ("confidence_ts", "log_one_minus_confidence_ts")
-
-_WORDS = {
-    "learning_rate": "lr",
-    "weight_decay": "wd",
-    "distillation": "weight",
-    "distillation_kind": "",
-    "distillation_temperature": "T",
-    "teacher_trial": "trial",
-}
+from jaxbench.studies import Effect
+from jaxbench.studies.entries import is_number
+from jaxbench.studies.teachers import StudentEffects, TwinChanges
 
 
-class Resampling(NamedTuple):
-    """How images are drawn anew.
-
-    Attributes:
-        key: Chooses the resamples.
-        num_resamples: How many; 0 for no intervals.
-    """
-
-    key: Key[Array, ""]
-    num_resamples: int
-
-
-class TwinResult(NamedTuple):
-    """What comparing twins gave.
-
-    Attributes:
-        sections: Of the page.
-        changes: Metric to change from the plain to the distilled one, over the pairs.
-        notes: What was left out, in words.
-    """
-
-    sections: list[Section]
-    changes: dict[str, Change]
-    notes: list[str]
-
-
-class StudentResult(NamedTuple):
-    """What comparing students gave.
-
-    Attributes:
-        sections: Of the page.
-        effects: Students and dataset to effects.
-        notes: What was left out, in words.
-    """
-
-    sections: list[Section]
-    effects: dict[tuple[str, str], tuple[Effect, ...]]
-    notes: list[str]
-
-
-def compare_twins(
-    store: ResultStore, models: Sequence[Model], resampling: Resampling
-) -> TwinResult:
+def twin_sections(twins: TwinChanges) -> list[Section]:
     """Distilled models of the zoo against the same architecture without a teacher."""
-    named: dict[str, Model] = {}
-    others: list[Model] = []
-    for model in models:
-        name = model.checkpoint
-        if name and named.setdefault(name, model) is not model:
-            others.append(model)
-    pairs = [(named[a], named[b]) for a, b in distillation_twins(named)]
-    if not pairs:
-        return TwinResult([], {}, [])
-    paired = {model.checkpoint for pair in pairs for model in pair}
-    unpaired = [model.label for model in others if model.checkpoint in paired]
-    changes = {
-        metric + suffix: median_change(
-            [_value(plain, metric + suffix) for _, plain in pairs],
-            [_value(distilled, metric + suffix) for distilled, _ in pairs],
-            higher_is_better=higher,
+    if not twins.num_pairs:
+        return []
+    sections = [
+        Section(
+            "twins",
+            "Distilled and undistilled twins",
+            f"{twins.num_pairs} pairs of models whose names differ in the word for a "
+            "teacher alone; distilled less undistilled. Published numbers: AUROC is "
+            "better in 21 of 25 pairs.",
+            table=tables.change_table(
+                {("", name): change for name, change in twins.changes.items()}, ""
+            ),
         )
-        for suffix in ("", "_ts")
-        for metric, higher in METRICS.items()
-        if not (suffix and metric == "accuracy")
-    }
-    changes = {name: found for name, found in changes.items() if found.num_pairs}
-    summary = Section(
-        "twins",
-        "Distilled and undistilled twins",
-        f"{len(pairs)} pairs of models whose names differ in the word for a teacher "
-        "alone; distilled less undistilled. Published numbers: AUROC is better in 21 "
-        "of 25 pairs.",
-        table=tables.change_table({("", name): c for name, c in changes.items()}, ""),
-    )
-    effects, notes = _twin_effects(store, pairs, resampling)
-    sections = [summary]
-    if effects:
+    ]
+    if twins.effects:
         sections.append(
             Section(
                 "twin-pairs",
@@ -122,52 +33,32 @@ def compare_twins(
                 "Distilled less undistilled on the same images; intervals are about "
                 "other images, by the paired bootstrap.",
                 table=tables.effect_table(
-                    effects, ("Distilled", "Undistilled"), ("Distilled", "Undistilled")
+                    twins.effects,
+                    ("Distilled", "Undistilled"),
+                    ("Distilled", "Undistilled"),
                 ),
             )
         )
-    if unpaired:
-        notes.append(
-            "Of several results of one name the most accurate is a twin; these are "
-            f"not: {', '.join(unpaired)}."
-        )
-    return TwinResult(sections, changes, notes)
+    return sections
 
 
-def compare_students(
-    store: ResultStore, results: Results, dataset: str, resampling: Resampling
-) -> StudentResult:
+def student_sections(students: StudentEffects) -> list[Section]:
     """Trials with and without a teacher that are the same in all else, over seeds."""
-    alive = [row["run_id"] for row in results.trials if row["diverged_step"] is None]
-    settings = {run_id: store.read(run_id).settings for run_id in alive}
-    groups = find_students(settings)
-    effects: dict[tuple[str, str], tuple[Effect, ...]] = {}
-    notes = []
-    if diverged := len(results.trials) - len(alive):
-        notes.append(f"{diverged} trials diverged and are no student of a pair.")
-    titles = _titles(groups, settings)
-    for students, title in zip(groups, titles, strict=True):
-        for address in _addresses(results, students, dataset):
-            try:
-                effects[title, address] = _student_effects(
-                    store, results, students, address, resampling
-                )
-            except UserError as error:
-                notes.append(f"{title} on {address}: {error}.")
-    if not effects:
-        return StudentResult([], {}, notes)
-    rows = [(place, effect) for place, found in effects.items() for effect in found]
-    section = Section(
-        "students",
-        "The same student with and without a teacher",
-        "Means over the seeds; the students of a seed are the same in weights, order "
-        "of images and settings at the start. "
-        + _intervals([effect for _, effect in rows]),
-        table=tables.effect_table(
-            rows, ("Student", "Dataset"), ("With teacher", "Without")
-        ),
-    )
-    return StudentResult([section], effects, notes)
+    rows = [(place, one) for place, found in students.effects.items() for one in found]
+    if not rows:
+        return []
+    return [
+        Section(
+            "students",
+            "The same student with and without a teacher",
+            "Means over the seeds; the students of a seed are the same in weights, "
+            "order of images and settings at the start. "
+            + _intervals([effect for _, effect in rows]),
+            table=tables.effect_table(
+                rows, ("Student", "Dataset"), ("With teacher", "Without")
+            ),
+        )
+    ]
 
 
 def _intervals(effects: Sequence[Effect]) -> str:
@@ -184,85 +75,3 @@ def _intervals(effects: Sequence[Effect]) -> str:
         "Intervals cover other seeds and other images; where there is one seed (1 of 1 "
         f"or 0 of 1 better), they are {one}"
     )
-
-
-def _twin_effects(
-    store: ResultStore, pairs: Sequence[tuple[Model, Model]], resampling: Resampling
-) -> tuple[list[tuple[tuple[str, ...], Effect]], list[str]]:
-    effects, notes = [], []
-    if not resampling.num_resamples:
-        return effects, notes
-    for pair in pairs:
-        try:
-            columns = [_columns(store, model.clean["run_id"]) for model in pair]
-            found = paired_effect(
-                [(columns[0], columns[1])],
-                key=resampling.key,
-                num_resamples=resampling.num_resamples,
-            )
-        except UserError as error:
-            notes.append(f"{pair[0].label} and {pair[1].label}: {error}.")
-            continue
-        labels = (pair[0].label, pair[1].label)
-        effects += [(labels, effect) for effect in found]
-    return effects, notes
-
-
-def _student_effects(
-    store: ResultStore,
-    results: Results,
-    students: Students,
-    address: str,
-    resampling: Resampling,
-) -> tuple[Effect, ...]:
-    runs = {
-        row["trial_id"]: row["run_id"]
-        for row in results.evaluations
-        if row["dataset"] == address
-    }
-    sides = []
-    for trials in (students.taught, students.alone):
-        found = {seed: runs[trial] for seed, trial in trials.items() if trial in runs}
-        sides.append({seed: _columns(store, run) for seed, run in found.items()})
-    return distillation_effect(
-        *sides, key=resampling.key, num_resamples=max(1, resampling.num_resamples)
-    )
-
-
-def _addresses(results: Results, students: Students, first: str) -> list[str]:
-    """Datasets of known classes that a student with a teacher was evaluated on."""
-    taught = set(students.taught.values())
-    rows = [row for row in results.evaluations if row["trial_id"] in taught]
-    found = dict.fromkeys(row["dataset"] for row in rows if row["role"] != "ood")
-    return sorted(found, key=lambda address: (address != first, address))
-
-
-def _titles(
-    groups: Sequence[Students], settings: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Their titles; to equal ones every setting in which they differ is added."""
-    titles = [group.title for group in groups]
-    for twice in [title for title, count in Counter(titles).items() if count > 1]:
-        places = [i for i, title in enumerate(titles) if title == twice]
-        rows = [settings[next(iter(groups[i].taught.values()))] for i in places]
-        names = sorted({name for row in rows for name in row} - {"seed", "trial_id"})
-        words = setting_words(rows, names, words=_WORDS)
-        for number, (place, told) in enumerate(zip(places, words, strict=True), 1):
-            finer = f"{twice} ({', '.join(told)})"
-            # Of settings that groups are not made by, all may be the same.
-            titles[place] = finer if words.count(told) == 1 else f"{finer} {number}"
-    return titles
-
-
-def _columns(store: ResultStore, run_id: str):
-    held = store.read(run_id).examples
-    missing = [name for name in _SCORES if name not in held]
-    if missing:
-        raise UserError(f"no per-image columns {', '.join(missing)}")
-    kept = (*_SCORES, *(name for name in _SCALED if name in held))
-    return {name: held[name] for name in kept}
-
-
-def _value(model: Model, metric: str) -> float:
-    value = model.clean.get(metric)
-    return value if is_number(value) else float("nan")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from jaxbench.reports.metric_texts import metric_text
 from jaxbench.reports.page import Interval, Point, Scatter, Section
 from jaxbench.reports.studies.beside import Beside, beside_section
-from jaxbench.reports.studies.selective_models import Model
 from jaxbench.reports.studies.selective_tables import median_table
 from jaxbench.studies import UNKNOWN, group_medians, model_family, training_regime
 from jaxbench.studies.entries import Row, is_number
+from jaxbench.studies.models import Model
 from jaxbench.studies.published.selective import (
     PublishedClassifier,
     load_published_classifiers,

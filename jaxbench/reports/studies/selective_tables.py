@@ -17,10 +17,10 @@ from jaxbench.reports.cells import (
     metric_heading,
     text_cell,
 )
-from jaxbench.reports.metric_texts import metric_text
-from jaxbench.reports.studies.selective_models import Model
+from jaxbench.reports.metric_texts import METRIC_TEXTS, metric_text
 from jaxbench.studies import Change, Correlation, Effect
 from jaxbench.studies.entries import is_number
+from jaxbench.studies.models import Model
 
 _NAMED = (
     Column("Model"),
@@ -28,6 +28,27 @@ _NAMED = (
     Column("Regime", help="how it was trained, by its tag"),
     Column("Family"),
 )
+_DECISIONS = ("accuracy", "top_5_accuracy", "balanced_accuracy")
+
+
+def metric_names(models: Sequence[Model], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names that a model has a number for, each followed by its `_ts`.
+
+    One temperature changes no decision, so nothing about decisions is repeated.
+    """
+    both = [
+        name + suffix
+        for name in names
+        for suffix in (("",) if name in _DECISIONS else ("", "_ts"))
+    ]
+    return tuple(n for n in both if any(is_number(m.clean.get(n)) for m in models))
+
+
+def all_metrics(models: Sequence[Model]) -> tuple[str, ...]:
+    """Every metric of images of known classes, each followed by its `_ts`."""
+    return metric_names(
+        models, tuple(name for name in METRIC_TEXTS if not name.startswith("ood_"))
+    )
 
 
 def model_table(

@@ -13,10 +13,9 @@ from jaxbench.reports.check import check_page
 from jaxbench.reports.page import Curves, HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.studies.beyond import build
-from jaxbench.reports.studies.beyond_models import Model, group_of, published_of
 from jaxbench.reports.studies.beyond_published import differences
-from jaxbench.reports.studies.beyond_robustness import variant_of
 from jaxbench.results import ResultStore, run_digest
+from jaxbench.studies.models import Model
 from jaxbench.studies.published.beyond import CORRUPTED, load_published_models
 from jaxbench.studies.published.beyond import NUM_IMAGES as NUM_PUBLISHED
 from tests.reports.studies.beyond_runs import (
@@ -223,27 +222,6 @@ def test_case_19_nothing_is_noted_where_nothing_differs():
         [model_of({"imagenet": {"num_examples": 100}})], ["imagenet"]
     )
     assert differences([Model("own", "own", "", rows={})], list(rows)) == ""
-
-
-def test_case_19_published_numbers_are_of_the_published_weights():
-    row = {"model": CLIP, "weights": "pretrained"}
-    assert published_of(row) is not None
-    assert published_of(row | {"weights": "mine.safetensors"}) is None
-    assert published_of(row | {"trial_id": "x"}) is None
-
-
-@pytest.mark.parametrize(
-    ("address", "variant"),
-    [
-        ("imagenet-c/fog_3", "imagenet-c"),
-        ("imagenet+fog_3", "imagenet+corruptions"),
-        ("imagenet-r", "imagenet-r"),
-        ("imagenet+scale_2", None),
-        ("cue-conflict", None),
-    ],
-)
-def test_variants(address, variant):
-    assert variant_of(address) == variant
 
 
 def test_curves_of_larger_moved_and_finer_images(store, page):
@@ -478,20 +456,6 @@ def test_options_that_do_not_fit(store, options, message):
 def test_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match="no evaluation on a clean dataset"):
         build(ResultStore(tmp_path, create=True))
-
-
-@pytest.mark.parametrize(
-    ("weights", "group"),
-    [
-        (f"/zoo/{CLIP}.safetensors", "transformer CLIP"),
-        ("/zoo/mine.safetensors", "unknown"),
-        ("pretrained", "transformer CLIP"),
-        (None, "transformer CLIP"),
-    ],
-)
-def test_case_38_files_named_as_checkpoints_have_their_group(weights, group):
-    row = {"model": CLIP, "weights": weights, "zero_shot": "imagenet"}
-    assert group_of(CLIP, CLIP, row, None, {}) == group
 
 
 def test_mistakes_are_of_the_charted_models(store, page):

@@ -6,10 +6,11 @@ import pytest
 from jaxbench.errors import UserError
 from jaxbench.reports.check import check_page
 from jaxbench.reports.studies.beyond import build
-from jaxbench.reports.studies.beyond_models import find_models
-from jaxbench.reports.studies.beyond_transfer import find_backbones, transfer_part
+from jaxbench.reports.studies.beyond_transfer import transfer_part
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
+from jaxbench.studies.models import find_models
+from jaxbench.studies.transfer import find_backbones
 from tests.reports.studies.beyond_runs import (
     CLIP,
     NUM_IMAGES,
@@ -111,7 +112,7 @@ def test_case_16_one_network_at_two_sizes_is_two_backbones(tmp_path):
     # The model was evaluated at 224 pixels, and has the score of that size.
     store = ResultStore(tmp_path)
     results = load_results(store)
-    models, _ = find_models(results, "imagenet", {})
+    models, _ = find_models(results, "imagenet", heads_only=True)
     part = transfer_part(store, results, find_backbones(results, {}), models)
     assert part.scores[CLIP]["transfer"][0] == means[f"{CLIP} size=224"]
 

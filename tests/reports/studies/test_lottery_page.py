@@ -15,9 +15,7 @@ from jaxbench.reports.studies.lottery import build, lottery_page
 from jaxbench.reports.studies.lottery_charts import family
 from jaxbench.results import ResultStore
 from jaxbench.studies import VariantTable, mcnemar_exact_power
-from jaxbench.studies.entries import load_results
 from jaxbench.studies.lottery_analysis import analyse
-from jaxbench.studies.lottery_runs import lottery_runs
 from tests.results.sample_runs import evaluation, trial
 
 TABLES = Path(__file__).parents[2] / "studies" / "lottery_tables"
@@ -223,33 +221,6 @@ def test_a_diverged_model_is_none_of_the_ranking(tmp_path):
     assert names == {"net sgd", "net adamw"}
     note = "1 model diverged in training and left out: net lamb"
     assert note in page.notes
-
-
-def test_trained_models_count_once(tmp_path):
-    store = ResultStore(tmp_path, create=True)
-    for seed, skill in ((0, 2.0), (1, 4.0)):
-        for optimizer in ("sgd", "adamw"):
-            settings = {"model": "net", "optimizer": optimizer, "seed": seed}
-            one = trial(settings, skill=skill)
-            store.write(one)
-            tied = settings | {"trial_id": one.run_id}
-            store.write(evaluation(tied, "digits@test", "clean", skill=skill, n=60))
-    assert sorted(lottery_runs(load_results(store))) == ["net adamw", "net sgd"]
-
-
-def test_a_student_and_the_network_alone_are_two_models(tmp_path):
-    store = ResultStore(tmp_path, create=True)
-    told = {"teacher": "resnet_micro best-trial", "distillation": 0.5}
-    for seed, more in ((0, {}), (1, {}), (0, told), (1, told)):
-        settings = {"model": "vit_micro", "optimizer": "adamw", "seed": seed}
-        one = trial(settings | more, skill=2.0 + seed)
-        store.write(one)
-        tied = settings | {"trial_id": one.run_id}
-        store.write(evaluation(tied, "digits@test", "clean", skill=3.0, n=60))
-    assert sorted(lottery_runs(load_results(store))) == [
-        "vit_micro adamw",
-        "vit_micro adamw teacher=resnet_micro",
-    ]
 
 
 def test_two_results_that_nothing_tells_apart(tmp_path):

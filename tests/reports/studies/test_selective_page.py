@@ -127,7 +127,7 @@ def test_models_are_ranked_with_their_regimes(page, store):
     assert regimes["deit_small_distilled_patch16_224.fb_in1k"] == "distilled"
     assert regimes["resnet50.a1_in1k"] == "plain"
     assert regimes["my_network"] == "curated"
-    assert regimes["vit_micro adamw + teacher"] == "distilled"
+    assert regimes["vit_micro adamw teacher=resnet_micro"] == "distilled"
     assert regimes["vit_micro adamw"] == "plain"
     headings = [c.heading for c in table.columns]
     assert "AURC (T*) \u00d71000 ↓" in headings
@@ -244,7 +244,7 @@ def test_severity_leaves_models_without_foreign_images_out(page):
 
 def test_notes_say_what_was_left_out(page, store):
     text = " ".join(page.notes)
-    assert "1 of 11 models have no numbers on digits@test" in text
+    assert "want of a result on digits@test: 1 model, lost" in text
     assert "not here: nobody" in text
     assert "1 runs failed" in text
     few = build(store, num_resamples=0)
