@@ -39,6 +39,8 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
   if (!metrics.has(now.y)) now.y = first.y;
   if (!groupings.has(now.group)) now.group = first.group;
   let cursor = null, places = [], shownRows = [], domains = null;
+  // After Escape, the point that is drawn anew and has the focus shows no tooltip.
+  let quiet = false;
 
   const value = (key, i, end = "value") => {
     const metric = metrics.get(key);
@@ -222,6 +224,8 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
     if (cursor === null) return;
     shownRows[cursor].element.setAttribute("tabindex", "0");
     if (held) shownRows[cursor].element.focus({ preventScroll: true });
+    if (quiet) tip.hide();
+    quiet = false;
   }
   const reachable = () => Object.keys(shownRows).map(Number).filter((i) => shownRows[i].bright);
   const sorted = () => reachable().sort((a, b) => places[a][0] - places[b][0] || places[a][1] - places[b][1]);
@@ -325,5 +329,6 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
     shownRows[next].element.setAttribute("tabindex", "0");
     shownRows[next].element.focus();
   });
-  return { panels, drawn };
+  const clear = () => (quiet = state.models.size + state.groups.size > 0);
+  return { panels, drawn, clear };
 };

@@ -76,6 +76,5 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   figures.forEach((item) => item.clear());
   showAll();
-  // Last: a point that is drawn anew and has the focus shows its tooltip.
   tip.hide();
 });

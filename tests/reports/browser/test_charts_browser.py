@@ -1,0 +1,186 @@
+"""Points and curves in a browser: read, isolated, zoomed, linked to and saved."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from jaxbench.reports.charts.names import Spot, place_names, spread
+from jaxbench.reports.look import Look
+from jaxbench.reports.stills import still
+from tests.reports.browser.sample_page import (
+    METRICS,
+    curves,
+    names,
+    sample_page,
+    scatter,
+    steps,
+    values,
+)
+
+pytestmark = pytest.mark.browser
+BRIGHT = ".point:not([opacity='0.12'])"
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
+
+
+def figure(page, name):
+    """A chart in sight, and so drawn."""
+    found = page.locator(f"#figure-{name}")
+    found.scroll_into_view_if_needed()
+    found.locator(".plot svg").first.wait_for()
+    return found
+
+
+def tip(page):
+    return page.locator("#tip:not([hidden])").inner_text()
+
+
+def shapes(picture):
+    """What is drawn: tag, text and geometry of every element."""
+    found = []
+    for element in ElementTree.fromstring(picture).iter():
+        tag = element.tag.rpartition("}")[2]
+        if tag in ("path", "line", "text"):
+            keys = ("d", "transform", "x", "y", "x2", "y2")
+            places = " ".join(element.get(key, "") for key in keys)
+            numbers = [float(number) for number in NUMBER.findall(places)]
+            found.append((tag, "".join(element.itertext()), numbers))
+    return found
+
+
+def test_names_stand_in_the_page_as_in_stills(visit, sample_file):
+    rng = np.random.default_rng(7)
+    spots = [
+        Spot(name, float(x), float(y))
+        for name, (x, y) in zip(names(40), rng.uniform(0, 400, (40, 2)), strict=True)
+    ]
+    places = rng.uniform(0, 300, 25).round().tolist()  # some are equal
+    with visit(sample_file) as page:
+        rows = page.evaluate(
+            "spots => placeNames(spots, 420, 380)", [spot._asdict() for spot in spots]
+        )
+        ours = place_names(spots, 420, 380)
+        assert 0 < len(ours) < 40
+        assert [row["text"] for row in rows] == [row["text"] for row in ours]
+        for key in ("px", "py"):
+            assert [r[key] for r in rows] == pytest.approx([r[key] for r in ours])
+        for high in (300, 200):  # with room for all and without
+            theirs = page.evaluate(
+                "([places, high]) => spread(places, 11, 0, high)", [places, high]
+            )
+            assert theirs == pytest.approx(spread(places, 11, 0, high))
+
+
+@pytest.mark.parametrize("chart", [scatter(40), curves(40), steps()])
+def test_a_saved_figure_is_the_still(visit, sample_file, chart):
+    expected = shapes(still(chart, Look.of_page(sample_page(40))))
+    with visit(sample_file) as page:
+        with page.expect_download() as saved:
+            figure(page, chart.name).get_by_role("button", name="SVG").click()
+        assert saved.value.suggested_filename == f"{chart.name}.svg"
+        found = shapes(saved.value.path().read_bytes())
+    assert [item[:2] for item in found] == [item[:2] for item in expected]
+    for (_, text, ours), (_, _, theirs) in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, abs=0.5), text
+
+
+def test_axes_and_correlation(visit, sample_file):
+    known = [i for i in range(40) if i % 7]
+    ranks = values(40)[known][:, [METRICS.index("accuracy"), METRICS.index("nll")]]
+    rho = np.corrcoef(ranks.argsort(0).argsort(0).T)[0, 1]
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        dots.get_by_label("Up").select_option("nll")
+        expect(dots.locator(".point")).to_have_count(len(known))
+        status = dots.locator(".status").inner_text()
+        assert status.startswith(f"{len(known)} of 40 models, 6 without both numbers")
+        # Three decimals are shown.
+        shown = float(re.search(r"Spearman's \S (.*)", status)[1])
+        assert shown == pytest.approx(rho, abs=6e-4)
+
+
+def test_points_by_keyboard(visit, sample_file):
+    order = np.argsort(values(40)[:, 0])
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        # One stop of the Tab key for all points.
+        expect(dots.locator(".point[tabindex='0']")).to_have_count(1)
+        dots.locator(".point[tabindex='0']").focus()
+        page.keyboard.press("Home")
+        for i in order[:3]:
+            said = page.evaluate("document.activeElement.getAttribute('aria-label')")
+            assert said == names(40)[i]
+            assert names(40)[i] in tip(page)
+            assert f"{100 * values(40)[i, 0]:.1f}% [" in tip(page)
+            assert f"{5 + i} M" in tip(page)
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("End")
+        page.keyboard.press("Enter")
+        expect(dots.locator(BRIGHT)).to_have_count(1)
+        last = dots.locator(BRIGHT)
+        assert last.get_attribute("aria-label") == names(40)[order[-1]]
+        assert last.get_attribute("aria-pressed") == "true"
+        page.keyboard.press("Escape")
+        expect(dots.locator(BRIGHT)).to_have_count(40)
+        expect(page.locator("#tip")).to_be_hidden()
+
+
+def test_zoom_and_front_by_key(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        whole = dots.get_by_role("button", name="Whole range")
+        expect(whole).to_be_hidden()
+        dots.get_by_role("button", name="Zoom in").press("Enter")
+        expect(whole).to_be_visible()
+        assert 0 < dots.locator(".point").count() < 40
+        whole.press("Enter")
+        expect(dots.locator(".point")).to_have_count(40)
+        dots.get_by_label("Pareto front").check()
+        line = dots.locator(".plot .mark-line path[d^='M']").first
+        line.wait_for()
+        accuracy, ece = values(40)[:, 0], values(40)[:, METRICS.index("ece")]
+        beaten = (accuracy > accuracy[:, None]) & (ece < ece[:, None])
+        corners = int((~beaten.any(1)).sum())
+        assert len(re.findall("[ML]", line.get_attribute("d"))) >= corners
+
+
+def test_a_link_restores_what_is_isolated_everywhere(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        dots.get_by_label("Across").select_option("brier")
+        point = dots.locator(f".point[aria-label='{names(40)[1]}']")
+        point.focus()
+        page.keyboard.press("Enter")
+        expect(dots.locator(BRIGHT)).to_have_count(1)
+        # The same model is isolated among the curves.
+        pressed = figure(page, "risk_curves").locator("[aria-pressed='true']")
+        expect(pressed).to_have_text([names(40)[1]])
+        link = page.evaluate("link('selective')")
+    assert link.startswith("#selective~")
+    with visit() as page:
+        page.goto(sample_file.as_uri() + link)
+        expect(page.locator("#selective")).to_be_in_viewport()
+        dots = figure(page, "accuracy_calibration")
+        assert dots.get_by_label("Across").input_value() == "brier"
+        expect(dots.locator(BRIGHT)).to_have_count(1)
+        assert dots.locator(BRIGHT).get_attribute("aria-label") == names(40)[1]
+
+
+def test_choosing_and_reading_curves(visit, sample_file):
+    with visit(sample_file) as page:
+        lines = figure(page, "risk_curves")
+        lines.locator("summary").click()
+        lines.locator(".chooser input[type=search]").fill("swin")
+        lines.get_by_role("button", name="All listed").click()
+        expect(lines.locator(".legend button")).to_have_count(10)
+        assert "10 of 40 shown" in lines.locator("summary").inner_text()
+        lines.get_by_role("button", name="As at first").click()
+        expect(lines.locator(".legend button")).to_have_count(5)
+        steps_ = figure(page, "invariance")
+        steps_.locator(".plot svg").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert "gaussian noise" in tip(page)
+        assert tip(page).index("vit") < tip(page).index("resnet")  # by value
