@@ -9,7 +9,9 @@ from playwright.sync_api import expect
 
 from jaxbench.reports.charts.names import Spot, place_names, spread
 from jaxbench.reports.look import Look
+from jaxbench.reports.page import Page, Section
 from jaxbench.reports.stills import still
+from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import (
     METRICS,
     curves,
@@ -184,3 +186,46 @@ def test_choosing_and_reading_curves(visit, sample_file):
         page.keyboard.press("ArrowRight")
         assert "gaussian noise" in tip(page)
         assert tip(page).index("vit") < tip(page).index("resnet")  # by value
+
+
+def test_isolating_by_click(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        first = dots.locator(".legend button").first
+        size = int(first.inner_text().split()[-1])
+        first.click()
+        expect(dots.locator(BRIGHT)).to_have_count(size)
+        assert dots.locator(".status").inner_text().startswith(f"{size} of 40")
+        dots.get_by_role("button", name="Show all").click()
+        expect(dots.locator(BRIGHT)).to_have_count(40)
+        box = dots.locator(f".point[aria-label='{names(40)[5]}']").bounding_box()
+        # Near is enough, for fingers.
+        place = (box["x"] + box["width"] / 2 + 4, box["y"] + box["height"] / 2)
+        page.mouse.move(*place)
+        assert names(40)[5] in tip(page)
+        page.mouse.click(*place)
+        expect(dots.locator(BRIGHT)).to_have_count(1)
+
+
+def test_700_models_by_20_metrics(visit, tmp_path):
+    section = Section("zoo", "Zoo", "700 x 20", charts=(scatter(700),))
+    big = Page("zoo", "Zoo", "Fast?", "", (), (), (section,))
+    path = write_page(big, tmp_path / "zoo.html")
+    assert path.stat().st_size < 2e6
+    with visit() as page:
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def busy():
+            measured = session.send("Performance.getMetrics")["metrics"]
+            return {item["name"]: item["value"] for item in measured}["TaskDuration"]
+
+        page.goto(path.as_uri())
+        expect(page.locator(".point")).to_have_count(700)
+        opened = busy()
+        page.locator(".chart").get_by_label("Up").select_option("brier")
+        page.locator("[data-drawn='2']").wait_for(state="attached")
+        changed = busy() - opened
+    # Processor time of the page's thread, which other programs do not add to.
+    assert opened < 2
+    assert changed < 0.1
