@@ -63,7 +63,7 @@ def short_table(
     heads += [Column(title, True, name=name) for name, title in titles.items()]
     keyed = []
     for entry, dataset, row, first in _rows(results):
-        label = f"{entry.label} (diverged)" if diverged(entry.trial) else entry.label
+        label = f"{entry.label} (diverged)" if diverged(entry.origin) else entry.label
         cells = [text_cell(label), text_cell(dataset)]
         for number, name in enumerate(names):
             # One interval: with more, a row does not fit a terminal.

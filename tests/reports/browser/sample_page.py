@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxbench.reports.cells import Cell, Column, Table, format_interval, metric_column
+from jaxbench.reports.cells import Cell, Column, Table, measured_cell, metric_column
 from jaxbench.reports.metric_texts import METRIC_TEXTS
 from jaxbench.reports.page import (
     Bars,
@@ -154,8 +154,8 @@ def table(count, metrics=METRICS):
     rows = []
     for i, label in enumerate(names(count)):
         cells = [
-            Cell(format_interval(v, v - 0.01, v + 0.01, percent=True), v)
-            for v in map(float, numbers[i])
+            measured_cell(v, v - 0.01, v + 0.01, metric)
+            for v, metric in zip(map(float, numbers[i]), metrics, strict=True)
         ]
         if i == 2:
             cells[1] = Cell("-", None)
