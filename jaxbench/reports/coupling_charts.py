@@ -93,7 +93,7 @@ def plain_heat_map(results: Results) -> HeatMap | None:
         if is_number(row.get(name)):
             values[cell] = row[name]
         marks.pop(cell, None)
-        if diverged(entry.trial):
+        if diverged(entry.origin):
             marks[cell] = "diverged"
     return _heat_map(
         "optimizer_backbone",

@@ -93,7 +93,7 @@ def _largest_drop(results: Results) -> Iterator[Finding]:
     found = [
         (drop, name, entry)
         for entry in results.entries
-        if not diverged(entry.trial)
+        if not diverged(entry.origin)
         for name, drop in drops(entry, results.dataset).items()
         if is_number(drop)
     ]
