@@ -2,7 +2,6 @@
 
 from jaxbench.studies.compare import Comparison, compare_runs
 from jaxbench.studies.cost import (
-    CostProfile,
     cost_profiles,
     performance_profile,
     profile_scores,
@@ -16,19 +15,11 @@ from jaxbench.studies.coupling_bias import (
     plain_statistics,
     trimmed_statistics,
 )
-from jaxbench.studies.error_consistency import ErrorConsistency, error_consistency
-from jaxbench.studies.error_ratios import ErrorRatios, error_ratios
+from jaxbench.studies.error_consistency import error_consistency
+from jaxbench.studies.error_ratios import error_ratios
 from jaxbench.studies.factor_files import read_factors
-from jaxbench.studies.invariance import (
-    Level,
-    ViewOf,
-    invariance_level,
-    paired_change,
-    view_of,
-)
+from jaxbench.studies.invariance import invariance_level, paired_change, view_of
 from jaxbench.studies.lottery import (
-    Agreement,
-    UnifiedScores,
     agreement_matrix,
     drops,
     mean_ranks,
@@ -37,16 +28,10 @@ from jaxbench.studies.lottery import (
     unified_scores,
 )
 from jaxbench.studies.lottery_files import read_result_tables
-from jaxbench.studies.lottery_own import OwnImages, own_images
-from jaxbench.studies.lottery_significance import (
-    Improvements,
-    Kept,
-    improvements,
-    kept_signs,
-)
-from jaxbench.studies.lottery_survival import Survival, ranking_survival
+from jaxbench.studies.lottery_own import own_images
+from jaxbench.studies.lottery_significance import Improvements, improvements, kept_signs
+from jaxbench.studies.lottery_survival import ranking_survival
 from jaxbench.studies.optimizer_ranking import (
-    RANKING_WEIGHTS,
     TRIMMED_FROM,
     RankedOptimizer,
     RankingColumns,
@@ -61,7 +46,6 @@ from jaxbench.studies.power import (
     mcnemar_power,
 )
 from jaxbench.studies.predictions import (
-    Responses,
     check_same_images,
     make_responses,
     read_responses,
@@ -76,11 +60,7 @@ from jaxbench.studies.regimes import (
     regime_rules,
     training_regime,
 )
-from jaxbench.studies.robustness import (
-    DistanceSummary,
-    RankDistances,
-    rank_distances,
-)
+from jaxbench.studies.robustness import RankDistances, rank_distances
 from jaxbench.studies.score_table import ScoreTable, SideBySide, side_by_side
 from jaxbench.studies.selective import (
     Change,
@@ -90,19 +70,10 @@ from jaxbench.studies.selective import (
     metric_correlations,
     regime_changes,
 )
-from jaxbench.studies.selective_images import (
-    Effect,
-    distillation_effect,
-    paired_effect,
-)
-from jaxbench.studies.selective_severity import SeverityCurve, severity_curve
-from jaxbench.studies.selective_students import Students, find_students
-from jaxbench.studies.shape_bias import (
-    ShapeBias,
-    Share,
-    shape_bias,
-    shape_bias_by_category,
-)
+from jaxbench.studies.selective_images import Effect, distillation_effect, paired_effect
+from jaxbench.studies.selective_severity import severity_curve
+from jaxbench.studies.selective_students import find_students
+from jaxbench.studies.shape_bias import shape_bias, shape_bias_by_category
 from jaxbench.studies.tuning import (
     BestPair,
     TunedTable,
@@ -114,8 +85,6 @@ from jaxbench.studies.twins import Twins, distillation_twins
 from jaxbench.studies.variant_average import variant_average
 from jaxbench.studies.variant_table import VariantTable, table_of_runs
 from jaxbench.studies.weight_statistics import (
-    LayerStatistics,
-    PowerLaw,
     pca_energy,
     power_law_fit,
     spectrum,
@@ -127,43 +96,24 @@ __all__ = [
     "DISTILLED",
     "EQ1_MARGINS",
     "PLAIN",
-    "RANKING_WEIGHTS",
     "TRIMMED_FROM",
     "UNKNOWN",
-    "Agreement",
     "BestPair",
     "Change",
     "Comparison",
     "Correlation",
-    "CostProfile",
-    "DistanceSummary",
     "Effect",
-    "ErrorConsistency",
-    "ErrorRatios",
     "Failures",
     "Improvements",
-    "Kept",
-    "LayerStatistics",
-    "Level",
-    "OwnImages",
-    "PowerLaw",
     "RankDistances",
     "RankedOptimizer",
     "RankingColumns",
-    "Responses",
     "ScoreTable",
-    "SeverityCurve",
-    "ShapeBias",
-    "Share",
     "SideBySide",
     "Spread",
-    "Students",
-    "Survival",
     "TunedTable",
     "Twins",
-    "UnifiedScores",
     "VariantTable",
-    "ViewOf",
     "agreement_matrix",
     "best_pairs",
     "check_same_images",

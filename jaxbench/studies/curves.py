@@ -28,6 +28,16 @@ class ReliabilityCurve(NamedTuple):
     low: Float[np.ndarray, " bins"]
     high: Float[np.ndarray, " bins"]
 
+    @property
+    def line(self) -> tuple[list[float], list[float]]:
+        """Confidence and accuracy, as a chart takes them."""
+        return self.confidence.tolist(), self.accuracy.tolist()
+
+    @property
+    def band(self) -> tuple[list[float], list[float]]:
+        """The ends of the intervals."""
+        return self.low.tolist(), self.high.tolist()
+
 
 def reliability_curve(
     confidence: Shaped[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]

@@ -125,6 +125,35 @@ def find_models(
     return sorted(known, key=lambda m: (-m.clean["accuracy"], m.label)), notes
 
 
+def find_reference(
+    results: Results, wanted: str | None, *, heads_only: bool = False
+) -> str:
+    """The clean dataset as wanted, else the one that most models were evaluated on.
+
+    Args:
+        results: Everything in the folder.
+        wanted: Its address; None for the usual one.
+        heads_only: Whether evaluations of probes do not count.
+
+    Raises:
+        UserError: If there is no clean dataset, or not the wanted one.
+    """
+    counts = Counter(
+        row["dataset"] or "(unnamed)"
+        for row in results.evaluations
+        if row["role"] == "clean" and (has_own_head(row) or not heads_only)
+    )
+    if not counts:
+        raise UserError(
+            "the folder has no evaluation on a clean dataset; run some first"
+        )
+    if wanted is None:
+        return min(counts, key=lambda name: (-counts[name], name))
+    if wanted not in counts:
+        raise UserError(unknown_name("clean dataset", wanted, counts))
+    return wanted
+
+
 def runs_of_models(results: Results) -> dict[str, dict[str, str]]:
     """Label of a model to dataset address to run id, of everything that has labels.
 

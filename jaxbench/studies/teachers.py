@@ -41,14 +41,12 @@ class TwinChanges(NamedTuple):
         num_pairs: Pairs of twins.
         changes: Metric to change from the plain to the distilled one, over the pairs.
         effects: Labels of a pair, the distilled one first, with each of its effects.
-        unpaired: Labels of models with a twin's name that are less accurate than it.
-        notes: Pairs that could not be compared, in words.
+        notes: What was left out, in words.
     """
 
     num_pairs: int
     changes: dict[str, Change]
     effects: list[tuple[tuple[str, ...], Effect]]
-    unpaired: list[str]
     notes: list[str]
 
 
@@ -93,11 +91,16 @@ def compare_twins(
         if not (suffix and metric == "accuracy")
     }
     effects, notes = _twin_effects(store, pairs, resampling)
+    unpaired = [model.label for model in others if model.checkpoint in paired]
+    if unpaired:
+        notes.append(
+            "Of several results of one name the most accurate is a twin; these are "
+            f"not: {', '.join(unpaired)}."
+        )
     return TwinChanges(
         len(pairs),
         {name: found for name, found in changes.items() if found.num_pairs},
         effects,
-        [model.label for model in others if model.checkpoint in paired],
         notes,
     )
 

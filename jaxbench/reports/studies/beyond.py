@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError
 from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.page import Page
 from jaxbench.reports.studies.beyond_calibration import calibration_part
 from jaxbench.reports.studies.beyond_factors import factors_part
 from jaxbench.reports.studies.beyond_groups import groups_part, overview_part
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
 )
@@ -33,6 +33,7 @@ from jaxbench.studies.models import (
     addresses,
     choose,
     find_models,
+    find_reference,
     has_own_head,
     strangers,
 )
@@ -88,8 +89,9 @@ def build(
     _check(responses, groups, calibration_on, shown, num_resamples, seed)
     results = load_results(store)
     backbones = find_backbones(results, groups or {})
-    known = _references(results)
-    if backbones and not known:
+    rows = results.evaluations
+    headed = any(r["role"] == "clean" and has_own_head(r) for r in rows)
+    if backbones and not headed:
         heads = {
             "reference": reference,
             "annotations": annotations,
@@ -100,7 +102,7 @@ def build(
         }
         _check_probes_alone([name for name, value in heads.items() if value])
         return _probes_page(store, results, backbones, groups or {})
-    dataset = _reference(known, reference)
+    dataset = find_reference(results, reference, heads_only=True)
     own = groups or {}
     models, notes = find_models(results, dataset, groups=own, heads_only=True)
     notes += strangers((*models, *backbones.values()), own, "Groups")
@@ -240,27 +242,6 @@ def _check(
             problems.append(f"{name} is {value!r}, wanted a whole number from {least}")
     if problems:
         raise UserError("; ".join(problems))
-
-
-def _references(results: Results) -> Counter[str]:
-    """Clean datasets, and how many results of models with heads each of them has."""
-    return Counter(
-        row["dataset"] or "(unnamed)"
-        for row in results.evaluations
-        if row["role"] == "clean" and has_own_head(row)
-    )
-
-
-def _reference(known: Counter[str], reference: str | None) -> str:
-    if not known:
-        raise UserError(
-            "the folder has no evaluation on a clean dataset; run some first"
-        )
-    if reference is None:
-        return min(known, key=lambda name: (-known[name], name))
-    if reference not in known:
-        raise UserError(unknown_name("clean dataset", reference, known))
-    return reference
 
 
 def _scores(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:

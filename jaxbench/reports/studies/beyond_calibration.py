@@ -3,7 +3,7 @@
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Column, Table, percent_cell, text_cell
 from jaxbench.reports.page import Curves, Finding, Section
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
     share_cell,
@@ -107,24 +107,16 @@ def _charts(
             charts.append(
                 Curves(
                     f"reliability-{slug(address)}",
-                    {label: _line(found[label, address]) for label in lines},
+                    {label: found[label, address].curve.line for label in lines},
                     "Confidence",
                     "Accuracy",
                     kind="reliability",
-                    bands={label: _band(found[label, address]) for label in lines},
+                    bands={label: found[label, address].curve.band for label in lines},
                     percent=frozenset({"x", "y"}),
                     heading=f"Reliability on {address}",
                 )
             )
     return charts
-
-
-def _line(one: Calibration) -> tuple[list[float], list[float]]:
-    return one.curve.confidence.tolist(), one.curve.accuracy.tolist()
-
-
-def _band(one: Calibration) -> tuple[list[float], list[float]]:
-    return one.curve.low.tolist(), one.curve.high.tolist()
 
 
 def _findings(study: Study, found: dict[tuple[str, str], Calibration]) -> list[Finding]:

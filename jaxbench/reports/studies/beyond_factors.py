@@ -17,7 +17,7 @@ from jaxbench.reports.cells import (
     text_cell,
 )
 from jaxbench.reports.page import Finding, HeatMap, Section
-from jaxbench.reports.studies.beyond_models import Part, Study
+from jaxbench.reports.studies.beyond_parts import Part, Study
 from jaxbench.studies.error_ratios import ErrorRatios, model_error_ratios
 from jaxbench.studies.factor_files import read_factors
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, text_cell
 from jaxbench.reports.page import Finding, Interval, Point, Scatter, Section
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
     share_cell,

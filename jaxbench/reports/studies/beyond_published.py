@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jaxbench.reports.studies.beside import beside_section
-from jaxbench.reports.studies.beyond_models import Part
+from jaxbench.reports.studies.beyond_parts import Part
 from jaxbench.studies.models import Model
 from jaxbench.studies.published.beyond import (
     CORRUPTED,

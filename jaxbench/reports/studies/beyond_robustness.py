@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Cell, Column, Table, percent_cell, text_cell
 from jaxbench.reports.page import Finding, Section
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
     share_cell,

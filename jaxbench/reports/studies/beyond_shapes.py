@@ -12,7 +12,7 @@ from jaxbench.reports.cells import (
     text_cell,
 )
 from jaxbench.reports.page import Finding, HeatMap, Section
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
     share_cell,

@@ -7,7 +7,7 @@ from jaxbench.data.modifiers import split_modifiers
 from jaxbench.errors import counted
 from jaxbench.reports.cells import Column, Table, text_cell
 from jaxbench.reports.page import Finding, HeatMap, Section
-from jaxbench.reports.studies.beyond_models import Part, share_cell, share_text
+from jaxbench.reports.studies.beyond_parts import Part, share_cell, share_text
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import Results, Row
 from jaxbench.studies.models import Model

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from jaxbench.reports.cells import Column, Table, number_cell, text_cell
 from jaxbench.reports.page import Curves, Finding, Section
-from jaxbench.reports.studies.beyond_models import (
+from jaxbench.reports.studies.beyond_parts import (
     Part,
     Study,
     share_cell,

@@ -37,10 +37,17 @@ from jaxbench.reports.studies.selective_published import (
 from jaxbench.results import ResultStore
 from jaxbench.studies import mean_ranks, read_regimes
 from jaxbench.studies.entries import Results, is_number, load_results
-from jaxbench.studies.models import Model, choose, extremes, find_models, strangers
+from jaxbench.studies.models import (
+    Model,
+    choose,
+    extremes,
+    find_models,
+    find_reference,
+    strangers,
+)
 from jaxbench.studies.resampling import Resampling
 from jaxbench.studies.selective_severity import SeverityOptions
-from jaxbench.studies.teachers import TwinChanges, compare_students, compare_twins
+from jaxbench.studies.teachers import compare_students, compare_twins
 
 TITLE = "Selective prediction"
 QUESTION = "Which classifiers know when they are wrong, and what made them so?"
@@ -102,7 +109,7 @@ def build(
         seed=seed,
     )
     results = load_results(store)
-    dataset = _dataset(results, reference)
+    dataset = find_reference(results, reference)
     own = _own_regimes(regimes)
     models, notes = find_models(results, dataset, regimes=own)
     notes += strangers(models, own, "Regimes")
@@ -133,8 +140,7 @@ def build(
         *published_sections(models, dataset),
         _everything(models, ranks),
     ]
-    notes += [*correlations.notes, *scaled.notes, *twins.notes, *_unpaired(twins)]
-    notes += students.notes
+    notes += [*correlations.notes, *scaled.notes, *twins.notes, *students.notes]
     notes += [*curve_notes, *severity_notes, *_notes(results, models)]
     return Page(
         name="selective",
@@ -192,20 +198,6 @@ def check(
             problems.append(f"{name} is {value!r}, wanted a whole number from {least}")
     if problems:
         raise UserError("; ".join(problems))
-
-
-def _dataset(results: Results, reference: str | None) -> str:
-    known = {row["dataset"] for row in results.evaluations if row["role"] == "clean"}
-    if not known:
-        raise UserError(
-            "the folder has no evaluation on a clean dataset; run some first"
-        )
-    if reference is None:
-        assert results.dataset is not None
-        return results.dataset
-    if reference not in known:
-        raise UserError(unknown_name("clean dataset", reference, known))
-    return reference
 
 
 def _own_regimes(regimes: Any) -> dict[str, str]:
@@ -292,15 +284,6 @@ def _everything(models: Sequence[Model], ranks: Mapping[str, float]) -> Section:
         "the metrics.",
         table=tables.model_table(models, wanted, ranks),
     )
-
-
-def _unpaired(twins: TwinChanges) -> list[str]:
-    if not twins.unpaired:
-        return []
-    return [
-        "Of several results of one name the most accurate is a twin; these are not: "
-        f"{', '.join(twins.unpaired)}."
-    ]
 
 
 def _facts(models: Sequence[Model], dataset: str) -> tuple[tuple[str, str], ...]:

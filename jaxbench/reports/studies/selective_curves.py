@@ -44,7 +44,10 @@ def curve_sections(
             if _ORDER + suffix in columns:
                 label = model.label + words
                 risks[label] = _risk(columns, suffix)
-                bins[label], bands[label] = _bins(columns, suffix)
+                curve = reliability_curve(
+                    columns["confidence" + suffix], columns["correct"]
+                )
+                bins[label], bands[label] = curve.line, curve.band
     notes = []
     if missing:
         notes.append(f"No per-image scores, so no curves: {', '.join(missing)}.")
@@ -130,12 +133,6 @@ def _risk(columns, suffix: str) -> tuple[list[float], list[float]]:
     coverage, risk = risk_curve(-columns[_ORDER + suffix], columns["correct"])
     places = np.unique(np.linspace(0, len(risk) - 1, _MAX_POINTS).round().astype(int))
     return coverage[places].tolist(), risk[places].tolist()
-
-
-def _bins(columns, suffix: str):
-    curve = reliability_curve(columns["confidence" + suffix], columns["correct"])
-    x, y, low, high = (values.tolist() for values in curve)
-    return (x, y), (low, high)
 
 
 def _scaled_words(labels, shown: Sequence[str]) -> str:
