@@ -27,6 +27,7 @@ from tests.reports.studies.beyond_runs import (
     image_ids,
     write_annotations,
 )
+from tests.reports.studies.pages import rows, section
 from tests.results.sample_runs import evaluation as sample
 from tests.results.sample_runs import trial
 from tests.studies.cue_conflict_files import answers, write
@@ -48,17 +49,6 @@ def annotations(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(store, annotations):
     return build(store, annotations=annotations, num_resamples=50)
-
-
-def section(page, name):
-    return next(one for one in page.sections if one.name == name)
-
-
-def rows(page, name):
-    """A table's rows as heading to cell."""
-    table = section(page, name).table
-    headings = [column.heading for column in table.columns]
-    return [dict(zip(headings, row, strict=True)) for row in table.rows]
 
 
 def row(page, name, **wanted):

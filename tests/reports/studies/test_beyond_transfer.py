@@ -18,6 +18,7 @@ from tests.reports.studies.beyond_runs import (
     evaluation,
     probed,
 )
+from tests.reports.studies.pages import rows, section
 
 TASKS = {"flowers102": 3.0, "dtd": 1.5}
 
@@ -29,16 +30,6 @@ def page_of(tmp_path, *runs, **options):
     page = build(store, **({"num_resamples": 20} | options))
     check_page(page)
     return page
-
-
-def section(page, name):
-    return next(one for one in page.sections if one.name == name)
-
-
-def rows(page, name="transfer"):
-    table = section(page, name).table
-    headings = [column.heading for column in table.columns]
-    return [dict(zip(headings, row, strict=True)) for row in table.rows]
 
 
 def both(**others):
@@ -57,12 +48,12 @@ def test_probes_alone_are_a_page(tmp_path):
     assert [one.name for one in page.sections] == ["transfer", "groups"]
     assert dict(page.facts)["Backbones"] == "2"
     assert dict(page.facts)["Datasets"] == "2"
-    shown = [(one["Model"].text, one["Head"].text) for one in rows(page)]
+    shown = [(one["Model"].text, one["Head"].text) for one in rows(page, "transfer")]
     assert shown == [
         *((SUPERVISED, "linear probe"), (CLIP, "linear probe")),
         (CLIP, "k-NN 10"),
     ]
-    groups = {one["Model"].text: one["Group"].text for one in rows(page)}
+    groups = {one["Model"].text: one["Group"].text for one in rows(page, "transfer")}
     assert groups == {SUPERVISED: "ConvNet supervised", CLIP: "transformer CLIP"}
     finding = page.findings[0]
     assert finding.value.startswith(f"{SUPERVISED}, ")
@@ -75,7 +66,7 @@ def test_probes_alone_are_a_page(tmp_path):
 
 def test_the_mean_and_its_interval(tmp_path):
     runs = both()
-    (one, _) = rows(page_of(tmp_path, *runs))
+    (one, _) = rows(page_of(tmp_path, *runs), "transfer")
     correct = [run.examples["correct"] for run in runs[:2]]
     shares = [float(found.mean()) for found in correct]
     mean = one["Mean %"]
@@ -89,7 +80,7 @@ def test_the_mean_and_its_interval(tmp_path):
 
 def test_other_weights_of_one_network_are_another_backbone(tmp_path):
     runs = [*both(weights="moco.safetensors"), *both(weights="dino.safetensors")]
-    found = rows(page_of(tmp_path, *runs))
+    found = rows(page_of(tmp_path, *runs), "transfer")
     assert sorted(one["Model"].text for one in found) == [
         f"{model} weights={name}.safetensors"
         for model in (SUPERVISED, CLIP)
@@ -107,7 +98,7 @@ def test_case_16_one_network_at_two_sizes_is_two_backbones(tmp_path):
             run.settings["image_size"] = size
             runs.append(run)
     page = page_of(tmp_path, *runs)
-    means = {one["Model"].text: one["Mean %"].value for one in rows(page)}
+    means = {one["Model"].text: one["Mean %"].value for one in rows(page, "transfer")}
     assert set(means) == {f"{CLIP} size=224", f"{CLIP} size=384"}
     # The model was evaluated at 224 pixels, and has the score of that size.
     store = ResultStore(tmp_path)
@@ -127,7 +118,7 @@ def test_published_transfer_stands_beside_the_linear_probes(tmp_path):
     page = page_of(tmp_path, *runs)
     found = rows(page, "published")
     assert len(found) == 6
-    own = {one["Model"].text: one for one in rows(page)}[CLIP]
+    own = {one["Model"].text: one for one in rows(page, "transfer")}[CLIP]
     clip = {o["Measure"].text: o for o in found if o["Model"].text == CLIP}
     for name, text in (("dtd", "79.4"), ("flowers102", "96.4"), ("pets", "91.7")):
         one = clip[f"linear probe, {name}@test"]
@@ -143,7 +134,7 @@ def test_the_best_of_several_probes_is_told(tmp_path):
     ]
     runs.append(probed(CLIP, "dtd", 1.0, role="shifted", probe_train="dtd@train"))
     page = page_of(tmp_path, *runs)
-    (one,) = rows(page)
+    (one,) = rows(page, "transfer")
     assert one["dtd %"].value == runs[1].metrics["accuracy"]
     assert "Mean %" not in one
     text = " ".join(page.notes)
@@ -154,13 +145,13 @@ def test_the_best_of_several_probes_is_told(tmp_path):
 def test_one_test_set_after_two_training_sets_is_two_columns(tmp_path):
     few = probed(CLIP, "dtd", 1.0, probe_train="dtd@train[:800]")
     page = page_of(tmp_path, probed(CLIP, "dtd", 3.0), few)
-    (one,) = rows(page)
+    (one,) = rows(page, "transfer")
     assert {"dtd from dtd@train %", "dtd from dtd@train[:800] %"} <= one.keys()
 
 
 def test_a_dataset_that_a_backbone_lacks(tmp_path):
     page = page_of(tmp_path, *both()[:3])
-    found = {one["Model"].text: one for one in rows(page)}
+    found = {one["Model"].text: one for one in rows(page, "transfer")}
     assert found[CLIP]["dtd %"].text == found[CLIP]["Mean %"].text == "-"
     assert any(f"one or more are missing: {CLIP}" in note for note in page.notes)
     assert "2 datasets, of 1 backbone." in page.findings[0].text
@@ -176,7 +167,7 @@ def test_probes_beside_models(tmp_path):
     models = {one["Model"].text: one for one in rows(page, "models")}
     means = {
         one["Model"].text.removesuffix(" weights=pretrained"): one["Mean %"].value
-        for one in rows(page)
+        for one in rows(page, "transfer")
         if one["Head"].text == "linear probe" and "other" not in one["Model"].text
     }
     assert {n: one["Transfer %"].value for n, one in models.items()} == means

@@ -16,6 +16,7 @@ from jaxbench.reports.studies.lottery_charts import family
 from jaxbench.results import ResultStore
 from jaxbench.studies import VariantTable, mcnemar_exact_power
 from jaxbench.studies.lottery_analysis import analyse
+from tests.reports.studies.pages import section
 from tests.results.sample_runs import evaluation, trial
 
 TABLES = Path(__file__).parents[2] / "studies" / "lottery_tables"
@@ -45,10 +46,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(store):
     return build(store, num_resamples=50)
-
-
-def section(page, name):
-    return next(one for one in page.sections if one.name == name)
 
 
 def column(page, name, heading):

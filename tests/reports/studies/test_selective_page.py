@@ -15,6 +15,7 @@ from jaxbench.reports.studies.selective import build
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.studies import distillation_effect
 from jaxbench.studies.published.selective import load_published_classifiers
+from tests.reports.studies.pages import section
 from tests.results.sample_runs import PROVENANCE, evaluation, failed
 
 # Skill, which sets the accuracy, of models of the zoo and of one's own.
@@ -88,10 +89,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(store):
     return build(store, regimes={"my_network": "curated", "nobody": "plain"}, **OPTIONS)
-
-
-def section(page, name):
-    return next(part for part in page.sections if part.name == name)
 
 
 def column(table, heading):

@@ -7,7 +7,8 @@ import pytest
 from jaxbench.errors import UserError
 from jaxbench.reports.studies.selective import build
 from jaxbench.results import ResultStore, run_digest
-from tests.reports.studies.test_selective_page import OPTIONS, column, section, student
+from tests.reports.studies.pages import section
+from tests.reports.studies.test_selective_page import OPTIONS, column, student
 from tests.results.sample_runs import evaluation
 
 
@@ -124,15 +125,3 @@ def test_case_16_students_are_named_by_every_setting_in_which_they_differ(tmp_pa
     students = {row[0].text for row in section(page, "students").table.rows}
     named = "vit_micro adamw, teacher resnet_micro best-trial"
     assert students == {f"{named} (epochs 5)", f"{named} (epochs 9)"}
-
-
-def test_every_training_of_a_network_is_a_model(tmp_path):
-    runs = [*student(0, None, 2.5)]
-    for start, skill in (("pretrained", 3.0), ("mine.safetensors", 3.5)):
-        runs += trained_otherwise(skill, started_from=start)
-    table = section(build_of(tmp_path, *runs), "models").table
-    assert sorted(column(table, "Model")) == [
-        "vit_micro adamw",
-        "vit_micro adamw started_from=mine.safetensors",
-        "vit_micro adamw started_from=pretrained",
-    ]
