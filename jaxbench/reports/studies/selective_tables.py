@@ -79,7 +79,12 @@ def model_table(
 def scaling_table(models: Sequence[Model], metrics: Sequence[str]) -> Table:
     """What the temperature changes, model by model: after less before."""
     columns = [
-        Column(f"Δ {_unit(name)}", numeric=True, help="after less before")
+        Column(
+            f"Δ {metric_heading(name)}",
+            numeric=True,
+            help="after less before",
+            name=f"delta_{name}",
+        )
         for name in metrics
     ]
     rows = tuple(
@@ -125,7 +130,7 @@ def change_table(changes: Mapping[tuple[str, str], Change], heading: str) -> Tab
         rows.append(
             (
                 *([text_cell(group)] if heading else []),
-                text_cell(_unit(metric)),
+                _metric_name(metric),
                 text_cell(found.num_pairs),
                 _ends_cell(change_text(found, metric), found.median, found),
                 Cell(f"{found.num_better} of {moved}", found.num_better),
@@ -195,7 +200,7 @@ def effect_table(
         rows.append(
             (
                 *map(text_cell, names),
-                text_cell(_unit(effect.metric)),
+                _metric_name(effect.metric),
                 value_cell(effect.with_it, effect.metric),
                 value_cell(effect.without, effect.metric),
                 _ends_cell(effect_text(effect), effect.difference, effect),
@@ -255,8 +260,9 @@ def _signed(values: Sequence[float], metric: str) -> str:
     return f"{shown[0]}{ends}"
 
 
-def _unit(metric: str) -> str:
-    return metric_heading(metric)
+def _metric_name(metric: str) -> Cell:
+    """A metric with its unit, which files lack: their numbers are unscaled."""
+    return Cell(metric_heading(metric), metric_text(metric).heading)
 
 
 def _optional(value: float | None) -> Cell:
