@@ -42,6 +42,8 @@ def curves_spec() -> dict[str, Any]:
         labelAngle=alt.ExprRef("slanted ? -38 : 0"),
         labelAlign=alt.ExprRef("slanted ? 'right' : 'center'"),
         values=alt.ExprRef("length(places) ? sequence(length(places)) : x_ticks"),
+        # Vega leaves out every other value where there are more.
+        tickCount=alt.ExprRef("length(places) || width / 85"),
         titleY=alt.ExprRef("x_title_y"),
     )
     across.labelExpr = _PLACES + across.labelExpr

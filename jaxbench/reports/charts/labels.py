@@ -54,6 +54,8 @@ def label_axis(**settings: Any) -> alt.Axis:
         labelOffset=alt.ExprRef("name_offsets[datum.value] || 0"),
         labelLineHeight=LINE,
         labelOverlap=False,
+        # Vega leaves out every other value where there are more.
+        tickCount=alt.ExprRef("length(names)"),
         # The lines are short enough; Vega would cut them at 180 pixels.
         labelLimit=0,
         domain=False,

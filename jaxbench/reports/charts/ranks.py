@@ -133,7 +133,7 @@ def ranks_data(chart: Ranks, look: Look) -> dict[str, Any]:
         ],
         "slots": [look.model_slot(name) for name in labels] if not groups else [],
         "group_slots": [look.group_slot(name) for name in groups],
-        "shown": positions(chart.ranks, chart.shown or (labels if few else ())),
+        "shown": sorted(positions(chart.ranks, chart.shown or (labels if few else ()))),
         "height": min(560, max(240, 18 * len(labels))),
         "bottom": 16 + round(4.4 * max(map(len, places), default=0)),
         "worst": worst,

@@ -250,8 +250,6 @@ def _ranking(
                 x="accuracy",
                 y=y,
                 group="regime",
-                headings={name: metric_text(name).heading for name in shown},
-                percent=frozenset(n for n in shown if metric_text(n).percent),
             ),
         ),
     )

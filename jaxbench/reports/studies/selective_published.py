@@ -109,8 +109,6 @@ def _released_section(
                 x="accuracy",
                 y="overconfidence",
                 group="source",
-                headings={name: metric_text(name).heading for name in _METRICS},
-                percent=frozenset(n for n in _METRICS if metric_text(n).percent),
             ),
         ),
     )

@@ -11,6 +11,7 @@ from jaxbench.reports.page import (
     Finding,
     HeatMap,
     Page,
+    Panels,
     Point,
     Ranks,
     Samples,
@@ -104,6 +105,11 @@ def steps():
         x_labels=places,
         heading="Invariance",
     )
+
+
+def panels():
+    quantities = {"Loss": steps(), "Risk": curves(4)}
+    return Panels("side_by_side", quantities, heading="Side by side")
 
 
 def ranks(count, groups=False):
@@ -200,6 +206,12 @@ def sample_page(count=40):
                 "Matrices",
                 "Pairs of models and datasets.",
                 charts=(heat_map(), heat_map(diverging=True)),
+            ),
+            Section(
+                "training",
+                "Training",
+                "Quantities side by side, and what the settings do.",
+                charts=(panels(), bars(), ridges(), boxes()),
             ),
         ),
         notes=("Intervals are bootstrap intervals.", f"Left out: {HOSTILE}"),

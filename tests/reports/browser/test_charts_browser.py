@@ -18,7 +18,6 @@ from tests.reports.browser.sample_page import (
     names,
     sample_page,
     scatter,
-    steps,
     values,
 )
 
@@ -75,17 +74,101 @@ def test_names_stand_in_the_page_as_in_stills(visit, sample_file):
             assert theirs == pytest.approx(spread(places, 11, 0, high))
 
 
-@pytest.mark.parametrize("chart", [scatter(40), curves(40), steps()])
+CHARTS = [chart for section in sample_page(40).sections for chart in section.charts]
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
 def test_a_saved_figure_is_the_still(visit, sample_file, chart):
     expected = shapes(still(chart, Look.of_page(sample_page(40))))
     with visit(sample_file) as page:
+        one = page.locator(f"#figure-{chart.name}")
+        one.scroll_into_view_if_needed()
         with page.expect_download() as saved:
-            figure(page, chart.name).get_by_role("button", name="SVG").click()
+            one.get_by_role("button", name="SVG").click()
         assert saved.value.suggested_filename == f"{chart.name}.svg"
         found = shapes(saved.value.path().read_bytes())
     assert [item[:2] for item in found] == [item[:2] for item in expected]
     for (_, text, ours), (_, _, theirs) in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, abs=0.5), text
+
+
+def test_a_figure_is_saved_as_a_picture_and_printed_alone(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        with page.expect_download() as saved:
+            dots.get_by_role("button", name="PNG").click()
+        assert saved.value.path().read_bytes()[:4] == b"\x89PNG"
+        page.evaluate("window.print = () => {}")
+        dots.get_by_role("button", name="PDF").click()
+        page.emulate_media(media="print")
+        expect(page.locator("#sheet svg").first).to_be_visible()
+        expect(page.locator("main")).to_be_hidden()
+        assert page.pdf()[:4] == b"%PDF"
+        expect(page.locator("#sheet")).to_have_count(0)
+
+
+def test_intervals_colours_and_search(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        bars = dots.locator(".mark-rule.role-mark line")
+        assert bars.count() >= 80
+        dots.get_by_label("Intervals").uncheck()
+        expect(bars).to_have_count(0)
+        dots.get_by_label("Colour").select_option("regime")
+        expect(dots.locator(".legend button")).to_have_count(3)
+        dots.get_by_label("Colour").select_option("")
+        expect(dots.locator(".legend button")).to_have_count(0)
+        dots.locator("input[type=search]").fill("swin distilled")
+        both = [i for i in range(40) if i % 7 == 5 and i % 3 == 1]
+        expect(dots.locator(".point")).to_have_count(len(both))
+        dots.locator("input[type=search]").fill("no such model")
+        expect(dots.locator(".nothing")).to_have_text("No model matches the filter.")
+
+
+def test_a_box_drawn_with_the_mouse_is_the_new_range(visit, sample_file):
+    with visit(sample_file) as page:
+        dots = figure(page, "accuracy_calibration")
+        area = dots.locator(".plot svg").bounding_box()
+        start = (area["x"] + 0.6 * area["width"], area["y"] + 0.1 * area["height"])
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(start[0] + 150, start[1] + 120, steps=4)
+        page.mouse.up()
+        expect(dots.get_by_role("button", name="Whole range")).to_be_visible()
+        assert dots.locator(".point").count() < 40
+        expect(dots.locator(BRIGHT)).to_have_count(dots.locator(".point").count())
+
+
+def test_many_models_have_no_intervals_and_few_names(visit, tmp_path):
+    section = Section("zoo", "Zoo", "", charts=(scatter(120),))
+    path = write_page(
+        Page("zoo", "Zoo", "?", "", (), (), (section,)), tmp_path / "p.html"
+    )
+    with visit(path) as page:
+        dots = figure(page, "accuracy_calibration")
+        expect(dots.locator(".point")).to_have_count(120)
+        assert dots.locator(".mark-rule.role-mark line").count() == 0
+        assert dots.locator(".mark-text.role-mark text").count() == 0
+        dots.locator("input[type=search]").fill("swin")
+        names_ = dots.locator(".mark-text.role-mark text")
+        names_.first.wait_for()
+        assert 0 < names_.count() <= 30
+
+
+def test_curves_side_by_side_and_panels(visit, sample_file):
+    with visit(sample_file) as page:
+        lines = figure(page, "risk_curves")
+        lines.get_by_label("Side by side").check()
+        expect(lines.locator(".cell")).to_have_count(5)
+        assert lines.locator("h4").all_text_contents() == list(curves(40).shown)
+        both = figure(page, "side_by_side")
+        expect(both.locator(".cell")).to_have_count(2)
+        both.locator(".plot svg").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert "clean" in tip(page)
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowRight")
+        assert "Coverage" in tip(page)
 
 
 def test_axes_and_correlation(visit, sample_file):

@@ -57,7 +57,7 @@ def test_every_chart_is_drawn(visit, sample_file, width, scheme):
             assert overflow(page) <= 0
         dots = figure(page, "accuracy_calibration")
         assert dots.locator(".point").count() == 40
-        assert dots.locator(".mark-rule line").count() >= 2 * 40
+        assert dots.locator(".mark-rule.role-mark line").count() >= 2 * 40
         assert dots.locator(".legend button").count() == 7
         assert figure(page, "risk_curves").locator(".mark-line").count() >= 5
         # A gap ends a stretch: two for the line that lacks a point.
