@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from jaxbench.errors import UserError
-from jaxbench.reports.metric_texts import metric_text
+from jaxbench.reports.metric_texts import MetricText, metric_text
 from jaxbench.reports.overview_charts import (
     MAX_KEPT,
     MAX_POINTS,
@@ -44,7 +44,8 @@ def learning_panels(store: ResultStore, results: Results) -> Panels | None:
         if x is None:
             continue  # says neither its steps nor its epochs
         for name in set(curves) - set(_AXES):
-            panels.setdefault(name, {})[label] = _thinned(x, curves[name])
+            y = curves[name] * _text(name).scale
+            panels.setdefault(name, {})[label] = _thinned(x, y)
     if not panels:
         return None
     x_title = "Draw" if in_draws else "Epoch" if in_epochs else "Step"
@@ -107,10 +108,14 @@ def _panel_order(name: str) -> tuple[int, str]:
 
 
 def _panel_title(name: str) -> str:
-    """`val_nll` is Validation NLL."""
-    metric = name.removeprefix("val_")
-    text = metric_text(metric)
-    heading = text.heading if text.meaning else metric.replace("_", " ")
-    if metric == name:
+    """`val_nll` is Validation NLL; areas say their unit."""
+    text = _text(name)
+    known = text.heading if text.meaning else name.removeprefix("val_")
+    heading = known.replace("_", " ") + ("" if text.percent else text.unit)
+    if not name.startswith("val_"):
         return f"{heading[:1].upper()}{heading[1:]}"
-    return f"Validation {heading if heading.isupper() else heading.lower()}"
+    return f"Validation {heading if known.isupper() else heading.lower()}"
+
+
+def _text(name: str) -> MetricText:
+    return metric_text(name.removeprefix("val_"))
