@@ -13,6 +13,15 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 import jax
 import pytest
 
+# Eight devices on two busy cores meet late: after 40 s XLA takes them for deadlocked and
+# ends the process. Other versions may not know the flags, and end it for that.
+if jax.__version_info__ < (0, 12):
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600 "
+        "--xla_cpu_collective_timeout_seconds=600",
+    )
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
