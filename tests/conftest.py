@@ -13,8 +13,8 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 import jax
 import pytest
 
-# Eight devices on two busy cores meet late: after 40 s XLA takes them for deadlocked and
-# ends the process. Other versions may not know the flags, and end it for that.
+# Eight devices on two busy cores meet late: after 40 s XLA takes them for deadlocked
+# and ends the process. Other versions may not know the flags, and end it for that.
 if jax.__version_info__ < (0, 12):
     os.environ.setdefault(
         "XLA_FLAGS",
