@@ -21,7 +21,10 @@ from jaxbench.reports.page import (
 CURVE_KINDS = ("risk", "reliability", "plain")
 DISTRIBUTION_KINDS = ("ridge", "box")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED = ("findings", "notes", "definitions", "made", "main", "tip", "sheet")
+_RESERVED = (
+    *("findings", "notes", "definitions", "made", "main", "tip", "sheet"),
+    "light-colours",
+)
 
 
 def check_page(page: Page) -> None:
@@ -152,6 +155,8 @@ def _heat_map(chart: HeatMap) -> Iterator[str]:
             f"{len(chart.rows)} rows of {len(chart.columns)} values are named, but the "
             f"rows of values have the lengths {found}"
         )
+    if chart.limits is not None and not chart.limits[0] < chart.limits[1]:
+        yield f"limits {chart.limits} do not rise"
     known = {(row, column) for row in chart.rows for column in chart.columns}
     if strangers := [cell for cell in chart.marks if cell not in known]:
         yield f"marks names cells that the chart does not have: {strangers}"

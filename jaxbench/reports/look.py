@@ -18,14 +18,14 @@ from jaxbench.reports.page import (
 LIGHT = {
     **{"ink": "#1f2933", "muted": "#52606d", "grid": "#d9e2ec", "card": "#ffffff"},
     **{"page": "#f3f5f8", "accent": "#0b5cad", "stripe": "#f8fafc", "head": "#10243e"},
-    **{"edge": "#b8c4d0", "line": "#c9d3dd"},
+    **{"edge": "#7b8896", "line": "#c9d3dd"},
     **{"c0": "#0072b2", "c1": "#c75000", "c2": "#00875f", "c3": "#b55a8e"},
     **{"c4": "#a87400", "c5": "#2f8fc4", "c6": "#8c6bb1", "c7": "#6b7280"},
 }
 DARK = {
     **{"ink": "#e4e9ee", "muted": "#a3b1bf", "grid": "#33414f", "card": "#18222d"},
     **{"page": "#0f161d", "accent": "#6cb2f5", "stripe": "#1c2834", "head": "#0a1a2c"},
-    **{"edge": "#4a5b6c", "line": "#3a4959"},
+    **{"edge": "#6d7f91", "line": "#3a4959"},
     **{"c0": "#4aa8e0", "c1": "#f08a3c", "c2": "#2fc296", "c3": "#dd94bd"},
     **{"c4": "#f0b429", "c5": "#8fd0f5", "c6": "#b39ad6", "c7": "#9aa5b1"},
 }

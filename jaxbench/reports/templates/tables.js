@@ -152,7 +152,11 @@ function setUpTools(table) {
   );
 }
 // After the first charts, which a reader waits for.
-setTimeout(() => document.querySelectorAll("table.data").forEach(setUpTools));
+setTimeout(() => {
+  document.querySelectorAll("table.data").forEach(setUpTools);
+  // A picture of the whole page has its tables, too.
+  document.querySelectorAll(".scroll.long").forEach((box) => box.classList.remove("long"));
+});
 // Names of a heat map's columns stand upright where they are long.
 for (const table of document.querySelectorAll("table.heat")) {
   const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent.length);

@@ -8,7 +8,7 @@
   toggle.className = "theme";
   toggle.textContent = words[root.dataset.theme] ?? words[""];
   toggle.addEventListener("click", () => {
-    const next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % THEMES.length];
+    const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "") + 1) % THEMES.length];
     root.dataset.theme = next;
     toggle.textContent = words[next];
     try {

@@ -1,12 +1,24 @@
 """A page as its reader has it: one file, both themes, phones, paper, and no script."""
 
+import io
 import re
 
 import pytest
+from PIL import Image
 
+from jaxbench.reports.cells import Cell, Column, Table
 from jaxbench.reports.charts.shades import contrast
 from jaxbench.reports.look import DARK, LIGHT, NUM_COLOURS
-from jaxbench.reports.page import Page, Section
+from jaxbench.reports.page import (
+    Curves,
+    Finding,
+    HeatMap,
+    Page,
+    Point,
+    Ranks,
+    Scatter,
+    Section,
+)
 from jaxbench.reports.writing import write_page
 from tests.reports.browser.sample_page import (
     HOSTILE,
@@ -100,6 +112,8 @@ def test_contrast(colours):
     for ground in ("card", "page", "stripe"):
         for text in ("ink", "muted", "accent"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+        # The borders of controls.
+        assert contrast(colours["edge"], colours[ground]) >= 3, ground
     for slot in range(NUM_COLOURS):
         assert contrast(colours[f"c{slot}"], colours["card"]) >= 3, slot
 
@@ -162,16 +176,91 @@ def test_without_its_script_the_tables_are_there(visit, sample_file):
         assert page.locator("#heat-agreement td").count() == 81
 
 
-def test_a_whole_page_fits_into_one_picture(visit, tmp_path):
-    section = Section("zoo", "Zoo", "Many rows.", table=table(150))
-    path = write_page(
-        Page("zoo", "Zoo", "?", "", (), (), (section,)), tmp_path / "p.html"
+def test_a_picture_of_the_whole_page_has_its_tables(visit, tmp_path):
+    parts = tuple(
+        Section(name, name, "Many rows.", table=table(250)) for name in ("a", "b", "c")
     )
+    path = write_page(Page("zoo", "Zoo", "?", "", (), (), parts), tmp_path / "p.html")
     with visit(path) as page:
-        box = page.locator("#zoo").bounding_box()
-        assert page.screenshot(full_page=True)[:4] == b"\x89PNG"
-        assert page.locator("#zoo").bounding_box() == box
-        assert page.locator("#table-zoo tbody tr").last.is_visible()
+        page.locator("[data-for=table-c] button").first.wait_for()
+        box = page.locator("#c .scroll").bounding_box()
+        assert box["y"] > page.viewport_size["height"]
+        # What the picture has of the last table: neither one colour nor nothing.
+        seen = page.screenshot(full_page=True, clip=box)
+    with Image.open(io.BytesIO(seen)) as picture:
+        colours = picture.convert("RGB").getcolors(1_000_000)
+    assert len(colours) > 50
+    most = max(count for count, _ in colours)
+    assert most < 0.97 * sum(count for count, _ in colours)
+
+
+LONG = "n" * 300
+RIGHT_TO_LEFT = "\u05e9\u05dc\u05d5\u05dd \u202e evil"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_long_and_right_to_left_names_fit(visit, tmp_path, width, scheme):
+    labels = (LONG, RIGHT_TO_LEFT, HOSTILE)
+    numbers = {"accuracy": (0.5, 0.4, 0.6), "ece": (0.1, 0.05, 0.2)}
+    lines = {name: ((0.0, 1.0), (0.1, 0.2)) for name in labels}
+    cells = tuple((0.1, 0.2, 0.3) for _ in labels)
+    charts = (
+        Scatter("s", tuple(Point(name, numbers) for name in labels), "accuracy", "ece"),
+        Curves("c", lines, x_title=LONG, y_title=RIGHT_TO_LEFT),
+        Ranks("r", labels, {name: (1.0, 2.0, 3.0) for name in labels}),
+        HeatMap("h", labels, labels, cells, title=LONG),
+    )
+    rows = Table((Column(LONG),), tuple((Cell(name, name),) for name in labels))
+    part = Section("part", LONG, RIGHT_TO_LEFT, table=rows, charts=charts)
+    whole = Page(
+        "names",
+        LONG,
+        RIGHT_TO_LEFT,
+        "",
+        ((LONG, LONG),),
+        (Finding(LONG, LONG, LONG), Finding("a", RIGHT_TO_LEFT, HOSTILE)),
+        (part,),
+        notes=(LONG,),
+        made=(("Command", LONG),),
+        provenance=((LONG, LONG, LONG),),
+    )
+    path = write_page(whole, tmp_path / "names.html")
+    size = {"width": width, "height": 800}
+    with visit(path, viewport=size, color_scheme=scheme) as page:
+        for name in "scrh":
+            figure(page, name)
+            assert overflow(page) <= 0, name
+        page.locator("#made summary").click()
+        assert overflow(page) <= 0
+
+
+def test_the_theme_is_restored(visit, sample_file):
+    with visit() as page:
+        page.add_init_script("localStorage.setItem('jaxbench-theme', 'dark')")
+        page.goto(sample_file.as_uri())
+        assert background(page) == DARK["page"]
+        assert "dark" in page.locator(".theme").inner_text()
+
+
+def test_without_storage_the_theme_still_changes(visit, sample_file):
+    with visit() as page:
+        page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', {get() { throw 1; }})"
+        )
+        page.goto(sample_file.as_uri())
+        page.locator(".theme").click()
+        page.locator(".theme").click()
+        assert background(page) == DARK["page"]
+
+
+def test_a_linked_heading_is_not_under_the_navigation(visit, sample_file):
+    with visit(sample_file) as page:
+        page.locator("nav a[href='#lottery']").click()
+        page.wait_for_timeout(900)  # the page scrolls smoothly
+        nav = page.locator("nav").bounding_box()
+        heading = page.locator("#lottery h2").bounding_box()
+        assert heading["y"] >= nav["y"] + nav["height"] - 1
 
 
 def test_reduced_motion(visit, sample_file):
