@@ -21,7 +21,7 @@ from jaxbench.cli import (
     work,
     zoo,
 )
-from jaxbench.cli.display import errors
+from jaxbench.cli.display import errors, reserve_stdout
 from jaxbench.cli.signals import as_interruption, end_on_signals
 from jaxbench.errors import UserError
 
@@ -96,6 +96,7 @@ app.add_typer(_study, name="study")
 def _root(
     version: bool = typer.Option(False, "--version", help="Print versions and end."),
 ) -> None:
+    reserve_stdout(False)
     if version:
         from jaxbench.engine.provenance import provenance
 

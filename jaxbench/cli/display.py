@@ -31,6 +31,11 @@ def _console(*, stderr: bool = False) -> Console:
 console, errors = _console(), _console(stderr=True)
 
 
+def reserve_stdout(wanted: bool) -> None:
+    """Sends what people read to standard error: a program reads standard output."""
+    console.stderr = wanted
+
+
 def show_plan(plan) -> None:
     """Prints what an experiment would do."""
     table = Table(title=f"Plan of {plan.config.name!r}")

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxbench.cli.display import console, errors, print_table, results_table
+from jaxbench.cli.display import (
+    console,
+    errors,
+    print_table,
+    reserve_stdout,
+    results_table,
+)
 from jaxbench.cli.tables import TableFormat, print_as, table_of_arrow, writing_csv
 from jaxbench.errors import UserError, counted, unknown_name
 
@@ -93,6 +99,7 @@ def results(
     """
     from jaxbench.results import ResultStore
 
+    reserve_stdout(form is not TableFormat.TABLE or str(csv) == "-")
     store = ResultStore(folder)
     for problem in store.problems:
         errors.print(f"unreadable: {problem}", style="yellow", markup=False)
@@ -170,8 +177,8 @@ def _check_stored(store: "ResultStore", names: Sequence[str]) -> None:
     if missing:
         raise UserError(
             "\n".join(unknown_name("stored column", name, known) for name in missing)
-            + "\na metric that is not stored yet is computed by: jaxbench results "
-            f"{store.path} --remeasure --metric {missing[0]}"
+            + "\na metric that is known, but not stored yet, is computed by: jaxbench "
+            f"results {store.path} --remeasure --metric {missing[0]}"
         )
 
 

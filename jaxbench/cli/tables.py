@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jaxbench.cli.display import console
+from jaxbench.cli.display import console, reserve_stdout
 from jaxbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,10 +27,16 @@ class TableFormat(enum.StrEnum):
     JSON = "json"
 
 
+def _for_a_program(folder: Path | None) -> Path | None:
+    reserve_stdout(str(folder) == "-")
+    return folder
+
+
 CsvFolder = Annotated[
     Path | None,
     typer.Option(
         "--csv",
+        callback=_for_a_program,
         help="Also write every table into this folder, whole; shares and accuracies "
         "as fractions. - prints them instead, one after the other.",
     ),
@@ -58,9 +64,6 @@ def show_page(
         UserError: If a file cannot be written.
     """
     named = [(s, s.table) for s in page.sections if s.table is not None]
-    if csv_folder is not None and str(csv_folder) == "-":
-        write_tables(csv_folder, ((section.name, table) for section, table in named))
-        return
     for section, table in named:
         if shown is None or section.name in shown:
             show_table(

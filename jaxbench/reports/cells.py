@@ -53,11 +53,14 @@ class Cell:
 
     @property
     def numbers(self) -> str:
-        """Value and ends for a page: seven digits, spaces between them; "" if none."""
+        """Value and ends for a page: whole numbers in full, else seven digits."""
         if not isinstance(self.value, float | int) or not math.isfinite(self.value):
             return ""
         ends = () if self.low is None or self.high is None else (self.low, self.high)
-        return " ".join(f"{number:.7g}" for number in (self.value, *ends))
+        return " ".join(
+            str(int(number)) if number == int(number) else f"{number:.7g}"
+            for number in (self.value, *ends)
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def _latex_line(texts: Iterable[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\|])", r"\\\1", text)
+    return re.sub(r"([\\|])", r"\\\1", " ".join(text.split()))
 
 
 def _plain(value: Any) -> Any:

@@ -4,9 +4,13 @@ import csv
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from jaxbench.cli.app import app
 from jaxbench.cli.tables import TableFormat, print_as, write_csv, write_tables
 from jaxbench.reports.cells import Cell, Column, Table, metric_cell, metric_column
+from jaxbench.results import ResultStore
+from tests.reports.coupling_runs import coupling_runs
 
 
 def sample():
@@ -41,3 +45,30 @@ def test_tables_are_printed_for_a_dash(capsys):
     first, second = capsys.readouterr().out.split("\n\n")
     assert first.splitlines()[0] == "# models"
     assert second == f"# others\n{sample().to_csv()}"
+
+
+def stdout(*arguments):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", [("coupling",), ("study", "coupling")])
+def test_a_program_gets_tables_and_nothing_else(command, tmp_path):
+    store = ResultStore(tmp_path / "results", create=True)
+    for run in coupling_runs():
+        store.write(run)
+    page = ("-o", tmp_path / "page.html") if command[0] == "study" else ()
+    text = stdout(*command, store.path, "--csv", "-", *page)
+    for part in text.split("\n\n"):
+        name, *lines = part.strip().splitlines()
+        assert name.startswith("# ")
+        widths = {len(row) for row in csv.reader(lines)}
+        assert len(widths) == 1, name
+    # What a person reads is back at the next command.
+    assert "Trained on" in stdout("coupling", store.path)
+    rows = list(
+        csv.reader(stdout("results", store.path, "--format", "csv").splitlines())
+    )
+    assert rows[0][0] == "model"
+    assert len({len(row) for row in rows}) == 1

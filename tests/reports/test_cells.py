@@ -72,6 +72,12 @@ def test_what_is_missing_is_a_dash():
     assert metric_cell({"ece": 0.1}, "ece") == Cell("10.0", 0.1)
 
 
+def test_pages_hold_whole_numbers_in_full():
+    assert Cell("86.6M", 86_567_656).numbers == "86567656"
+    assert Cell("0.1", 1 / 3, 0.0, 1.0).numbers == "0.3333333 0 1"
+    assert Cell("-").numbers == Cell("a", "a").numbers == ""
+
+
 def sample():
     row = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
     return Table(
