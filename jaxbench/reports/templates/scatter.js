@@ -171,7 +171,7 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
           y: ((up[1] - value(now.y, i)) / (up[1] - up[0])) * inner[1],
         }))
       : [];
-    const front = now.front ? frontOf(bright.filter(within)).map((i, n) => ({ n, x: value(now.x, i), y: value(now.y, i) })) : [];
+    const front = now.front ? frontOf(bright).filter(within).map((i, n) => ({ n, x: value(now.x, i), y: value(now.y, i) })) : [];
     const signals = {
       ...{ x_domain: across, y_domain: up, x_title: x.heading, y_title: y.heading },
       ...{ x_percent: x.percent, y_percent: y.percent },

@@ -223,12 +223,30 @@ def test_zoom_and_front_by_key(visit, sample_file):
         whole.press("Enter")
         expect(dots.locator(".point")).to_have_count(40)
         dots.get_by_label("Pareto front").check()
-        line = dots.locator(".plot .mark-line path[d^='M']").first
-        line.wait_for()
         accuracy, ece = values(40)[:, 0], values(40)[:, METRICS.index("ece")]
         beaten = (accuracy > accuracy[:, None]) & (ece < ece[:, None])
-        corners = int((~beaten.any(1)).sum())
-        assert len(re.findall("[ML]", line.get_attribute("d"))) >= corners
+        best = set(np.flatnonzero(~beaten.any(1)).tolist())
+        dots.locator(".plot .mark-line path[d^='M']").first.wait_for()
+        assert on_front(dots) == best
+        # Zoomed in, no other model is called the best.
+        dots.get_by_role("button", name="Zoom in").press("Enter")
+        expect(whole).to_be_visible()
+        assert on_front(dots) < best
+
+
+def on_front(dots):
+    """The models at whose points the front has a corner."""
+    line = dots.locator(".plot .mark-line path[d^='M']")
+    if not line.count():
+        return set()
+    numbers = [float(n) for n in NUMBER.findall(line.first.get_attribute("d"))]
+    corners = np.reshape(numbers, (-1, 2))
+    found = set()
+    for point in dots.locator(".point").all():
+        place = [float(n) for n in NUMBER.findall(point.get_attribute("transform"))]
+        if (np.abs(corners - place[:2]).max(1) < 0.01).any():
+            found.add(int(point.get_attribute("data-i")))
+    return found
 
 
 def test_a_link_restores_what_is_isolated_everywhere(visit, sample_file):
