@@ -22,7 +22,7 @@ from jaxbench.studies.mistakes import (
 
 
 def columns_of(ids, label, seed, num_classes=5, right=0.6):
-    """Columns of a model that is right on about so many images."""
+    """Columns of a model of about this many right answers."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, num_classes, len(ids))
     prediction = np.where(rng.random(len(ids)) < right, label, drawn)

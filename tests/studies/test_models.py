@@ -30,8 +30,8 @@ def again(run, digit, **others):
 def trained(settings, skill, val_skill, diverged_step=None):
     """A trial, its evaluations and that of a probe of its features."""
     one = trial(settings, skill=val_skill, diverged_step=diverged_step)
-    told = ("model", "optimizer", "learning_rate", "weight_decay", "seed")
-    tied = {n: settings[n] for n in told} | {"trial_id": one.run_id}
+    settings_of = ("model", "optimizer", "learning_rate", "weight_decay", "seed")
+    tied = {n: settings[n] for n in settings_of} | {"trial_id": one.run_id}
     probe = tied | PROBE | {"probe_id": f"p{one.run_id[:8]}"}
     return [
         one,
@@ -55,9 +55,9 @@ def store(tmp_path_factory):
     lost |= {"learning_rate": 0.1, "weight_decay": 0.0}
     runs += trained(lost, 1.0, 1.0, diverged_step=3)
     for name in ("mixer_micro", "convnext_micro"):
-        told = {"model": name, "weights": f"{name}.safetensors"}
+        own = {"model": name, "weights": f"{name}.safetensors"}
         for size in (32, 64) if name == "mixer_micro" else (32,):
-            sized = told | {"image_size": size}
+            sized = own | {"image_size": size}
             runs.append(evaluation(sized, CLEAN, "clean", skill=2.5, n=60))
     old = evaluation(sized, SHIFTED, "shifted", skill=1.0, n=60)
     new = [
