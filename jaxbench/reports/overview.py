@@ -86,6 +86,7 @@ def build_report(store: ResultStore, *, title: str | None = None) -> Page:
         store: The results.
         title: Heading; the name of the experiment where None.
     """
+    store = store.keeping()
     results = load_results(store)
     studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
     rows = [*results.evaluations, *results.trials, *results.failures]

@@ -83,7 +83,7 @@ def _read_curves(
     for entry in entries:
         row = entry.trial or {}
         try:
-            curves = store.read(row["run_id"]).curves
+            curves = store.curves(row["run_id"])
         except UserError:
             continue  # a damaged part: named among the problems by the next reader
         if curves:

@@ -27,6 +27,7 @@ from jaxbench.results.schema import (
     CURVE_PREFIX,
     EXAMPLE_PREFIX,
     Run,
+    cell_values,
     example_values,
     from_arrow,
     read_header,
@@ -108,6 +109,12 @@ def read_examples(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     header = header_of(path)
     table = _read_columns(path, [EXAMPLE_PREFIX + name for name in names])
     return example_values(table, {name: header["examples"][name] for name in names})
+
+
+def read_curves(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Some curves of a trial's part, verified."""
+    table = _read_columns(path, [CURVE_PREFIX + name for name in names])
+    return {name: cell_values(table[CURVE_PREFIX + name]) for name in names}
 
 
 def _read_columns(path: Path, columns: list[str] | None = None) -> pa.Table:

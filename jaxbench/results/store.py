@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.results import parts
 from jaxbench.results.columns import CORE, SETTINGS
+from jaxbench.results.kept import KeptColumns
 from jaxbench.results.parts import Problem
 from jaxbench.results.queries import connect, run_query
 from jaxbench.results.schema import Run, arrow_column, header_row
@@ -44,6 +46,7 @@ class ResultStore:
 
     def __init__(self, path: str | os.PathLike[str], *, create: bool = False):
         self.path = Path(path)
+        self._kept = KeptColumns(0)
         self._folder = self.path / "runs"
         # Parts never change, so a footer is read once as long as the file is the same.
         self._cache: dict[str, tuple[tuple[int, ...], dict[str, Any] | Problem]] = {}
@@ -56,6 +59,17 @@ class ResultStore:
                 f"results folder {str(self.path)!r} {what}; give the folder that an "
                 "evaluation or a sweep wrote to"
             )
+
+    def keeping(self, num_bytes: int = 2**30) -> "ResultStore":
+        """A reader of the same folder that reads no column twice.
+
+        Args:
+            num_bytes: Of the columns of examples and curves that stay in memory,
+                read-only; with more, those used longest ago are read again.
+        """
+        store = ResultStore(self.path)
+        store._kept = KeptColumns(num_bytes)
+        return store
 
     def write(self, run: Run) -> Path:
         """Stores a run, whole or not at all.
@@ -134,7 +148,9 @@ class ResultStore:
 
     def read(self, run_id: str) -> Run:
         """A run as it was written, failed ones included."""
-        return self._load(run_id, parts.read_part)
+        path = self._path(self._header(run_id))
+        with _damage(path):
+            return parts.read_part(path)
 
     def examples(
         self, run_id: str, columns: Sequence[str] | None = None
@@ -163,7 +179,35 @@ class ResultStore:
         if missing:
             refusals = [unknown_name("column", n, header["examples"]) for n in missing]
             raise UserError(f"run {run_id}: " + "; ".join(refusals))
-        return self._load(run_id, lambda path: parts.read_examples(path, names))
+        return self._columns(header, names, parts.read_examples)
+
+    def example_names(self, run_id: str) -> tuple[str, ...]:
+        """The names of a run's per-example columns; none of a failed run."""
+        return tuple(self._header(run_id)["examples"])
+
+    def curves(self, run_id: str) -> dict[str, np.ndarray]:
+        """The curves of a trial: arrays [points] by name."""
+        header = self._header(run_id)
+        return self._columns(header, list(header["curves"]), parts.read_curves)
+
+    def settings(self, run_id: str) -> dict[str, Any]:
+        """What a run was made with."""
+        return self._header(run_id)["settings"]
+
+    def _columns(
+        self, header: dict[str, Any], names: Sequence[str], read: Any
+    ) -> dict[str, np.ndarray]:
+        """Columns of a part by name; those that are kept are not read again."""
+        path = self._path(header)
+        with _damage(path):
+            place = (path.name, _signature(path.stat()), read.__name__)
+            found = {name: self._kept.get((place, name)) for name in names}
+            unread = [name for name, array in found.items() if array is None]
+            for name, array in read(path, unread).items() if unread else ():
+                found[name] = array
+                if self._kept.max_bytes:
+                    self._kept.put((place, name), array)
+        return {name: array for name, array in found.items() if array is not None}
 
     def find(self, query: str) -> str:
         """The id of the one finished run that a short form means.
@@ -280,14 +324,18 @@ class ResultStore:
             )
         return headers[run_id]
 
-    def _load(self, run_id: str, read: Any) -> Any:
-        header = self._header(run_id)
+    def _path(self, header: dict[str, Any]) -> Path:
         suffix = parts.FAILED_SUFFIX if header["error"] else parts.SUFFIX
-        path = self._folder / f"{header['kind']}-{run_id}{suffix}"
-        try:
-            return read(path)
-        except parts.UNREADABLE as error:
-            raise UserError(_damaged(path, error)) from error
+        return self._folder / f"{header['kind']}-{header['run_id']}{suffix}"
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turns what a damaged part raises into a `UserError` that names it."""
+    try:
+        yield
+    except parts.UNREADABLE as error:
+        raise UserError(_damaged(path, error)) from error
 
 
 def _signature(stat: os.stat_result) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def compare_students(
         resampling: Of seeds and images; without resamples effects have no interval.
     """
     alive = [row["run_id"] for row in results.trials if row["diverged_step"] is None]
-    settings = {run_id: store.read(run_id).settings for run_id in alive}
+    settings = {run_id: store.settings(run_id) for run_id in alive}
     groups = find_students(settings)
     effects: dict[tuple[str, str], tuple[Effect, ...]] = {}
     notes = []
@@ -204,12 +204,12 @@ def _titles(
 
 
 def _columns(store: ResultStore, run_id: str) -> dict[str, np.ndarray]:
-    held = store.read(run_id).examples
+    held = store.example_names(run_id)
     missing = [name for name in _SCORES if name not in held]
     if missing:
         raise UserError(f"no per-image columns {', '.join(missing)}")
-    kept = (*_SCORES, *(name for name in _SCALED if name in held))
-    return {name: held[name] for name in kept}
+    scaled = (name for name in _SCALED if name in held)
+    return store.examples(run_id, (*_SCORES, *scaled))
 
 
 def _value(model: Model, metric: str) -> float:

@@ -59,7 +59,7 @@ class Study:
         Raises:
             UserError: If the folder does not hold what the study needs.
         """
-        build = self._build()
+        build, store = self._build(), store.keeping()
         page = build(store, **options)
         rows = store.summary().to_pylist()
         notes = partial_datasets(r for r in rows if r["kind"] == "evaluation")

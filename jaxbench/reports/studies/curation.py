@@ -240,9 +240,7 @@ def _time_of(arm: Arm) -> str:
 def _curve_sections(store: ResultStore, arms: Sequence[Arm]):
     # No two arms share a title, so none takes the place of another.
     read = {
-        arm.title: [
-            store.read(arm.rows[seed]["run_id"]).curves for seed in sorted(arm.rows)
-        ]
+        arm.title: [store.curves(arm.rows[seed]["run_id"]) for seed in sorted(arm.rows)]
         for arm in arms
     }
     measured = {arm.title for arm in arms if arm.measured}

@@ -18,6 +18,7 @@ from jaxbench.studies.selective_severity import (
 )
 
 _ORDER = "log_one_minus_confidence"
+_CURVE_COLUMNS = ("correct", "confidence", "confidence_ts", _ORDER, f"{_ORDER}_ts")
 # Points of a curve on a page.
 _MAX_POINTS = 200
 _SCALED = " (T*)"
@@ -36,10 +37,12 @@ def curve_sections(
     bands: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
     missing = []
     for model in models:
-        columns = store.examples(model.clean["run_id"])
-        if _ORDER not in columns:
+        held = store.example_names(model.clean["run_id"])
+        if _ORDER not in held:
             missing.append(model.label)
             continue
+        names = [name for name in _CURVE_COLUMNS if name in held]
+        columns = store.examples(model.clean["run_id"], names)
         for suffix, words in (("", ""), ("_ts", _SCALED)):
             if _ORDER + suffix in columns:
                 label = model.label + words
