@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from jaxbench.reports.cells import Table
 from jaxbench.reports.page import (
     Bars,
+    Chart,
     Curves,
     Distributions,
     HeatMap,
-    Interactive,
     Page,
     Panels,
     Picture,
@@ -82,7 +82,7 @@ def _picture(name: str, picture: Picture) -> Iterator[str]:
         yield f"{name} has no title, which is read aloud in its place"
 
 
-def _chart(chart: Interactive) -> Iterator[str]:
+def _chart(chart: Chart) -> Iterator[str]:
     checks = {
         Scatter: _scatter,
         Curves: _curves,

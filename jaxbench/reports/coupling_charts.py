@@ -6,10 +6,10 @@ import numpy as np
 
 from jaxbench.reports.coupling_published import published_distances
 from jaxbench.reports.page import (
+    Chart,
     Curves,
     Distributions,
     HeatMap,
-    Interactive,
     Samples,
 )
 from jaxbench.studies import (
@@ -39,7 +39,7 @@ _NUM_SHOWN = 8
 _MAX_PROFILES = 40
 
 
-def grid_charts(sweep: Sweep, costs: Costs, rule: Rule) -> tuple[Interactive, ...]:
+def grid_charts(sweep: Sweep, costs: Costs, rule: Rule) -> tuple[Chart, ...]:
     """Every chart that a grid has numbers for."""
     outcomes = grid_outcomes(sweep, rule)
     found = (

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from jaxbench.reports.page import (
+    Chart,
     Curves,
     Distributions,
-    Interactive,
     Page,
     Panels,
     Ranks,
@@ -75,7 +75,7 @@ class Look:
         self._groups = {name: i for i, name in enumerate(dict.fromkeys(groups))}
 
     @classmethod
-    def of(cls, charts: Iterable[Interactive]) -> "Look":
+    def of(cls, charts: Iterable[Chart]) -> "Look":
         """The registry for some charts, such as all charts of a page."""
         flat = list(_flat(charts))
         models = [name for chart in flat for name in _shown(chart)]
@@ -104,7 +104,7 @@ class Look:
         return NO_GROUP if not name else style_at(self.group_slot(name))
 
 
-def _flat(charts: Iterable[Interactive]) -> Iterator[Interactive]:
+def _flat(charts: Iterable[Chart]) -> Iterator[Chart]:
     for chart in charts:
         if isinstance(chart, Panels):
             yield from chart.panels.values()
@@ -112,19 +112,19 @@ def _flat(charts: Iterable[Interactive]) -> Iterator[Interactive]:
             yield chart
 
 
-def _shown(chart: Interactive) -> Iterable[str]:
+def _shown(chart: Chart) -> Iterable[str]:
     if isinstance(chart, Curves):
         return chart.shown or tuple(chart.lines)[:NUM_COLOURS]
     return chart.shown if isinstance(chart, Ranks) else ()
 
 
-def _models(chart: Interactive) -> Iterable[str]:
+def _models(chart: Chart) -> Iterable[str]:
     if isinstance(chart, Curves):
         return chart.lines
     return chart.ranks if isinstance(chart, Ranks) else ()
 
 
-def _groups(chart: Interactive) -> Iterable[str]:
+def _groups(chart: Chart) -> Iterable[str]:
     if isinstance(chart, Scatter):
         names = dict.fromkeys(n for point in chart.points for n in point.groups)
         order = [chart.group, *(name for name in names if name != chart.group)]

@@ -19,7 +19,7 @@ from jaxbench.reports.overview_charts import (
 from jaxbench.reports.overview_findings import find
 from jaxbench.reports.overview_scatter import metrics_of_nan, models_scatter
 from jaxbench.reports.overview_training import learning_panels
-from jaxbench.reports.page import Interactive, Page, Section
+from jaxbench.reports.page import Chart, Page, Section
 from jaxbench.reports.provenance import versions, with_origin
 from jaxbench.reports.tables import (
     calibration_table,
@@ -143,7 +143,7 @@ def _figures(
 ) -> Iterator[Section]:
     """Charts that are not a grid's; `answers` are given what their models answered."""
     plain = None if studied else plain_heat_map(results)
-    parts: tuple[tuple[str, str, str, tuple[Interactive | None, ...]], ...] = (
+    parts: tuple[tuple[str, str, str, tuple[Chart | None, ...]], ...] = (
         (
             "overview",
             "Models compared",

@@ -34,11 +34,25 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """Models as points; the reader chooses both axes and the grouping.
+class Chart:
+    """What every chart of a page has.
 
     Attributes:
         name: Of the files of its still picture.
+        heading: Over the chart; needed where a section has several.
+        caption: How to read it.
+    """
+
+    name: str
+    heading: str = field(default="", kw_only=True)
+    caption: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Scatter(Chart):
+    """Models as points; the reader chooses both axes and the grouping.
+
+    Attributes:
         points: The models.
         x: Metric that the horizontal axis starts with.
         y: Likewise, the vertical one.
@@ -47,27 +61,21 @@ class Scatter:
             up in `METRIC_TEXTS`.
         percent: Metrics that are shown in percent, besides those that `METRIC_TEXTS`
             shows so.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     points: tuple[Point, ...]
     x: str
     y: str
     group: str = ""
     headings: Mapping[str, str] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
-class Curves:
+class Curves(Chart):
     """Curves of models side by side; the reader chooses which are shown.
 
     Attributes:
-        name: Of the files of its still picture.
         lines: Model to its points (x, y), at most some hundreds; a y that is not finite
             leaves a gap.
         x_title: Of the horizontal axis.
@@ -77,11 +85,8 @@ class Curves:
         bands: Model to (lower, upper) at each x, if there are intervals.
         percent: Axes ("x", "y") in percent.
         x_labels: Names of the positions 0, 1, ... where x is no number.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     lines: Mapping[str, tuple[Numbers, Numbers]]
     x_title: str
     y_title: str
@@ -90,74 +95,54 @@ class Curves:
     bands: Mapping[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
     x_labels: tuple[str, ...] = ()
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Ranks(Chart):
     """A rank-flow (bump) chart: one line a model over the datasets.
 
     Attributes:
-        name: Of the files of its still picture.
         datasets: Columns, the reference first.
         ranks: Model to its rank on each dataset, 1 the best; None where it is missing.
             Tied models share the mean of their ranks.
         shown: Models that are highlighted at first.
         groups: Model to group, for colours.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     datasets: tuple[str, ...]
     ranks: Mapping[str, tuple[Number | None, ...]]
     shown: tuple[str, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
-class Panels:
+class Panels(Chart):
     """Curves of the same models side by side, with one legend for all panels.
 
     Attributes:
-        name: Of the files of its still picture.
         panels: Title of a panel to its curves; `shown` is that of the first.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     panels: Mapping[str, Curves]
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
-class Bars:
+class Bars(Chart):
     """Horizontal bars, one group of bars a label and one colour a series.
 
     Attributes:
-        name: Of the files of its still picture.
         labels: From the top.
         series: Series to a value with its interval for each label; None where missing.
         title: Of the axis of values.
         percent: Whether values are fractions shown in percent.
         reference: Where a dashed line stands, such as 0.5 for an AUROC.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     labels: tuple[str, ...]
     series: Mapping[str, tuple[Interval | None, ...]]
     title: str
     percent: bool = False
     reference: float | None = None
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,35 +163,28 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Distributions:
+class Distributions(Chart):
     """Distributions, a panel a grouping: ridges (densities) or boxes.
 
     Attributes:
-        name: Of the files of its still picture.
         panels: Title of a panel to its distributions, in one order of labels.
         kind: "ridge" (a density with a point a value) or "box" (quartiles, whiskers to
             the extremes, points sized by the share of equal values).
         title: Of the axis of values.
         percent: Whether values are fractions shown in percent.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     panels: Mapping[str, tuple[Samples, ...]]
     kind: str
     title: str
     percent: bool = False
-    heading: str = ""
-    caption: str = ""
 
 
 @dataclass(frozen=True)
-class HeatMap:
+class HeatMap(Chart):
     """A matrix of numbers with names on both sides.
 
     Attributes:
-        name: Of the files of its still picture.
         rows: Names, from the top.
         columns: Names, from the left.
         values: A row of numbers for each name of `rows`; None where there is none.
@@ -218,11 +196,8 @@ class HeatMap:
             too; those of the numbers when None.
         marks: (row, column) to a word shown with or instead of the number, such as
             "failed", "diverged" or "not trained"; drawn apart from plain numbers.
-        heading: Over the chart; needed where a section has several.
-        caption: How to read it.
     """
 
-    name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[Number | None, ...], ...]
@@ -232,11 +207,6 @@ class HeatMap:
     digits: int = 2
     limits: tuple[Number, Number] | None = None
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    heading: str = ""
-    caption: str = ""
-
-
-Interactive = Scatter | Curves | Panels | Ranks | Bars | Distributions | HeatMap
 
 
 @dataclass(frozen=True)
@@ -273,7 +243,7 @@ class Section:
     heading: str
     caption: str
     table: Table | None = None
-    charts: tuple[Interactive, ...] = ()
+    charts: tuple[Chart, ...] = ()
     pictures: tuple[Picture, ...] = ()
     folded: bool = False
     texts: tuple[tuple[str, str], ...] = ()

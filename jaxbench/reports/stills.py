@@ -18,7 +18,7 @@ from jaxbench.reports.charts.frame import (
 )
 from jaxbench.reports.charts.names import LETTER, shortened
 from jaxbench.reports.look import FONT, LIGHT, Look
-from jaxbench.reports.page import Curves, Distributions, Interactive, Number, Panels
+from jaxbench.reports.page import Chart, Curves, Distributions, Number, Panels
 
 FORMATS = ("svg", "png", "pdf")
 _SIZE = re.compile(r'<svg[^>]*? width="([0-9.]+)" height="([0-9.]+)"')
@@ -34,7 +34,7 @@ _SYMBOLS = {
 }
 
 
-def still(chart: Interactive, look: Look, file_format: str = "svg") -> bytes:
+def still(chart: Chart, look: Look, file_format: str = "svg") -> bytes:
     """A chart in the state in which its page opens.
 
     Args:
@@ -48,7 +48,7 @@ def still(chart: Interactive, look: Look, file_format: str = "svg") -> bytes:
     return vl_convert.svg_to_pdf(svg) if file_format == "pdf" else svg.encode()
 
 
-def still_svg(chart: Interactive, look: Look) -> str:
+def still_svg(chart: Chart, look: Look) -> str:
     """The drawing of `still`: plot and legend, in light colours."""
     if isinstance(chart, Panels):
         return _panels(chart.panels, look)
@@ -61,7 +61,7 @@ def still_svg(chart: Interactive, look: Look) -> str:
     return _compose([("", svg)], opening.legend)
 
 
-def _plot(chart: Interactive, look: Look) -> tuple[Opening, str]:
+def _plot(chart: Chart, look: Look) -> tuple[Opening, str]:
     kind = KINDS[type(chart)]
     if kind.opening is None:
         raise TypeError(f"{type(chart).__name__} is drawn by its parts")

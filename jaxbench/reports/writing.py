@@ -16,7 +16,7 @@ from jaxbench.reports.charts import KINDS
 from jaxbench.reports.charts.data import embed, metric_look, metrics_of
 from jaxbench.reports.check import check_page
 from jaxbench.reports.look import DARK, LIGHT, Look
-from jaxbench.reports.page import HeatMap, Interactive, Page, Picture, Scatter, Section
+from jaxbench.reports.page import Chart, HeatMap, Page, Picture, Scatter, Section
 from jaxbench.reports.stills import FORMATS, still
 
 _FOLDER = Path(__file__).parent
@@ -116,7 +116,7 @@ def _section(section: Section, look: Look) -> dict[str, Any]:
     }
 
 
-def _chart(chart: Interactive, look: Look) -> dict[str, Any]:
+def _chart(chart: Chart, look: Look) -> dict[str, Any]:
     kind = KINDS[type(chart)]
     spec, data = kind.spec(chart, look), kind.data(chart, look)
     heat = data if isinstance(chart, HeatMap) else None

@@ -23,10 +23,10 @@ from jaxbench.reports.charts.scatter import scatter_opening, scatter_spec
 from jaxbench.reports.look import Look
 from jaxbench.reports.page import (
     Bars,
+    Chart,
     Curves,
     Distributions,
     HeatMap,
-    Interactive,
     Panels,
     Ranks,
     Scatter,
@@ -51,7 +51,7 @@ class Kind:
     data: Callable[[Any, Look], dict[str, Any]]
 
 
-KINDS: Mapping[type[Interactive], Kind] = {
+KINDS: Mapping[type[Chart], Kind] = {
     Scatter: Kind(
         "scatter", lambda chart, look: scatter_spec(), scatter_opening, scatter_data
     ),
