@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: Resized and cropped, not normalised.
-        labels: Class of each row; 0 where there is no example.
+        labels: Class of each row; 0 for padding.
         valid: False where the row pads the last batch or could not be read.
         ids: Identity of each row's example; "" where the row is padding.
     """

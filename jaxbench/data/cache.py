@@ -97,8 +97,8 @@ def remove_unfinished(older_than: float) -> None:
     """Removes what a killed process left half unpacked.
 
     Args:
-        older_than: Where the file system has no locks, which tell what is in use: only
-            what nobody has written to for so many seconds.
+        older_than: Where the file system has no locks, which show what is in use: only
+            what was last written to at least this many seconds ago.
     """
     for path in _in_tar_folder():
         if not path.name.startswith("."):

@@ -179,7 +179,7 @@ def parse_address(address: str) -> Address:
         raise UserError(f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}")
     if not head or split == "":
         raise UserError(
-            f"{address!r} is no dataset address; wanted NAME[/CONFIG][@SPLIT] or "
+            f"{address!r} is not a dataset address; wanted NAME[/CONFIG][@SPLIT] or "
             f"KIND:PATH[@SPLIT] with KIND one of {', '.join(KINDS)}"
         )
     return Address(kind, head, split)
@@ -204,8 +204,9 @@ def open_dataset(
         A source with random access; nothing is decoded yet.
 
     Raises:
-        UserError: If there is no such dataset, config or split, its files are wrong, it
-            has classes that `class_names` lacks, or is no folder and has `class_order`.
+        UserError: If the dataset, config or split is unknown, its files are wrong, it
+            has classes that `class_names` lacks, or is not a folder and has
+            `class_order`.
     """
     plain, modifiers = split_modifiers(address)
     kind, path, split = parse_address(plain)
@@ -226,13 +227,14 @@ def _looked_up(path: str, split: str | None, address: str) -> tuple[Dataset, str
     """The row, config and split that an address means.
 
     Raises:
-        UserError: If there is no such name, config or split.
+        UserError: If the name, config or split is unknown.
     """
     name, _, config = path.partition("/")
     if "+" in path or "+" in (split or ""):
         raise UserError(
-            f"{address!r}: what follows a + is no corruption or transformation with a "
-            "number; wanted ADDRESS[@SPLIT]+NAME_NUMBER, such as digits@test+snow_3"
+            f"{address!r}: what follows a + is not a corruption or transformation "
+            "with a number; wanted ADDRESS[@SPLIT]+NAME_NUMBER, such as "
+            "digits@test+snow_3"
         )
     if name not in DATASETS:
         if os.path.exists(os.path.expanduser(path)):
@@ -363,7 +365,7 @@ def _matching(pattern: str) -> list[str]:
     found = []
     for name, dataset in DATASETS.items():
         if dataset.known is not None and dataset.known.role == "annotations":
-            continue  # There are no images to open.
+            continue  # It has no images to open.
         for address in _addresses(name):
             spelled = address
             if dataset.splits and "@" not in address:
@@ -386,7 +388,7 @@ def can_open(address: str) -> bool:
     """Whether a published dataset is prepared; `NAME` alone asks for one config.
 
     Raises:
-        UserError: If there is no such name, config or split.
+        UserError: If the name, config or split is unknown.
     """
     _, path, split = parse_address(address)
     name, _, config = path.partition("/")

@@ -113,20 +113,20 @@ def folder_order_of(source: Source, order: ClassOrder) -> tuple[str, ...]:
     """A folder's classes in the order of a library.
 
     Raises:
-        UserError: If the source is no folder, or the order is undefined.
+        UserError: If the source is not a folder, or the order is undefined.
     """
     names = folder_classes(source)
     if names is None:
         raise UserError(
-            f"{source.name} is no folder whose classes are sorted by name, so {order} "
-            "has no order of its own for it; leave the class order out, or give a list "
-            "of class names"
+            f"{source.name} is not a folder whose classes are sorted by name, so "
+            f"{order} has no order of its own for it; leave the class order out, or "
+            "give a list of class names"
         )
     return ordered_classes(names, order)
 
 
 def order_difference(names: Sequence[str]) -> str | None:
-    """How timm's order of a folder's classes differs from torchvision's, in words."""
+    """How timm's order of a folder's classes differs from torchvision's."""
     try:
         other = ordered_classes(names, "timm")
     except UserError as error:

@@ -121,7 +121,7 @@ def decoded_source(source: Source, spec: InputSpec) -> Source:
 
     Raises:
         ValueError: If the source is decoded for another specification.
-        UserError: If the limit is no number.
+        UserError: If the limit is not a number.
     """
     held = decoded_geometry(source)
     if held == geometry(spec):

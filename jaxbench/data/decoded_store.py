@@ -38,7 +38,7 @@ _ROWS_PER_FLUSH = 512
 _IMAGES, _SUMS, _ABOUT = "images.uint8", "sums.uint64", "about.json"
 # Set in the checksum of every row that is held.
 _HELD = 1 << 32
-# A folder that is no entry is half made for so many seconds, and litter after.
+# Incomplete entries older than this, in seconds, are removed.
 _HALF_MADE = 3600.0
 # What reading a damaged or vanishing entry raises, and one that may not be read.
 DAMAGED = (FileNotFoundError, ValueError, KeyError, EOFError)
@@ -74,7 +74,7 @@ class DecodedEntry:
     Attributes:
         path: Its folder.
         name: Address of the dataset that it was made from.
-        geometry: Size, crop fraction, crop mode and filter, in words.
+        geometry: Describes size, crop fraction, crop mode and filter.
         num_examples: Images of the dataset.
         num_decoded: Images that are held.
         nbytes: Bytes on disk; rows that were not decoded take none.
@@ -195,7 +195,7 @@ class DecodedRows:
             sums[self._unsafe] = self._sums[self._unsafe]
             _write_sums(self._folder, sums)
         except _BROKEN:
-            # This process goes on with what it wrote; nobody else is told of it.
+            # This process goes on with what it wrote; others are not notified.
             self._file = None
         self._unsafe.clear()
 
@@ -330,7 +330,7 @@ def clear_cache(*, unused_for: float = 0.0) -> int:
     """Removes entries and unpacked archives.
 
     Args:
-        unused_for: Only those that were not opened for so many seconds.
+        unused_for: Only those that were last opened at least this many seconds ago.
 
     Returns:
         How many bytes became free.
@@ -346,7 +346,7 @@ def clear_cache(*, unused_for: float = 0.0) -> int:
 
 
 def _remove_litter(older_than: float) -> None:
-    """Removes folders that are no entry, once that old, and half unpacked archives."""
+    """Removes incomplete entries, once that old, and half unpacked archives."""
     remove_unfinished(older_than)
     root = cache_folder() / "decoded"
     entries = {entry.path for entry in decoded_entries()}

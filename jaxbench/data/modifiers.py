@@ -53,7 +53,7 @@ def apply_modifiers(source: Source, modifiers: tuple[str, ...], address: str) ->
         address: What the result is called.
 
     Raises:
-        UserError: If there is no such corruption or transformation, or its number is
+        UserError: If the corruption or transformation is unknown, or its number is
             out of range.
     """
     for modifier in modifiers:

@@ -22,7 +22,7 @@ def common_images(a: Source, b: Source) -> int:
 
     Args:
         a: One dataset.
-        b: The other one.
+        b: The dataset that it is compared with.
     """
     if a.fingerprint == b.fingerprint:
         return len(a)

@@ -35,9 +35,9 @@ def decode(encoded: bytes) -> Image.Image:
     loader does not either). 16-bit colour keeps its high byte.
 
     Raises:
-        ValueError: If the bytes are no image, a broken one, or one whose samples do not
-            fit 8 bits (16-bit gray, 32-bit whole or real numbers): Pillow would clip
-            these at 255, not scale them. Also if it has more pixels than
+        ValueError: If the bytes are not an image, a broken one, or one whose samples do
+            not fit 8 bits (16-bit gray, 32-bit whole or real numbers): Pillow would
+            clip these at 255, not scale them. Also if it has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, from where on Pillow warns of bombs.
     """
     if not encoded:

@@ -20,7 +20,7 @@ def thumbnail(image: bytes | np.ndarray) -> bytes:
         image: As in an `Example`: an encoded file, or pixels, uint8 [h, w, 3].
 
     Raises:
-        ValueError: If the file is no image; see `decode`.
+        ValueError: If the file is not an image; see `decode`.
     """
     if isinstance(image, bytes):
         shown = decode(image)

@@ -97,7 +97,7 @@ class TransformedSource:
         name: What to call it; the base's name and the transformation if not given.
 
     Raises:
-        UserError: If there is no such transformation, the value is out of range, or the
+        UserError: If the transformation is unknown, the value is out of range, or the
             base resizes and crops in its own way: transformations do not add up.
     """
 

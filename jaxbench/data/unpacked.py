@@ -73,7 +73,7 @@ def _unpack(path: str, kind: str, plain: Path) -> None:
     try:
         with written_whole(plain) as temporary, temporary.open("wb") as file:
             # Held until the file is closed, however this process ends: a file that
-            # nobody has locked is litter.
+            # no process has locked is left over.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for chunk in _chunks(path, kind):
@@ -83,7 +83,7 @@ def _unpack(path: str, kind: str, plain: Path) -> None:
                     next_check = written + _STEP
                 file.write(chunk)
             _check_room(path, written, written)
-            # While it is locked: on the disk later, it could be taken for litter.
+            # While it is locked: on the disk later, it could be taken for a leftover.
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

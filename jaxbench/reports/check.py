@@ -54,7 +54,7 @@ def _problems(page: Page) -> Iterator[str]:
                 yield f"{count} {what}s are called {name!r}; give each its own name"
             if not _NAME.fullmatch(name):
                 yield (
-                    f"{what} name {name!r} is no file name; use letters, digits, "
+                    f"{what} name {name!r} is not a file name; use letters, digits, "
                     "'_', '-' and '.'"
                 )
     for section in page.sections:
@@ -128,7 +128,7 @@ def _curves(chart: Curves) -> Iterator[str]:
             yield f"the parts of {label!r} differ in length: {lengths}"
         places = len(chart.x_labels)
         if places and not all(value in range(places) for value in x):
-            yield f"{label!r} has an x that is no position of the {places} x_labels"
+            yield f"{label!r} has an x that is not a position of the {places} x_labels"
 
 
 def _ranks(chart: Ranks) -> Iterator[str]:

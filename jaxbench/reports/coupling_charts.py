@@ -75,7 +75,7 @@ def grid_outcomes(sweep: Sweep, rule: Rule) -> dict[tuple[str, str], str]:
 
 
 def plain_heat_map(results: Results) -> HeatMap | None:
-    """Of the best trial of each pair, where there are no settings to choose among."""
+    """Of the best trial of each pair, where the folder has no grid of settings."""
     pairs = [entry for entry in results.entries if entry.optimizer is not None]
     lost = {(r["model"], r["optimizer"]) for r in results.failures if r["optimizer"]}
     rows = list(dict.fromkeys([_trained(e) for e in pairs] + sorted({*dict(lost)})))
@@ -194,7 +194,7 @@ def _score_map(
     )
 
 
-def _score_caption(sweep: Sweep, words: set[str], rule: Rule) -> str:
+def _score_caption(sweep: Sweep, outcomes: set[str], rule: Rule) -> str:
     seeds = max(pair.num_seeds for pair in sweep.pairs)
     parts = [
         f"{sweep.score} of every pair, in percent. Each cell is the grid point with "
@@ -204,7 +204,7 @@ def _score_caption(sweep: Sweep, words: set[str], rule: Rule) -> str:
     if len(too_few(sweep.table)) < len(sweep.table.backbones):
         name = "the fitted rule" if rule == "fitted" else "Eq. (1)"
         parts.append(f" Failed, by {name}: a score {rule_text(sweep, rule)}")
-        parts.append("." if "failed" in words else "; no pair is.")
+        parts.append("." if "failed" in outcomes else "; no pair has.")
     if open_questions := not_judged(sweep):
         parts.append(f" Failures are {open_questions}.")
     texts = {
@@ -215,7 +215,7 @@ def _score_caption(sweep: Sweep, words: set[str], rule: Rule) -> str:
     parts += [
         f" {word.capitalize()}: {text}."
         for word, text in texts.items()
-        if word in words
+        if word in outcomes
     ]
     return "".join(parts)
 
@@ -386,7 +386,7 @@ def _profiles(sweep: Sweep, costs: Costs) -> Curves | None:
 
 
 def _trained(entry: Entry) -> str:
-    """A backbone, with what tells its trainings apart."""
+    """A backbone, with what distinguishes its trainings."""
     return f"{entry.model} ({entry.trained})" if entry.trained else entry.model
 
 

@@ -44,11 +44,11 @@ def published_table(sweep: Sweep) -> Table:
 
 def published_spread_table(sweep: Sweep) -> Table:
     """Own and published spread of every backbone, over the same optimizers."""
-    words = ("Mean %", "Std", "Range")
+    measures = ("Mean %", "Std", "Range")
     columns = (
         Column("Backbone"),
         Column("Optimizers", True, "that both have"),
-        *(Column(f"{kind} {word}", True) for word in words for kind in _KINDS),
+        *(Column(f"{kind} {word}", True) for word in measures for kind in _KINDS),
     )
     groups: dict[str, list[SideBySide]] = {}
     for row in _beside(sweep):

@@ -106,7 +106,7 @@ def _tables(sweep: Sweep, costs: Costs, rule: Rule) -> list[Section]:
             "robustness",
             "Robustness of the hyper-parameters",
             "Rank distance of the best learning rate and weight decay from the "
-            "optimizer's most frequent ones over the backbones; 0 is no distance. "
+            "optimizer's most frequent ones over the backbones; 0 is the same. "
             "Distances depend on the set of backbones and on the grid.",
             robustness_table(sweep),
         ),

@@ -211,7 +211,7 @@ def cost_table(sweep: Sweep, costs: Costs) -> Table:
         Column("Images/s", True),
         Column("Compile s", True, "of its programs, whoever asked for them first"),
         Column("Train s", True, "of all trials of its population"),
-        Column("Peak memory MB", True, "of its largest program, as the compiler tells"),
+        Column("Peak memory MB", True, "of its largest program, by the compiler"),
         Column("State MB", True, "the optimizer's state of one trial"),
     )
     rows = []

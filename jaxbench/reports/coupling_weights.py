@@ -38,7 +38,7 @@ def weight_sections(sweep: Sweep, found: GridWeights, end: str = "") -> list[Sec
         end: What names of sections and charts end in, where a page has several grids.
 
     Returns:
-        A section that says what is missing, if there are no weights at all.
+        A section that says what is missing, if no weights are stored.
     """
     lost = _lost(sweep, found)
     if not found.layers:

@@ -32,7 +32,7 @@ DARK = {
 NUM_COLOURS = 8
 DASHES = ((), (7, 3), (2, 3), (8, 3, 2, 3))
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down")
-# Similar colours have unlike shapes: 40 names can be told apart.
+# Similar colours have unlike shapes: 40 names can be distinguished.
 _FIRST_SHAPES = (0, 1, 2, 3, 4, 3, 2, 1)
 FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 

@@ -141,16 +141,16 @@ def _out_of_distribution() -> dict[str, MetricText]:
         "energy": ("energy", "logsumexp of the logits"),
     }
     measures = {
-        "auroc": ("AUROC", "chance that a known image scores above a foreign one", "↑"),
-        "aupr_in": ("AUPR in", "average precision of finding the known images", "↑"),
+        "auroc": ("AUROC", "chance that an in-distribution image scores higher", "↑"),
+        "aupr_in": ("AUPR in", "average precision of finding in-distribution", "↑"),
         "aupr_out": (
             "AUPR out",
-            "average precision of finding the foreign images",
+            "average precision of finding out-of-distribution",
             "↑",
         ),
         "fpr95": (
             "FPR95",
-            "share of foreign images let in when 95% of the known ones are",
+            "share of out-of-distribution accepted at 95% of in-distribution",
             "↓",
         ),
     }

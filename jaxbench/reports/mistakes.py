@@ -32,7 +32,7 @@ def mistake_sections(
         shown: Models with pairs of their own; the first ones when empty.
 
     Returns:
-        Nothing, if no model is wrong or there are no answers.
+        Nothing, if every model is always right or no answers are stored.
     """
     if not answers.num_wrong():
         return []

@@ -153,8 +153,8 @@ def _figures(
         (
             "confidence",
             "Confidence",
-            "Whether confidence is what it says, and whether it tells right answers "
-            "from wrong ones.",
+            "Whether confidence is what it says, and whether it separates right "
+            "answers from wrong ones.",
             confidence_curves(store, results, answers),
         ),
         (
@@ -197,7 +197,7 @@ def _tables(results: Results) -> list[Section]:
         (
             "selective",
             "Selective prediction",
-            "Every measure of how well confidence tells right answers from wrong ones.",
+            "Every measure of how well confidence separates right answers from wrong.",
             selective_table(results),
         ),
         (

@@ -30,7 +30,7 @@ MAX_KEPT, MAX_DRAWN = 40, 12
 MAX_POINTS = 200
 MAX_BARS, MAX_CORRUPTIONS = 15, 20
 NUM_SHOWN = 8
-# Error rates that one vertical axis can tell apart.
+# The largest range of error rates that one vertical axis can show.
 _SPAN = 5.0
 _ORDER = "log_one_minus_confidence"
 _PERCENT = frozenset({"x", "y"})
@@ -162,7 +162,7 @@ def _extremes(rows: Mapping[str, Row]) -> tuple[str, ...]:
 
 
 def _comparable(errors: Mapping[str, float]) -> tuple[tuple[str, ...], str]:
-    """The most models whose curves one axis tells apart, and a sentence on the others.
+    """The most models whose curves one axis can show, and a sentence on the others.
 
     A model that is never wrong lies on the axis, and one that always is makes all
     others do so.
@@ -270,7 +270,7 @@ def detection_bars(results: Results) -> Bars | None:
 
 
 def interval_of(row: Row, name: str) -> Interval | None:
-    """A metric of a row with the ends of its interval; None where it is no number."""
+    """A metric of a row with the ends of its interval; None where it is missing."""
     value, low, high = (row.get(name + end) for end in ("", "_low", "_high"))
     if not is_number(value):
         return None

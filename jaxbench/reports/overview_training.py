@@ -30,7 +30,7 @@ def learning_panels(store: ResultStore, results: Results) -> Panels | None:
     entries = best_first(entries, lambda e: (e.trial or {}).get("val_accuracy"))
     lost = [entry for entry in entries if diverged(entry.origin)]
     kept = [entry for entry in entries if not diverged(entry.origin)]
-    # One of the places at first is for a trial that diverged: its curve tells when.
+    # One of the places at first is for a trial that diverged: its curve shows when.
     first = kept[: NUM_SHOWN - bool(lost)] + lost[:1]
     order = [*first, *(e for e in (*kept, *lost) if e not in first)]
     read = list(_read_curves(store, order[:MAX_KEPT]))

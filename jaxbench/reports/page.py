@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from jaxbench.reports.cells import Table
 
-# A run-time checker tells whole numbers from others: positions and counts are welcome.
+# A run-time checker separates int from float: positions and counts are welcome.
 Number = float | int
 Numbers = Sequence[Number]
-# Value, lower and upper end; the ends are None where there is no interval.
+# Value, lower and upper end; the ends are None without an interval.
 Interval = tuple[Number, Number | None, Number | None]
 
 
@@ -84,7 +84,7 @@ class Curves(Chart):
         shown: Models shown at first; all when empty.
         bands: Model to (lower, upper) at each x, if there are intervals.
         percent: Axes ("x", "y") in percent.
-        x_labels: Names of the positions 0, 1, ... where x is no number.
+        x_labels: Names of the positions 0, 1, ... where x is not a number.
     """
 
     lines: Mapping[str, tuple[Numbers, Numbers]]

@@ -109,7 +109,7 @@ def shift_table(results: Results) -> Table:
 
 
 def ood_table(results: Results) -> Table:
-    """Detection of foreign images, per entry and foreign dataset."""
+    """Out-of-distribution detection, per entry and dataset."""
     rows = [(e, d, row) for e in results.entries for d, row in e.ood.items()]
     names = tuple(name for name in METRIC_TEXTS if name.startswith("ood_"))
     metrics = present([row for *_, row in rows], names)

@@ -72,7 +72,7 @@ def measure_calibration(
 def calibrated_datasets(
     models: Sequence[Model], reference: str, wanted: Sequence[str] = ()
 ) -> list[str]:
-    """The datasets asked for; else all that are no corruption, view or cue conflict.
+    """The datasets asked for; else all but corruptions, views and cue conflict.
 
     Raises:
         UserError: If one that is asked for was evaluated by no model.

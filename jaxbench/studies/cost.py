@@ -49,7 +49,7 @@ def time_to_target(
         Seconds; infinity where the target is never reached.
 
     Raises:
-        ValueError: If the two shapes differ, there are no points, a time is not
+        ValueError: If the two shapes differ, the arrays are empty, a time is not
             finite, negative or before the one it follows, or the target is NaN.
     """
     if np.shape(seconds) != np.shape(accuracy) or not np.ndim(seconds):
@@ -91,7 +91,7 @@ def performance_profile(
         In [0, 1], growing with tau.
 
     Raises:
-        ValueError: If there is no optimizer or workload, a time is NaN or not above
+        ValueError: If optimizers or workloads are missing, a time is NaN or not above
             0, or a tau is below 1 or NaN.
     """
     ratios = _ratios(times)
@@ -123,7 +123,7 @@ def profile_scores(
         compared.
 
     Raises:
-        ValueError: If there is no optimizer or workload, a time is NaN or not above
+        ValueError: If optimizers or workloads are missing, a time is NaN or not above
             0, or tau_max is not above 1 or infinite.
     """
     if not 1 < tau_max < np.inf:

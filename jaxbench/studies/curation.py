@@ -77,7 +77,7 @@ class Arm:
 
     Attributes:
         setting: Values of `SHARED_SETTINGS`.
-        name: The curation in words: its rule, and every other setting of curation in
+        name: Describes the curation: its rule, and every other setting of curation in
             which the arms of the folder differ.
         title: The same, after the settings of training in which the arms differ. No
             two arms share it.
@@ -173,7 +173,7 @@ def _arm(setting: tuple, rows: Mapping[int, Row], name: str, where: str) -> Arm:
 
 
 def _rules(rows: Sequence[Row]) -> list[str]:
-    """The curation of each row in words; rows of other curations have other words."""
+    """A description of each row's curation, different for different curations."""
     others = [name for name in ARM_SETTINGS if name not in _IN_RULE]
     thresholds = {
         name: setting_texts({row.get(name) for row in rows})
@@ -181,7 +181,7 @@ def _rules(rows: Sequence[Row]) -> list[str]:
     }
     more: dict[int, tuple[str, ...]] = {}
     # Only runs of one kind of rule have the same settings, such as a window: what the
-    # other kinds lack is no difference.
+    # other kinds lack is not a difference.
     for kind in dict.fromkeys(map(_kind, rows)):
         places = [i for i, row in enumerate(rows) if _kind(row) == kind]
         words = setting_words([rows[i] for i in places], others, words=_WORDS)
@@ -252,7 +252,7 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> MeanInterv
         level: Coverage, in (0, 1).
 
     Raises:
-        UserError: If there are no values, or the level is out of range.
+        UserError: If `values` is empty, or the level is out of range.
     """
     if not values or not 0 < level < 1:
         raise UserError(

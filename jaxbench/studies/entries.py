@@ -18,7 +18,7 @@ from jaxbench.studies.naming import setting_texts
 from jaxbench.studies.trainings import training_of, training_words
 
 Row = dict[str, Any]
-# What tells apart two models of one name: grid points of trials, other weights, or
+# What distinguishes two models of one name: grid points of trials, other weights, or
 # what a probe was fitted on.
 _SHORT = {
     "learning_rate": "lr",
@@ -53,7 +53,7 @@ class Corruption(NamedTuple):
 class Entry:
     """One model: its label, its evaluations by dataset, the trial that trained it.
 
-    `trained` has the words that tell it from other trainings of its network and
+    `trained` has the words that distinguish it from other trainings of its network and
     optimizer, such as "teacher=resnet_micro". `origin` is the trial that its weights
     are of: of a probe on a trial's features, that trial.
     """
@@ -178,7 +178,7 @@ def model_title(row: Row) -> str | None:
 
 
 def identity(row: Row, *, sized: bool = True) -> tuple:
-    """What tells a model, as trained or as probed, from all others.
+    """What distinguishes a model, as trained or as probed, from all others.
 
     Args:
         row: A trial or an evaluation.
@@ -194,7 +194,7 @@ def identity(row: Row, *, sized: bool = True) -> tuple:
 
 
 def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
-    """Model and optimizer, and what else it takes to tell two identities apart.
+    """Model and optimizer, and whatever else distinguishes two identities.
 
     Args:
         rows: Trials and evaluations. What only a trial says, such as its teacher, is
@@ -216,10 +216,10 @@ def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
             for i, short in enumerate(_SHORT.values(), start=2)
             if len(values[i]) > 1
         ]
-        told = training_words({trained[m[-1]] for m in members if m[-1] in trained})
+        words_of = training_words({trained[m[-1]] for m in members if m[-1] in trained})
         for member in members:
             words = [model or "(unnamed)", optimizer or ""]
-            words += [told.get(trained.get(member[-1], ()), "")]
+            words += [words_of.get(trained.get(member[-1], ()), "")]
             words += [
                 f"{short}={texts[member[i]]}"
                 for i, short, texts in varying
@@ -236,7 +236,7 @@ def labels_of(rows: Iterable[Row], *, sized: bool = True) -> dict[tuple, str]:
 def superseded(rows: Iterable[Row]) -> int:
     """How many results have a later one of the same model on the same dataset.
 
-    Nothing that a label could name tells them apart: other code or data made them.
+    They differ in nothing that a label could name: other code or data made them.
     """
     counts = Counter((identity(r), r["role"], r["dataset"]) for r in rows)
     return counts.total() - len(counts)
@@ -250,7 +250,7 @@ def diverged(trial: Row | None) -> bool:
 def corruption_of(dataset: str) -> Corruption | None:
     """The parts of an address such as `digits-c/fog_3` or `pets@test+fog_3`.
 
-    None for others; a scale or shift is no corruption.
+    None for others; scales and shifts are not corruptions.
     """
     match = _CORRUPTED.fullmatch(dataset)
     if match is None or match["own_name"] in ("scale", "shift"):
@@ -338,9 +338,9 @@ def _rename(chosen: Sequence[Entry], titles: dict[str, tuple]) -> None:
         if entry.optimizer:
             pairs[titles[entry.label]].append(entry)
     for title, pair in pairs.items():
-        told = training_words({_training(entry) for entry in pair if entry.origin})
+        words = training_words({_training(entry) for entry in pair if entry.origin})
         for entry in pair:
-            entry.trained = told.get(_training(entry), "")
+            entry.trained = words.get(_training(entry), "")
         counts = Counter(entry.trained for entry in pair)
         for entry in pair:
             if counts[entry.trained] == 1:

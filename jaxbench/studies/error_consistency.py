@@ -70,7 +70,7 @@ def error_consistency(
         level: Coverage of the interval, in (0, 1).
 
     Raises:
-        UserError: If there are no images or the lengths differ.
+        UserError: If the columns are empty or their lengths differ.
     """
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if a.shape != b.shape or not a.size:

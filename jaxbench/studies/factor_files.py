@@ -1,4 +1,4 @@
-"""Factors of one's own images, such as "dark" or "seen from behind", from a file."""
+"""Factors of your own images, such as "dark" or "seen from behind", from a file."""
 
 import csv
 import io
@@ -107,7 +107,7 @@ def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
 
 
 def _factors(row: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The factors that a row sets; None if it has no id, or a value that is no word."""
+    """The factors that a row sets; None if the id is missing or a value is not text."""
     name = row.get(_ID)
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         return None

@@ -102,7 +102,7 @@ def not_judged(sweep: Sweep) -> str:
 
 
 def rule_text(sweep: Sweep, rule: Rule) -> str:
-    """The failure rule in words that go on from "a score"."""
+    """The failure rule as text that follows "a score"."""
     if rule == "fitted":
         return FITTED_RULE
     return (

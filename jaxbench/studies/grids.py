@@ -46,7 +46,7 @@ class Sweep:
         rows: Trials, under the names of the grid.
         pairs: The best grid point of every pair of optimizer and backbone.
         table: Their scores; optimizers in the order of `OPTIMIZERS`.
-        score: What the scores are, in words.
+        score: Describes the scores.
         tested_on: Dataset of the scores; None for validation accuracies.
         models: Column of the table to the model's name.
         titles: Row of the table to the optimizer's name as it is printed.

@@ -99,7 +99,7 @@ def invariance_level(
         level: Coverage of the intervals, in (0, 1).
 
     Raises:
-        UserError: If there are no images.
+        UserError: If the columns are empty.
     """
     if not len(correct):
         raise UserError(f"no images at {value:g}")

@@ -100,9 +100,9 @@ def rank_agreement(
 
     Where it is known which images each model is right on, the images are resampled
     (datasets of the same images share their draws): the interval is about other images
-    and the same models. Resampling adds noise to both rankings, so it lies rather
-    below the tau at hand. From accuracies alone the models are resampled: the interval
-    is about other models, and too narrow where these come in families.
+    and the same models. Resampling adds noise to both rankings, so it lies rather below
+    the tau of these images. From accuracies alone the models are resampled: the
+    interval is about other models, and too narrow where these come in families.
 
     Args:
         table: Models on the reference and its variants.

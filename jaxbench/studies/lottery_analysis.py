@@ -43,7 +43,7 @@ class Lottery:
         matrix: Kendall's tau between all datasets.
         survival: How often each ranking comes out again.
         unified: Our unified scores.
-        own: What the images of `own` tell apart; None for a table of accuracies.
+        own: Which models the images of `own` separate; None for a table of accuracies.
         alpha: Level of all tests.
         power: That numbers of images aim at.
         num_resamples: Behind all intervals and shares.
@@ -78,7 +78,7 @@ def analyse(
 
     Args:
         table: Models on the reference and its variants.
-        own: The dataset that stands for one's own images; the reference when None.
+        own: The dataset that stands for your own images; the reference when None.
             Needs per-image rows.
         alpha: Level of all tests, in (0, 1).
         power: That numbers of images aim at, in [1/2, 1).

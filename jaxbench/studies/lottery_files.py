@@ -65,7 +65,7 @@ def read_result_tables(
             and stronger than what is known of the others.
         reference: The dataset that the others are compared with; "imagenet" where it is
             among the files and the first file otherwise, when None.
-        model_column: What tells models apart; when None, the column `model`, and
+        model_column: Identifies a model; when None, the column `model`, and
             `img_size` as well where all files have it.
         score_column: The column of the accuracies.
         percent: Whether they are percent or fractions; may be None for `top1`, which
@@ -73,12 +73,12 @@ def read_result_tables(
 
     Returns:
         Models in the order of the reference's file; those that it lacks are left out.
-        Only accuracies are known: the table is not `paired`. Its notes tell what is
-        missing, and which accuracies cannot be shares of so many images.
+        Only accuracies are known: the table is not `paired`. Its notes say what is
+        missing, and which accuracies are not multiples of 1 / images.
 
     Raises:
         UserError: If a file cannot be read, has other columns, a model twice or a score
-            that is no number, a dataset occurs twice or its number of images is not
+            that is not a number, a dataset occurs twice or its number of images is not
             known, or it is not said whether scores are percent; all of it at once.
             If a file has no model of the reference's.
     """
@@ -184,7 +184,7 @@ def _scores(
             f"{path} has {counted(len(twice), 'model')} twice: {_some(twice)}"
         )
     if wrong:
-        problems.append(f"{path}: {column} is no number in {_some(wrong)}")
+        problems.append(f"{path}: {column} is not a number in {_some(wrong)}")
     values = [value for value, _ in scores.values() if not math.isnan(value)]
     unit, other = ("percent", "fraction") if percent else ("fraction", "percent")
     if percent and values and max(values) <= 0.01:

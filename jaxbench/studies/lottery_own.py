@@ -1,4 +1,4 @@
-"""A check on one's own images: which models do they tell apart, and would more do?"""
+"""Which models do your own images separate, and would more images do better?"""
 
 from typing import NamedTuple
 
@@ -21,10 +21,10 @@ class OwnImages(NamedTuple):
         num_images: How many images there are.
         found: All pairs with a difference, tested and corrected.
         needed: For each pair, images after which McNemar's test would find a
-            difference such as the one at hand; see `mcnemar_images_needed`.
+            difference such as the observed one; see `mcnemar_images_needed`.
         needed_corrected: The same at alpha over the number of pairs, as Bonferroni
             corrects: infinite never occurs, for level pairs are not in `found`.
-        detectable: The smallest difference that the images at hand can show of each
+        detectable: The smallest difference that these images can show of each
             pair, given its discordance; NaN if none.
         alpha: Level of the tests.
         power: Probability of finding the difference that `needed` aims at.
@@ -51,14 +51,14 @@ def own_images(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> OwnImages:
-    """Which pairs of models a small set of images tells apart, and the power of more.
+    """Which pairs of models a small set of images separates, and the power of more.
 
-    The numbers of images are for a new set, of a pair whose discordance is as at hand.
+    The numbers of images are for a new set, of a pair with the observed discordance.
     That is itself an estimate from few images: of a lead that is mostly luck, too few
     images are asked for.
 
     Args:
-        table: Per-image rows of the models on one's own images.
+        table: Per-image rows of the models on your own images.
         variant: Which dataset these are; the reference when None.
         alpha: Level of the tests, in (0, 1).
         power: Aimed at, in [1/2, 1).

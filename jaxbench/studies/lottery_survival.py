@@ -15,18 +15,18 @@ _IN_FLIGHT = 1 << 22
 class Survival(NamedTuple):
     """How often a ranking, or a part of it, is found again in resamples.
 
-    Models of equal accuracy have no order at hand, and none to lose.
+    Models of equal accuracy have no order, and so none to lose.
 
     Attributes:
         variant: The dataset whose ranking it is.
         order: Rows of its models, the best first.
         top: k to the share of resamples in which the same k models lead; a draw
             between the last of them and the best of the others counts one half. NaN
-            where the k-th place is shared at hand.
+            where several models share the k-th place.
         adjacent: For each model of `order` but the last, the share of resamples in
-            which it is ahead of the next; draws count one half. NaN for a pair that is
-            level at hand.
-        whole: Share of resamples in which every model that is ahead of another at hand
+            which it is ahead of the next; draws count one half. NaN for a pair of equal
+            accuracy.
+        whole: Share of resamples in which every model that is ahead of another
             is so again.
         over: "images", or "independent errors" where no image is known: right answers
             are drawn as if models failed independently of each other.
@@ -89,7 +89,7 @@ def ranking_survival(
 ) -> tuple[Survival, ...]:
     """How often each dataset's ranking, and its parts, survive other images.
 
-    A bootstrap flatters the ranking at hand: of two models that are truly equal, the
+    A bootstrap flatters the observed ranking: of two models that are truly equal, the
     leader stays ahead in 3/4 of the resamples on average, but only on half of all new
     test sets. Hall and Miller (2009): https://doi.org/10.1214/09-AOS699.
 
@@ -150,7 +150,7 @@ def _whole(
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     if len(starts) < 2:
         return float("nan")
-    # Models that are level at hand form a group; groups must keep apart.
+    # Models of equal accuracy form a group; groups must keep apart.
     lowest = np.minimum.reduceat(counts, starts, axis=1)
     highest = np.maximum.reduceat(counts, starts, axis=1)
     return float((lowest[:, :-1] > highest[:, 1:]).all(axis=1).mean())

@@ -1,4 +1,4 @@
-"""The images behind stored answers: class names, and pictures where data is at hand."""
+"""The images behind stored answers: class names, and thumbnails where available."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -36,8 +36,8 @@ class SeenImages:
 
     Attributes:
         class_names: Label to name, as far as known.
-        note: In a sentence why there are no pictures, or what was not checked; "".
-        source: The dataset, if it is at hand.
+        note: In a sentence why pictures are missing, or what was not checked; "".
+        source: The dataset, if it is available.
         places: Name of an image to its row in it.
     """
 
@@ -72,7 +72,7 @@ class SeenImages:
 
 
 def find_images(row: Row, answers: Answers) -> SeenImages:
-    """Opens the dataset of an evaluation, if it is at hand and has the same images.
+    """Opens the dataset of an evaluation, if it is available and has the same images.
 
     Every stored image must be in it by its name, with the same class. Where the
     evaluation had all images, and they are not too many, their content must have the
@@ -96,7 +96,7 @@ def find_images(row: Row, answers: Answers) -> SeenImages:
         if is_checked and source.fingerprint != row.get("dataset_fingerprint"):
             raise UserError("its images have changed since the evaluation")
     except (UserError, OSError, ValueError, ImportError) as error:
-        note = f"No pictures, since {row['dataset']} is not at hand: {error}."
+        note = f"No pictures, since {row['dataset']} is not available: {error}."
         return SeenImages(_known_names(row), note)
     return SeenImages(_worded(names), "" if is_checked else _UNCHECKED, source, places)
 
@@ -124,7 +124,7 @@ def _class_names(
 
 
 def _known_names(row: Row) -> dict[int, str]:
-    """The class names of a published dataset that is not at hand."""
+    """The class names of a published dataset that is not available."""
     dataset = DATASETS.get(re.split("[@/+]", row["dataset"] or "")[0])
     order = row.get("class_order")
     if dataset is None or dataset.known is None:

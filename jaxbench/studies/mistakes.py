@@ -135,7 +135,7 @@ def confused_pairs(
 
     Args:
         answers: Of one model or several. An image that counts as right (any of several
-            labels) is no confusion.
+            labels) is not a confusion.
         most: How many pairs at most; all when None.
         level: Coverage of the intervals, in (0, 1). They are about other images, not
             about other models.

@@ -44,7 +44,7 @@ class Model:
         regime: How it was trained, or a user's own.
         trial: The trial that trained it or its backbone, if one did.
         checkpoint: Whose weights it has, if its own head decides; None of others.
-        size: Side of its input in pixels; None where rows do not tell.
+        size: Side of its input in pixels; None where rows do not have it.
         clean: Its row on the reference.
         rows: Address to row of known classes, at that size.
         sizes: Address to size to row, of all sizes.
@@ -97,11 +97,11 @@ def find_models(
             is a model of its own otherwise.
 
     Returns:
-        The models, and what was left out, in words.
+        The models, and notes on what was left out.
 
     Raises:
         UserError: With `heads_only`, if a model has two results on one dataset that
-            nothing tells apart. The later one is shown otherwise.
+            equal settings. Without it the later one is shown.
     """
     models = _gathered(results, regimes or {}, groups or {}, heads_only)
     notes = []
@@ -136,7 +136,7 @@ def find_reference(
         heads_only: Whether evaluations of probes do not count.
 
     Raises:
-        UserError: If there is no clean dataset, or not the wanted one.
+        UserError: If a clean dataset is missing, or not the wanted one.
     """
     counts = Counter(
         row["dataset"] or "(unnamed)"
@@ -162,7 +162,7 @@ def runs_of_models(results: Results) -> dict[str, dict[str, str]]:
     "resnet50 (linear probe)".
 
     Raises:
-        UserError: If a model has two results on one dataset that nothing tells apart.
+        UserError: If a model has two results on one dataset with equal settings.
     """
     found: dict[str, dict[str, str]] = defaultdict(dict)
     twice = []

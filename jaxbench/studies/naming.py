@@ -1,4 +1,4 @@
-"""Names that tell runs apart by the settings in which they differ."""
+"""Names for runs made of the settings in which they differ."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def setting_words(
     *,
     words: Mapping[str, str] | None = None,
 ) -> list[tuple[str, ...]]:
-    """What tells each row apart from the others, a word a setting, such as "batch 64".
+    """What distinguishes each row, a word a setting, such as "batch 64".
 
     Args:
         rows: With their settings.

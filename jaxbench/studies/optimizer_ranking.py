@@ -73,7 +73,7 @@ def rank_optimizers(
         Best first; among equals in the order of `columns`.
 
     Raises:
-        ValueError: If there is no optimizer, a column is NaN or infinite, or the
+        ValueError: If optimizers are missing, a column is NaN or infinite, or the
             weights have other names than the columns, a negative value or the sum 0.
     """
     fields = RankingColumns._fields
@@ -107,7 +107,7 @@ def ranking_columns(
     failures: Failures,
     compute: Mapping[str, float],
 ) -> dict[str, RankingColumns]:
-    """The rank columns of one's own grid.
+    """The rank columns of your own grid.
 
     The study does not say how its columns were made. Here performance ranks the mean
     score over backbones; of `TRIMMED_FROM` or more, each optimizer's worst one is left

@@ -1,4 +1,4 @@
-"""How many images does it take to tell two models apart? Power of McNemar's test.
+"""How many images does it take to separate two models? Power of McNemar's test.
 
 Two models on the same images differ on some of them: `p10` is the probability that only
 the first is right on an image, `p01` that only the second is. Their sum is the
@@ -67,7 +67,7 @@ def mcnemar_power(
     *,
     alpha: float = 0.05,
 ) -> _Floats:
-    """Probability that McNemar's two-sided test tells two models apart.
+    """Probability that McNemar's two-sided test finds a difference of two models.
 
         Phi((|d| sqrt(n) - z[1 - alpha / 2] sqrt(s)) / sqrt(s - d^2))
 

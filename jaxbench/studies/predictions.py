@@ -84,7 +84,7 @@ def make_responses(
 
     Raises:
         UserError: If a name is none of a cue-conflict image, an image comes twice, or
-            an answer is no category; all problems at once.
+            an answer is not a category; all problems at once.
     """
     names = [_file_name(image) for image in images]
     number = {name: i for i, name in enumerate(shape_categories())} | {NO_ANSWER: -1}
@@ -132,7 +132,7 @@ def stored_responses(
         prediction: The column of that name: numbers of the 16 categories.
 
     Raises:
-        UserError: As `make_responses`, or if a number is no category's.
+        UserError: As `make_responses`, or if a number does not stand for a category.
     """
     categories = shape_categories()
     outside = [int(i) for i in prediction if not 0 <= i < len(categories)]
@@ -293,7 +293,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _has_shape(row: dict[str, str]) -> bool:
-    """Whether a row's category is its image's shape; strange names are told later."""
+    """Whether a row's category is its image's shape; bad names are reported later."""
     try:
         return shape_and_texture(_file_name(row["imagename"]))[0] == row["category"]
     except UserError:

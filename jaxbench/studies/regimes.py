@@ -47,10 +47,10 @@ class RegimeRule(NamedTuple):
     regime: str
     meaning: str
 
-    def fits(self, architecture: str, words: tuple[str, ...]) -> bool:
+    def fits(self, architecture: str, parts: tuple[str, ...]) -> bool:
         """Whether the rule is about such a name."""
         return fnmatchcase(architecture, self.architecture) and all(
-            any(fnmatchcase(word, token) for word in words) for token in self.tokens
+            any(fnmatchcase(part, token) for part in parts) for token in self.tokens
         )
 
 
@@ -211,7 +211,7 @@ def group_of(
     family = model_family(name)
     kind = "ConvNet" if family in _CONVNETS else None
     kind = "transformer" if family in _TRANSFORMERS else kind
-    # A name tells nothing of weights that are not the checkpoint's.
+    # A name says nothing about weights that are not the checkpoint's.
     checkpoint = checkpoint_of(row) if row.get("weights") else name
     training = _TRAINING.get(training_regime(checkpoint)) if checkpoint else None
     if trial is not None:
@@ -221,7 +221,7 @@ def group_of(
 
 
 def read_regimes(path: str | Path) -> dict[str, str]:
-    """Regimes of one's own models from a CSV file with columns `model` and `regime`.
+    """Regimes of your own models from a CSV file with columns `model` and `regime`.
 
     Raises:
         UserError: If the file cannot be read, lacks a column, or has a model without

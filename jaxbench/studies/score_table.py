@@ -26,7 +26,7 @@ class ScoreTable:
             are pairs that nobody has trained.
 
     Raises:
-        ValueError: If there is no row or no column, a name occurs twice, the shape
+        ValueError: If rows or columns are missing, a name occurs twice, the shape
             does not fit, a value is outside [0, 1], or a diverged pair is unknown or
             has a score.
     """

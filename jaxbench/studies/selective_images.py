@@ -1,6 +1,6 @@
 """Two models, or two ways to train one, on the same images: by how much do they differ?
 
-Differences of metrics that are no means (AUROC, ECE, AURC) have no simple error: they
+Differences of metrics that are not means (AUROC, ECE, AURC) have no simple error: they
 are computed anew on resamples of the images, the same ones for both sides, in float64.
 """
 
@@ -89,7 +89,7 @@ def paired_effect(
 
     Raises:
         UserError: If the images are not the same.
-        ValueError: If there is no pair.
+        ValueError: If `pairs` is empty.
     """
     if not pairs:
         raise ValueError("no pair to compare")

@@ -1,4 +1,4 @@
-"""How well a model tells foreign classes, from the easiest for it to the hardest.
+"""Detection of out-of-distribution classes, from the easiest for a model on.
 
 Galil, Dabbah and El-Yaniv (2023), "A framework for benchmarking class-out-of-
 distribution detection and its application to ImageNet",
@@ -21,7 +21,7 @@ from jaxbench.studies.models import Model
 
 Columns = Mapping[str, np.ndarray]
 
-# Of each foreign class: the share of images that estimate its severity.
+# Of each out-of-distribution class: the share of images that estimate its severity.
 ESTIMATE_SHARE = 0.75
 _ORDER = "log_one_minus_confidence"
 
@@ -46,7 +46,7 @@ class SeverityCurve(NamedTuple):
 
 
 class SeverityOptions(NamedTuple):
-    """How foreign classes are grouped.
+    """How out-of-distribution classes are grouped.
 
     Attributes:
         seed: Splits the images of each class.
@@ -59,11 +59,11 @@ class SeverityOptions(NamedTuple):
     num_levels: int
 
 
-def foreign_classes(address: str) -> dict[str, int]:
+def classes_by_id(address: str) -> dict[str, int]:
     """The class of every image of a dataset, by its id, which rows do not hold.
 
     Raises:
-        UserError: If the dataset is not at hand.
+        UserError: If the dataset is not available.
     """
     source = open_dataset(address)
     labels = np.asarray(source.labels).tolist()
@@ -83,7 +83,7 @@ def model_severity(
         store: Has the scores of single images.
         model: Was evaluated on the dataset.
         address: Of the dataset.
-        classes: As `foreign_classes` returns them.
+        classes: As `classes_by_id` returns them.
         options: How they are grouped.
 
     Raises:
@@ -91,17 +91,17 @@ def model_severity(
     """
     names = ("confidence", _ORDER)
     known = store.examples(model.clean["run_id"], ("label", *names))
-    foreign = store.examples(model.ood[address]["run_id"], ("id", *names))
-    strangers = [name for name in foreign["id"] if name not in classes]
-    if strangers:
+    unknown = store.examples(model.ood[address]["run_id"], ("id", *names))
+    missing = [name for name in unknown["id"] if name not in classes]
+    if missing:
         raise UserError(
-            f"{model.label} was evaluated on {len(strangers)} images that are not "
-            f"there now, such as {strangers[0]}"
+            f"{model.label} was evaluated on {len(missing)} images that are not "
+            f"there now, such as {missing[0]}"
         )
     return severity_curve(
         known,
-        foreign,
-        np.array([classes[name] for name in foreign["id"]], np.int64),
+        unknown,
+        np.array([classes[name] for name in unknown["id"]], np.int64),
         key=jax.random.key(options.seed),
         group_size=options.group_size,
         num_levels=options.num_levels,
@@ -110,7 +110,7 @@ def model_severity(
 
 def severity_curve(
     known: Columns,
-    foreign: Columns,
+    unknown: Columns,
     classes: Int[np.ndarray, " m"],
     *,
     key: Key[Array, ""],
@@ -118,17 +118,17 @@ def severity_curve(
     num_levels: int = 11,
     suffix: str = "",
 ) -> SeverityCurve:
-    """AUROC of known against foreign images, by how severe the model finds classes.
+    """AUROC of in-distribution images against classes of rising severity.
 
-    The model ranks the foreign classes by its mean confidence on three quarters of
-    their images; windows of `group_size` classes at evenly spaced percentiles are the
-    levels; the other quarter is what known images are told from. All of it by the
-    largest softmax probability.
+    The model ranks the out-of-distribution classes by its mean confidence on three
+    quarters of their images; windows of `group_size` classes at evenly spaced
+    percentiles are the levels; the other quarter is compared with the in-distribution
+    images. All of it by the largest softmax probability.
 
     Args:
         known: Per-example columns of the in-distribution images.
-        foreign: Likewise of the out-of-distribution images.
-        classes: The foreign class of each of them; any integers.
+        unknown: Likewise of the out-of-distribution images.
+        classes: The class of each of the latter; any integers.
         key: Splits each class, and orders tied classes. The same key splits the same
             images alike for every model.
         group_size: Classes of a level; as many as known classes where None, as in the
@@ -137,8 +137,8 @@ def severity_curve(
         suffix: "_ts" for scores after temperature scaling.
 
     Raises:
-        UserError: If there are fewer foreign classes than a level needs, or fewer
-            than two levels.
+        UserError: If there are fewer than two levels, or fewer out-of-distribution
+            classes than a level needs.
     """
     if num_levels < 2:
         raise UserError(f"severity levels: got {num_levels}, wanted 2 or more")
@@ -148,11 +148,12 @@ def severity_curve(
         group_size = len(np.unique(known["label"]))
     if not 1 <= group_size <= num_classes:
         raise UserError(
-            f"severity levels: {num_classes} foreign classes have two images or more, "
-            f"a level needs {group_size}; give severity_group_size, a smaller number "
+            f"severity levels: {num_classes} out-of-distribution classes have two "
+            f"images or more, a level needs {group_size}; give severity_group_size, "
+            "a smaller number "
             "of classes a level"
         )
-    confidence = foreign["confidence" + suffix][kept]
+    confidence = unknown["confidence" + suffix][kept]
     severity = class_severity(
         confidence, numbers, num_classes=num_classes, mask=estimates
     )
@@ -161,7 +162,7 @@ def severity_curve(
     )
     auroc = severity_auroc(
         -known[_ORDER + suffix],
-        -foreign[_ORDER + suffix][kept],
+        -unknown[_ORDER + suffix][kept],
         numbers,
         groups,
         ood_mask=~estimates,

@@ -41,7 +41,7 @@ class TwinChanges(NamedTuple):
         num_pairs: Pairs of twins.
         changes: Metric to change from the plain to the distilled one, over the pairs.
         effects: Labels of a pair, the distilled one first, with each of its effects.
-        notes: What was left out, in words.
+        notes: What was left out, and why.
     """
 
     num_pairs: int
@@ -55,7 +55,7 @@ class StudentEffects(NamedTuple):
 
     Attributes:
         effects: Students and dataset to effects.
-        notes: What was left out, in words.
+        notes: What was left out, and why.
     """
 
     effects: dict[tuple[str, str], tuple[Effect, ...]]
@@ -122,7 +122,7 @@ def compare_students(
     effects: dict[tuple[str, str], tuple[Effect, ...]] = {}
     notes = []
     if diverged := len(results.trials) - len(alive):
-        notes.append(f"{diverged} trials diverged and are no student of a pair.")
+        notes.append(f"{diverged} trials diverged and are left out of all pairs.")
     titles = _titles(groups, settings)
     for students, title in zip(groups, titles, strict=True):
         for address in _addresses(results, students, dataset):
@@ -196,10 +196,10 @@ def _titles(
         rows = [settings[next(iter(groups[i].taught.values()))] for i in places]
         names = sorted({name for row in rows for name in row} - {"seed", "trial_id"})
         words = setting_words(rows, names, words=_WORDS)
-        for number, (place, told) in enumerate(zip(places, words, strict=True), 1):
-            finer = f"{twice} ({', '.join(told)})"
+        for number, (place, own) in enumerate(zip(places, words, strict=True), 1):
+            finer = f"{twice} ({', '.join(own)})"
             # Of settings that groups are not made by, all may be the same.
-            titles[place] = finer if words.count(told) == 1 else f"{finer} {number}"
+            titles[place] = finer if words.count(own) == 1 else f"{finer} {number}"
     return titles
 
 

@@ -67,12 +67,12 @@ def training_of(trial: dict[str, Any]) -> Training:
 
 
 def training_words(trainings: Collection[Training]) -> dict[Training, str]:
-    """What tells trainings of one network apart, such as "teacher=resnet_micro".
+    """What distinguishes trainings of one network, such as "teacher=resnet_micro".
 
     Of settings that differ together the first in `TRAINING` is named, and none where
     nothing was given: a student without a teacher, or a single training, has "".
     """
-    places = _telling(trainings)
+    places = _distinguishing(trainings)
     texts = {place: _texts({one[place] for one in trainings}) for place in places}
     return {
         one: " ".join(
@@ -84,8 +84,8 @@ def training_words(trainings: Collection[Training]) -> dict[Training, str]:
     }
 
 
-def _telling(trainings: Collection[Training]) -> Sequence[int]:
-    """Places of settings that tell all trainings apart, none of them for nothing."""
+def _distinguishing(trainings: Collection[Training]) -> Sequence[int]:
+    """Places of settings that distinguish all trainings, none of them in vain."""
     places: list[int] = []
     count = 1
     for place in range(len(TRAINING)):

@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
     Attributes:
         backbone: Its label, name and group.
-        head: The kind, in words.
+        head: Describes the kind.
         rows: Task to the result.
         mean: Mean accuracy over all tasks; None where one is missing.
     """
@@ -112,7 +112,7 @@ def head_words(protocol: str, neighbors: int = 0) -> str:
 def weights_of(row: Row) -> tuple:
     """What one backbone has in common with a model that has a head.
 
-    Everything that tells models apart but what makes the head.
+    Everything that distinguishes models but what makes the head.
     """
     return identity(row | {"zero_shot": None, "class_order": None})
 
@@ -142,7 +142,7 @@ def _headless(row: Row) -> Row:
 
 
 def _head(row: Row) -> tuple[int, str, int]:
-    """Kind of a head, as it sorts; neighbours tell several of one kind apart."""
+    """Kind of a head, as it sorts; several of one kind differ in the neighbours."""
     known = row["protocol"] in _PROTOCOLS
     place = _PROTOCOLS.index(row["protocol"]) if known else len(_PROTOCOLS)
     return place, row["protocol"], row.get("num_neighbors") or 0

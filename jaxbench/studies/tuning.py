@@ -59,7 +59,7 @@ class TunedTable:
         weight_decay: Likewise, in each optimizer's own convention.
 
     Raises:
-        ValueError: If there is no row or no column, a name occurs twice, a shape does
+        ValueError: If rows or columns are missing, a name occurs twice, a shape does
             not fit, a value is negative or infinite, or only one of the two is NaN.
     """
 
@@ -99,7 +99,7 @@ def best_pairs(
 
     Args:
         trials: Rows with model, optimizer, learning_rate, weight_decay, seed,
-            val_accuracy (a fraction; None or NaN is no accuracy) and, where known,
+            val_accuracy (a fraction; None or NaN where missing) and, where known,
             diverged_step (None if the loss stayed finite), stopped_step (None if it
             ran to its end) and run_id. Other keys are
             ignored, so rows of `ResultStore.summary` fit; give those of one recipe
@@ -111,7 +111,7 @@ def best_pairs(
         One row a pair, in the order in which pairs first occur.
 
     Raises:
-        ValueError: If there are no rows, a row lacks a value, an accuracy is outside
+        ValueError: If `trials` is empty, a row lacks a value, an accuracy is outside
             [0, 1], two rows share pair, grid point and seed, or a chosen trial is not
             in `scores`.
     """
@@ -135,7 +135,7 @@ def score_table(pairs: Sequence[BestPair]) -> ScoreTable:
         Optimizers and backbones in the order in which they first occur.
 
     Raises:
-        ValueError: If there are no pairs, or one occurs twice.
+        ValueError: If `pairs` is empty, or one occurs twice.
     """
     optimizers, backbones, grids = _grids(pairs, ("score",))
     gone = frozenset((p.optimizer, p.backbone) for p in pairs if p.diverged)
@@ -152,7 +152,7 @@ def tuned_table(pairs: Sequence[BestPair]) -> TunedTable:
         Optimizers and backbones in the order in which they first occur.
 
     Raises:
-        ValueError: If there are no pairs, or one occurs twice.
+        ValueError: If `pairs` is empty, or one occurs twice.
     """
     optimizers, backbones, grids = _grids(pairs, ("learning_rate", "weight_decay"))
     return TunedTable(optimizers, backbones, grids[0], grids[1])

@@ -25,7 +25,7 @@ def variant_average(variants: Mapping[str, Values], *, level: float = 0.95) -> S
         level: Coverage of the normal interval, in (0, 1).
 
     Raises:
-        UserError: If there is no variant, or one without images.
+        UserError: If `variants` is empty, or one has no images.
     """
     if not variants or not all(len(ids) for ids, _ in variants.values()):
         raise UserError("an average needs variants, each with images")

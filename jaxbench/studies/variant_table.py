@@ -39,11 +39,11 @@ class VariantTable:
         num_images: How many images each variant has.
         examples: Variant to what every model got right; empty where only accuracies
             are known. Either all variants are in it or none.
-        notes: What was left out on the way here, in words.
+        notes: What was left out, and why.
 
     Raises:
         UserError: If there are fewer than two models or no variant, a name occurs
-            twice, an accuracy is no fraction, the reference lacks a number, or the
+            twice, an accuracy is not a fraction, the reference lacks a number, or the
             parts do not fit together; all problems at once.
     """
 

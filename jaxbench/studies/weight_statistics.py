@@ -85,7 +85,7 @@ def weight_statistics(
         `value_entropy` and `pca_energy` for what else is NaN.
 
     Raises:
-        ValueError: If there is no kernel, or top_k or num_bins is below 1.
+        ValueError: If kernels are missing, or top_k or num_bins is below 1.
     """
     _check_at_least_one(top_k=top_k, num_bins=num_bins)
     groups: dict[tuple[int, int], list[str]] = defaultdict(list)
@@ -158,7 +158,7 @@ def power_law_fit(values: Values) -> PowerLaw:
         in_tail = index >= start
         excess = jnp.where(in_tail, logs - logs[start], 0.0)
         size = jnp.asarray(n - start, jnp.float32)
-        # alpha - 1. The sum is 0 only where the start is no candidate.
+        # alpha - 1. The sum is 0 only where no start is possible.
         rate = size / jnp.maximum(jnp.sum(excess), jnp.finfo(jnp.float32).tiny)
         below = jnp.asarray(index - start, jnp.float32) / size
         gaps = jnp.abs(below + jnp.expm1(-rate * excess))

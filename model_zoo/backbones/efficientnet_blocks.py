@@ -58,7 +58,7 @@ class Block:
         num_in: Channels in.
         num_out: Channels out.
         num_expanded: Channels of the depthwise convolution; in `er` of the expansion.
-        num_squeezed: Channels between the layers of the gate; 0 is no gate.
+        num_squeezed: Channels between the layers of the gate; 0 for none.
         kernel_size: Sides of the kernels that share the channels.
         expand_kernel: The same of the convolution that expands, in `uir` of the
             depthwise one before.

@@ -49,7 +49,7 @@ class MetaFormerArchitecture:
         downsample_norm: Whether the stem and the strided convolutions have norms.
         activation: Of the MLPs: "star_relu" is scale * relu(x)**2 + bias, both learned.
         mlp_bias: Whether the MLPs have biases.
-        layer_scale: Initial value of the scale that ends each branch; None is no scale.
+        layer_scale: Initial value of the scale that ends each branch; None for none.
         num_res_scaled: How many of the last stages scale their shortcuts per channel.
         head_dim: Channels of an attention head.
         mlp_head: Whether the head has a hidden layer, of squared ReLU and a norm.

@@ -39,7 +39,7 @@ class RegNetArchitecture:
         stem_width: Channels of the first convolution, which halves the image too.
         bottleneck_ratio: Channels of the 3x3 convolutions over the stage's.
         squeeze_ratio: Channels of a block's squeeze over those that enter the block; 0
-            is no squeeze-and-excitation.
+            for no squeeze-and-excitation.
         shortcut: What a shortcut does where the shape changes: "conv" is a strided 1x1
             convolution, "avg" an average pool before one, and "none" no shortcut.
         pre_activation: Whether norms and activations come before the convolutions.

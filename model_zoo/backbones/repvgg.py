@@ -38,7 +38,7 @@ class RepVGGArchitecture:
             halves the image too.
         groups: Groups of every second block's convolutions.
         squeeze_ratio: Channels inside the squeeze-and-excitation gates over those
-            outside; None is no gates.
+            outside; None for no gates.
         reparametrised: Whether each block is one convolution, as `fuse` makes it.
     """
 

@@ -42,7 +42,7 @@ class TransNeXtArchitecture:
         window_size: Side of the attention's neighbourhood in pixels, odd.
         patch_size: Step of the stem in pixels; its kernel is 2 * patch_size - 1 wide.
         pretrain_size: Side of the images in pixels by which positions are measured;
-            None is the image at hand.
+            None for the size of the image.
     """
 
     depths: tuple[int, ...]
@@ -67,7 +67,7 @@ class TransNeXtArchitecture:
         for width, heads in zip(self.widths, self.num_heads, strict=True):
             if width % heads:
                 raise ValueError(
-                    f"TransNeXt: width {width} is no multiple of num_heads {heads}"
+                    f"TransNeXt: width {width} is not a multiple of num_heads {heads}"
                 )
 
     @property

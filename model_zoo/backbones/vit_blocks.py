@@ -74,7 +74,7 @@ class EncoderArchitecture:
     def __post_init__(self) -> None:
         plain = self.mlp == "plain" and not self.inner_norm
         problems = {
-            "width is no multiple of num_heads": self.width % self.num_heads != 0,
+            "width is not a multiple of num_heads": self.width % self.num_heads != 0,
             "a parallel block has a plain MLP and no inner norm": (
                 self.block == "parallel" and not plain
             ),

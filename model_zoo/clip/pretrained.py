@@ -190,7 +190,7 @@ def load_zero_shot(
 
     Raises:
         ImportError: If the tokenizers library is not installed.
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the name is no CLIP model's, or a file does not hold what it
             should.
     """
@@ -220,7 +220,7 @@ def find_clip(
     Args:
         name: As `load_zero_shot`.
         source: As `load_zero_shot`. `open_clip_config.json` beside the weights says
-            size, normalisation, activation and heads of tags of one's own.
+            size, normalisation, activation and heads of your own tags.
         image_size: As `load_zero_shot`.
         dtype: As `load_zero_shot`.
 
@@ -287,10 +287,10 @@ def _config(path: Path) -> dict[str, Any]:
         stored = json.loads(beside.read_text("utf-8"))
         models = stored["model_cfg"], stored["model_cfg"]["text_cfg"]
         if not all(isinstance(part, dict) for part in models):
-            raise ValueError("model_cfg or its text_cfg is no object")
+            raise ValueError("model_cfg or its text_cfg is not an object")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{beside} is no configuration of OpenCLIP's ({error!r}); correct it, or "
+            f"{beside} is not a configuration of OpenCLIP ({error!r}); correct it, or "
             "move it away to use the defaults"
         ) from error
     return stored

@@ -30,11 +30,11 @@ class Prompts:
     def __post_init__(self) -> None:
         problems = []
         if not self.class_names:
-            problems.append("there are no class names")
+            problems.append("class names are missing")
         if empty := sum(not name.strip() for name in self.class_names):
             problems.append(f"{empty} class names are empty")
         if not self.templates:
-            problems.append("there are no templates")
+            problems.append("templates are missing")
         wrong = [text for text in self.templates if text.count("{}") != 1]
         if wrong:
             problems.append(f"templates without exactly one {{}}: {wrong}")
@@ -66,7 +66,7 @@ def load_prompts(source: str | os.PathLike[str]) -> Prompts:
             `templates`; or a text file of class names, one a line, for the 80.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it does not hold prompts.
     """
     if source in BUILT_IN:
@@ -102,7 +102,7 @@ def _from_toml(text: str) -> Prompts:
     for key, value in held.items():
         texts = isinstance(value, list) and all(isinstance(v, str) for v in value)
         if key not in unknown and not texts:
-            problems.append(f"{key} is no list of strings")
+            problems.append(f"{key} is not a list of strings")
     if problems:
         raise ValueError(
             f"prompts: {'; '.join(problems)}; wanted class_names and templates"

@@ -35,7 +35,7 @@ class TextArchitecture:
         context_length: Tokens of the longest text, its two ends included.
 
     Raises:
-        ValueError: If the width is no multiple of the heads.
+        ValueError: If the width is not a multiple of the heads.
     """
 
     width: int
@@ -50,7 +50,7 @@ class TextArchitecture:
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
-                f"TextArchitecture: width {self.width} is no multiple of num_heads "
+                f"TextArchitecture: width {self.width} is not a multiple of num_heads "
                 f"{self.num_heads}"
             )
 

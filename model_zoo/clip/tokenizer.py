@@ -75,8 +75,8 @@ class Tokenizer:
 
         Raises:
             ImportError: If the tokenizers library is not installed.
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no vocabulary of CLIP's kind.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it is not a vocabulary of CLIP's kind.
         """
         return cls(read_merges(Path(path)))
 
@@ -136,7 +136,7 @@ def read_merges(path: Path) -> Merges:
         ValueError,
     ) as error:
         raise ValueError(
-            f"{path} is no vocabulary of CLIP's tokenizer ({error}); wanted its "
+            f"{path} is not a vocabulary of CLIP's tokenizer ({error}); wanted its "
             "tokenizer.json or merges.txt"
         ) from error
     return merges

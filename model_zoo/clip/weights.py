@@ -54,7 +54,7 @@ class ClipRules(Rules):
     image: Rules = field(default_factory=Rules)
 
     def source_name(self, leaf: str) -> str:
-        """The name of a leaf's tensor once towers are told apart by their prefix."""
+        """The name of a leaf's tensor once a prefix marks the tower."""
         tower, _, rest = leaf.partition(".")
         if tower == "image":
             return f"image.{self.image.source_name(rest)}"
@@ -169,7 +169,7 @@ def _no_text_tower(found: Mapping[str, object], missing: list[str]) -> str:
         what = f"the text tower lacks {', '.join(missing)}, or is of another kind"
     else:
         what = (
-            "there is no text tower, so class names cannot be encoded; wanted the "
+            "the text tower is missing, so class names cannot be encoded; wanted the "
             "whole CLIP model (open_clip_model.safetensors), not its image tower alone"
         )
     return f"these weights cannot classify zero-shot: {what}"

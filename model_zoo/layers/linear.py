@@ -37,8 +37,8 @@ class Conv(nnx.Module):
     differs from that at stride 2. A 1x1 kernel and a kernel as wide as its stride are
     computed as a matrix product, which is the same sum: on CPUs it is faster, vmapped
     over weights it stays a batched product where a convolution becomes a grouped one,
-    and XLA's partitioner (jax 0.10 to 0.12) gets vmapped and sharded 1x1 convolutions
-    wrong without a word.
+    and XLA's partitioner (jax 0.10 to 0.12) silently computes vmapped and sharded 1x1
+    convolutions wrongly.
 
     Args:
         num_in: Input channels.

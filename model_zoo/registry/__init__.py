@@ -68,7 +68,7 @@ class Checkpoint:
         test_crop_fraction: The crop that goes with `test_size`.
         licence: SPDX-like name, "" where unknown.
         top_1_accuracy: Published on ImageNet's validation images, at the size and crop
-            of `test_spec`; a fraction, None where there is no result.
+            of `test_spec`; a fraction, None where unknown.
         in_selective_study: Whether arXiv 2302.11874 evaluated it.
         legacy_name: What that study called it, where timm's registry has no entry.
     """

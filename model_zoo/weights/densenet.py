@@ -24,7 +24,7 @@ def arguments_from_timm(variant: str, keywords: dict[str, Any]) -> dict[str, Any
     """Arguments of `DenseNetArchitecture` from those of timm's `DenseNet`.
 
     Raises:
-        Unsupported: If there is no counterpart.
+        Unsupported: If it has no counterpart.
     """
     del variant
     given = {k: v for k, v in keywords.items() if k != "model_class"}

@@ -96,7 +96,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             are tensors of fewer than 16 bits a number.
     """
     size = os.stat(path).st_size
-    cut = f"{path} is no readable safetensors file: it is cut off at {size:,} bytes, "
+    cut = f"{path} is not a readable safetensors file: cut off at {size:,} bytes, "
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         if start > size:
@@ -108,7 +108,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             kinds = {row["dtype"] for row in header.values()}
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} is no readable safetensors file: its header is damaged "
+                f"{path} is not a readable safetensors file: its header is damaged "
                 f"({error}); download it again"
             ) from error
     if start + end > size:

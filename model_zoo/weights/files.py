@@ -61,7 +61,7 @@ def load_variables(
         classifier: Where given, the variables are checked to be this one's.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged or no safetensors file, or does not hold
             the classifier's variables; every difference is named.
     """
@@ -78,11 +78,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads every tensor of a file, whatever its names.
 
     Args:
-        path: A safetensors file, an `.npz` without pickled objects, told apart by what
-            they hold; or a `model.safetensors.index.json` with its parts beside it.
+        path: A safetensors file, or an `.npz` without pickled objects, whatever its
+            suffix; or a `model.safetensors.index.json` with its parts beside it.
 
     Raises:
-        FileNotFoundError: If there is no such file, or a part of it is missing.
+        FileNotFoundError: If the file, or a part of it, does not exist.
         ValueError: If the file is damaged, or a pickle, which may run any code, or no
             weights at all; it is said what it is.
     """
@@ -109,7 +109,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError(problem)
     if kind == "npz" or path.suffix == ".npz":
         return _read_npz(path)
-    raise ValueError(f"{path} is no readable safetensors file nor .npz")
+    raise ValueError(f"{path} is neither a readable safetensors file nor .npz")
 
 
 def parts(path: Path) -> list[Path]:
@@ -127,7 +127,7 @@ def parts(path: Path) -> list[Path]:
             raise ValueError(f"parts {listed}, wanted names of files beside it")
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is no index of weights in several files: {error}"
+            f"{path} is not an index of weights in several files: {error}"
         ) from error
     missing = [name for name in listed if not (path.parent / name).is_file()]
     if missing:
@@ -144,7 +144,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except Exception as error:  # zlib, zipfile, tokenize: damage has many names
         raise ValueError(
-            f"{path} is no readable .npz of plain arrays ({error})"
+            f"{path} is not a readable .npz of plain arrays ({error})"
         ) from error
 
 
@@ -166,7 +166,7 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Reads the text that was kept beside the variables.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is damaged or no safetensors file.
     """
     with _readable(path), safe_open(path, framework="numpy") as file:
@@ -179,6 +179,6 @@ def _readable(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except SafetensorError as error:
         raise ValueError(
-            f"{os.fspath(path)} is no readable safetensors file ({error}); download "
+            f"{os.fspath(path)} is not a readable safetensors file ({error}); download "
             "it again, or write it again with save_variables"
         ) from error

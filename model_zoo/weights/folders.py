@@ -73,7 +73,7 @@ def search(folder: Path) -> dict[str, Path]:
     """Every file of weights in a folder by the name it is stored under.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of weights at {folder}")
@@ -141,7 +141,7 @@ def configured_arguments(config: dict[str, Any], path: Path | None) -> dict[str,
     """The keywords that timm builds the network with beside the architecture's own.
 
     Raises:
-        ValueError: If they are no object; the file is named.
+        ValueError: If they are not objects; the file is named.
     """
     stored = config.get("model_args") or {}
     if not isinstance(stored, dict):
@@ -222,7 +222,7 @@ def configured_classes(
     """The number of classes that timm's configuration says, or the default.
 
     Raises:
-        ValueError: If it is no whole number, or says two; the file is named.
+        ValueError: If it is not a whole number, or two differ; the file is named.
     """
     within = (config.get("pretrained_cfg") or {}).get("num_classes")
     count = config.get("num_classes", within)

@@ -54,7 +54,7 @@ class Pretrained:
 
     @property
     def changes_text(self) -> str | None:
-        """The changes in words; None without any."""
+        """The changes as text; None without any."""
         listed = sorted(f"{key}={value!r}" for key, value in self.changes.items())
         return ", ".join(listed) or None
 
@@ -103,7 +103,7 @@ def load_pretrained(
         dtype: Computation's dtype, float32 or bfloat16; variables are float32.
 
     Raises:
-        FileNotFoundError: If there is no such file, or the hub cannot be reached and
+        FileNotFoundError: If the file does not exist, or the hub cannot be reached and
             nothing is cached.
         ValueError: If the name is unknown, the file is damaged or a pickle, or its
             tensors are not this model's; all differences are named.
@@ -214,7 +214,7 @@ def list_pretrained(folder: Source, pattern: str = "*") -> dict[str, Path]:
         Files by name, alphabetical; files of unknown architectures are left out.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
     """
     known = registry.architectures()
     return {
@@ -232,7 +232,7 @@ def load_weights(path: Source, classifier: NetworkClassifier) -> Variables:
     """Reads a file of weights for a classifier, in timm's layout or this zoo's.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it is damaged or a pickle, or its tensors are not this
             classifier's; all differences are named.
     """

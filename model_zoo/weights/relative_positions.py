@@ -18,7 +18,7 @@ def resize_bias_table(table: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
         [sides[0] * sides[1], heads] in the table's dtype.
 
     Raises:
-        ValueError: If the number of offsets is no square.
+        ValueError: If the number of offsets is not a square.
     """
     side = round(table.shape[0] ** 0.5)
     if side**2 != table.shape[0]:

@@ -81,7 +81,7 @@ def arguments_from_timm(variant: str, keywords: dict[str, Any]) -> dict[str, Any
     """Arguments of `ResNetArchitecture` from those of timm's `ResNet`.
 
     Raises:
-        Unsupported: If there is no counterpart.
+        Unsupported: If it has no counterpart.
     """
     given = {k: v for k, v in keywords.items() if k != "model_class"}
     arguments: dict[str, Any] = {

@@ -44,7 +44,7 @@ class Rules:
             the tensor's name in the original.
         ignored: Patterns of whole names of tensors that are not needed: buffers that
             are computed here, heads of pre-training.
-        legacy: Brings files of older or foreign layouts to timm's present names and
+        legacy: Brings files of older or other layouts to timm's present names and
             shapes; gets and gives tensors by name, and leaves present files alone.
         resized: Patterns of leaves here whose shape follows the image size, and what
             resizes them: `resize(array, shape, classifier)`, layout as here.

@@ -185,7 +185,7 @@ def find_layout(names: Iterable[str]) -> Layout | None:
 
     Of several that may be meant, the one that leaves the fewest names unexplained, and
     of these the one whose backbone has the longest prefix: without its prefix, a
-    backbone's names are no network's.
+    backbone's names are not a network's.
     """
     bare = unwrapped(names)
     meant = [
@@ -208,7 +208,7 @@ def take_backbone(tensors: Mapping[str, Value]) -> dict[str, Value] | None:
         tensors: By the checkpoint's names, with or without `module.`.
 
     Returns:
-        The backbone's tensors alone; None if this is no such checkpoint.
+        The backbone's tensors alone; None if this is not such a checkpoint.
 
     Raises:
         ValueError: If there are tensors that are neither the backbone's nor known to

@@ -57,9 +57,9 @@ def read_checkpoint(
 
     Raises:
         ImportError: If torch is needed and not installed.
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, or holds what is not harmless to read, or no
-            tensors.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a checkpoint, its pickle does more than hold tensors,
+            or it holds none.
     """
     path = Path(path)
     if not path.is_file():
@@ -107,7 +107,7 @@ def network_tensors(
         the names of what lay beside the network.
 
     Raises:
-        ValueError: If there are no tensors, or a self-supervised checkpoint holds some
+        ValueError: If tensors are missing, or a self-supervised checkpoint holds some
             that `ssl_layouts` does not know.
     """
     tensors = _unwrapped(stored, averaged)

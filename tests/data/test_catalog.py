@@ -70,9 +70,9 @@ BAD_ADDRESSES = {
     "digits-c": r"names 95 datasets; choose one.*give digits-c/\*",
     "digits-c/contrast_6": "unknown config 'contrast_6'; did you mean 'contrast_",
     "foldr:x": "unknown kind of dataset 'foldr'; did you mean 'folder'",
-    "folder:": "is no dataset address; wanted NAME",
-    "digits@": "is no dataset address; wanted NAME",
-    "": "is no dataset address; wanted NAME",
+    "folder:": "is not a dataset address; wanted NAME",
+    "digits@": "is not a dataset address; wanted NAME",
+    "": "is not a dataset address; wanted NAME",
 }
 
 

@@ -61,14 +61,14 @@ def test_case_08_a_folder_may_be_labelled_in_timms_order(tmp_path):
 
 
 def test_case_08_only_folders_have_a_library_s_order():
-    with pytest.raises(UserError, match=r"digits@test is no folder whose classes"):
+    with pytest.raises(UserError, match=r"digits@test is not a folder whose classes"):
         open_dataset("digits@test", class_order="timm")
 
 
 def test_case_37_imagenets_list_needs_no_file():
     assert read_class_names("imagenet") == wordnet_ids()
     shipped = Path(known.__file__).with_name("classes") / "imagenet.txt"
-    # A second column, set off by a tab, is no part of a name.
+    # A second column, set off by a tab, is not part of a name.
     assert read_class_names(str(shipped)) == wordnet_ids()
     with pytest.raises(UserError, match="cannot read class names from imagenets"):
         read_class_names("imagenets")

@@ -189,7 +189,7 @@ BAD_LAYOUTS = {
         "c/0.jpg": b"1",
         "d/e/notes.txt": b"",
     },
-    "2 images and no class folders, and the names tell no class": {
+    "2 images and no class folders, and the names have no class in them": {
         "n01440764_0.jpg": b"1",
         "photo.jpg": b"2",
     },

@@ -228,7 +228,7 @@ def test_deep_images_are_refused(mode):
 
 BROKEN = {
     "is empty": b"",
-    "cannot identify image file": b"this is no image" * 9,
+    "cannot identify image file": b"this is not an image" * 9,
     "truncated": as_file(random_pixels(60, 50), "JPEG")[:2000],
 }
 

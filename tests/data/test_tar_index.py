@@ -79,7 +79,7 @@ def test_case_04_a_path_may_go_through_links(tmp_path, write_tree, pack, photos)
     (root / "latest").symlink_to("v1")
     archive = pack(root, tmp_path / "p.tar")
     same(root / "latest", f"{archive}/latest")
-    with pytest.raises(UserError, match="there is no folder 'latest/gnu' inside"):
+    with pytest.raises(UserError, match="folder 'latest/gnu' is not inside"):
         open_dataset(f"folder:{archive}/latest/gnu")
 
 

@@ -113,7 +113,7 @@ def test_prompts_from_files(tmp_path):
     ("text", "said"),
     [
         ("templates = ['{}']", "class_names is missing"),
-        ("class_names = 3\nnames = 1", "unknown keys names; class_names is no list"),
+        ("class_names = 3\nnames = 1", "unknown keys names; class_names is not a list"),
         ("class_names = []\ntemplates = ['a']", r"no class names; templates without"),
         ("class_names = ['a', ' ']", "1 class names are empty"),
         ("class_names = ", r"pets\.toml: "),
@@ -188,7 +188,7 @@ def test_weights_without_a_text_tower(tmp_path):
     image = {k: v for k, v in tensors.items() if k.startswith("visual.")}
     for held, said in (
         (image, "the text tower lacks token_embedding.weight"),
-        ({"head.weight": np.zeros(3)}, "there is no text tower"),
+        ({"head.weight": np.zeros(3)}, "the text tower is missing"),
         ({"text_model.embeddings": np.zeros(3)}, "Hugging Face's transformers"),
     ):
         path = tmp_path / "weights.safetensors"

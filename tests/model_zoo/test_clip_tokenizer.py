@@ -41,7 +41,7 @@ def twin_encode(text):
     tokens = [*ordered, *ends, *(a + b for a, b in MERGES)]
     found = []
     text = " ".join(html.unescape(html.unescape(text)).split()).lower()
-    # In Python's own patterns a letter is a word character that is no number.
+    # In Python's own patterns a letter is a word character that is not a number.
     words = r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_½]+|[\d½]|[^\s\w½]+|_+"
     for word in re.findall(words, text):
         parts = [letters[byte] for byte in word.encode()]
@@ -121,7 +121,7 @@ def test_what_is_no_vocabulary(tmp_path):
         Tokenizer.load(tmp_path / "merges.txt")
     path = tmp_path / "tokenizer.json"
     for text, said in (
-        ("{", "is no vocabulary of CLIP's tokenizer"),
+        ("{", "is not a vocabulary of CLIP's tokenizer"),
         (as_json(end_of_word_suffix=None), "words do not end with </w>"),
         (as_json(vocab={"!": 7}), "526 tokens, '!' first, do not have the numbers"),
     ):
@@ -130,7 +130,7 @@ def test_what_is_no_vocabulary(tmp_path):
             Tokenizer.load(path)
     damaged = tmp_path / "bpe_simple_vocab_16e6.txt.gz"
     damaged.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match="is no vocabulary"):
+    with pytest.raises(ValueError, match="is not a vocabulary"):
         Tokenizer.load(damaged)
 
 

@@ -55,7 +55,7 @@ WRONG = {
         header("F8_E4M3", width=1) + bytes(4),
         r"1 tensors of F8_E4M3 \(a, \.\.\.\)",
     ),
-    "text": (b"hello, world", "is no readable safetensors file"),
+    "text": (b"hello, world", "is not a readable safetensors file"),
 }
 
 
@@ -66,7 +66,7 @@ def test_case_24_each_file_is_named_for_what_it_is(tmp_path, kind, suffix):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(data)
     if (kind, suffix) == ("text", ".npz"):
-        said = "is no readable .npz"
+        said = "is not a readable .npz"
     with pytest.raises(ValueError, match=said) as raised:
         load_pretrained("resnet_micro", source=path)
     assert str(path) in str(raised.value)

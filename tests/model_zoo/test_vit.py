@@ -52,7 +52,7 @@ def test_the_query_of_an_attention_pool_is_cut_at_two_deviations():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_heads": 5}, "width is no multiple of num_heads"),
+        ({"num_heads": 5}, "width is not a multiple of num_heads"),
         ({"class_token": False}, "pool 'token' needs class_token"),
         ({"distilled": True, "pool": "average"}, "distilled needs pool 'token'"),
         ({"block": "parallel", "mlp": "glu"}, "a parallel block has a plain MLP"),

@@ -42,7 +42,7 @@ def test_names_that_clash():
     assert "4 figures are called 'invariance'" in message
     assert "section name 'notes' is taken by the page itself" in message
     away = replace(steps(), name="../imagenet/v2")
-    assert "no file name" in problems_of(Section("a", "A", "", charts=(away,)))
+    assert "not a file name" in problems_of(Section("a", "A", "", charts=(away,)))
 
 
 def test_charts_that_contradict_themselves():
@@ -74,7 +74,7 @@ def test_charts_that_contradict_themselves():
         "c: shown names what the chart does not have: ['z']",
         "c: the parts of 'a' differ in length",
         "c: the parts of 'b' differ in length",
-        "invariance: 'vit' has an x that is no position of the 2 x_labels",
+        "invariance: 'vit' has an x that is not a position of the 2 x_labels",
         "r: shown names what the chart does not have: ['q']",
         "r: groups names what the chart does not have: ['w']",
         "r: 'a' has 1 ranks on 2 datasets",

@@ -114,7 +114,11 @@ def test_accuracies_that_no_count_of_images_gives_are_noted(write):
         (HEADER + "a,224\n", {}, "line 2 has another number of cells"),
         (HEADER + "a,224,80,9\n", {}, "line 2 has another number of cells"),
         (HEADER + "a,224,80\na,224,81\n", {}, r"1 model twice: a at 224 .line 3"),
-        (HEADER + "a,224,good\nb,224,-\n", {}, "no number in line 2: 'good', line 3"),
+        (
+            HEADER + "a,224,good\nb,224,-\n",
+            {},
+            "not a number in line 2: 'good', line 3",
+        ),
         (
             HEADER + "a,224,120\nb,224,80\n",
             {},

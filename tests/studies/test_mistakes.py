@@ -181,9 +181,9 @@ def test_pictures_stay_within_their_bytes(monkeypatch):
 @pytest.mark.parametrize(
     ("others", "words"),
     [
-        ({"dataset": "digits@tset"}, "is not at hand"),
-        ({"dataset": "folder:/nowhere/at/all"}, "is not at hand"),
-        ({"dataset": None}, "is not at hand"),
+        ({"dataset": "digits@tset"}, "is not available"),
+        ({"dataset": "folder:/nowhere/at/all"}, "is not available"),
+        ({"dataset": None}, "is not available"),
         ({"dataset": "digits@train"}, "lacks"),
         ({"dataset_fingerprint": "another"}, "have changed since the evaluation"),
     ],

@@ -34,7 +34,7 @@ def random_erasing(
     mode "pixel" with one rectangle: up to ten tries of a uniform area and a log-uniform
     aspect ratio; the first rectangle that is lower and narrower than the image counts,
     at a uniform place; after ten that are not, nothing is erased. A rectangle may round
-    to no pixels in images of a few pixels. There are no deviations from timm.
+    to zero pixels in images of a few pixels. This does not deviate from timm.
 
     Args:
         images: Normalised images, of any float type; the noise is drawn in it.

@@ -28,7 +28,7 @@ from jaxbench.errors import UserError, unknown_name
 from model_zoo.input_spec import InputSpec
 
 SEVERITIES = (1, 2, 3, 4, 5)
-# Changes whenever a corruption gives other pixels: fingerprints must tell.
+# Changes whenever a corruption gives other pixels: fingerprints must differ.
 _VERSION = "2"
 # What images were made of before ImageNet-C corrupted them.
 _CROP = InputSpec(size=(SIDE, SIDE), crop_fraction=0.875, interpolation="bilinear")
@@ -82,7 +82,7 @@ class CorruptedSource:
         name: What to call it; the base's name and the corruption if not given.
 
     Raises:
-        UserError: If there is no such corruption or severity.
+        UserError: If the corruption or severity is unknown.
     """
 
     def __init__(

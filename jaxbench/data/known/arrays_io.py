@@ -111,7 +111,7 @@ def load_npy(content: np.ndarray) -> np.ndarray:
             for are read.
 
     Raises:
-        ValueError: If it is no such file, is cut short, or holds Python objects.
+        ValueError: If it is not such a file, is cut short, or holds Python objects.
     """
     file = io.BytesIO(content[:_HEADER].tobytes())
     try:

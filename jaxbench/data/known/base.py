@@ -58,7 +58,7 @@ class KnownDataset:
         configs: Names after "/"; () where there is only one.
         default_split: The one meant by an address without.
         role: How it is usually used: "clean", "shifted" or "ood"; "annotations" where
-            there are no images of its own.
+            it has no images of its own.
         scoring: Gives how a classifier's outputs are scored, less the label sets, which
             come with the images; None where labels are the classifier's classes.
         label_sets: Whether the images come with all their right classes.

@@ -158,7 +158,7 @@ def _binary_part(layout: _Layout, name: str, content: np.ndarray) -> Part:
     size = layout.label_bytes + _PIXELS
     if len(content) % size or not len(content):
         raise ValueError(
-            f"{len(content)} bytes are no whole number of records of {size}; is it "
+            f"{len(content)} bytes are not a whole number of records of {size}; is it "
             "cut short?"
         )
     records = content.reshape(-1, size)

@@ -1,6 +1,6 @@
 """ImageNet's validation images, and the datasets that are made of them.
 
-The official archive is flat, and the names of its files tell the label only together
+The official archive is flat, and the names of its files give the label only together
 with the challenge's ground truth, which lies in `classes/imagenet_validation.npz`. All
 these datasets call an image by that name (`ILSVRC2012_val_00000293.JPEG`), so that
 their rows pair up.
@@ -181,7 +181,9 @@ def _reassessed(text: str) -> dict[str, tuple[int, ...]]:
     try:
         sets = [tuple(map(int, labels)) for labels in json.loads(text)]
     except (ValueError, TypeError) as error:
-        raise UserError(f"real.json is no list of lists of labels: {error}") from error
+        raise UserError(
+            f"real.json is not a list of lists of labels: {error}"
+        ) from error
     outside = sorted({i for s in sets for i in s if not 0 <= i < NUM_CLASSES})
     if len(sets) != NUM_IMAGES or outside:
         raise UserError(
@@ -210,8 +212,8 @@ def read_annotators(path: Path, config: str, split: str) -> Listing:
         sets[name] = tuple(sorted(set(map(int, labels))))
     if wrong or not sets:
         raise UserError(
-            f"labels/validation.csv: {len(wrong)} lines are no validation image's name "
-            f"with 16 labels: {'; '.join(wrong[:3]) or 'it is empty'}"
+            f"labels/validation.csv: {len(wrong)} lines are not a validation image's "
+            f"name with 16 labels: {'; '.join(wrong[:3]) or 'it is empty'}"
         )
     return _with_sets(path, sets)
 

@@ -112,7 +112,7 @@ def shape_and_texture(id: str) -> tuple[str, str]:
     match = _STIMULUS.fullmatch(id.rpartition("/")[2])
     if not match or not {match[1], match[2]} <= set(shape_categories()):
         raise UserError(
-            f"{id!r} is no id of a cue-conflict image; wanted such as "
+            f"{id!r} is not the id of a cue-conflict image; wanted such as "
             "bear/bear1-cat2.png (shape first, then texture)"
         )
     return match[1], match[2]
@@ -189,7 +189,7 @@ class HardRecords:
         path: The files' folder, the folder above (`data/`), or one file.
 
     Raises:
-        UserError: If there is no such file, or columns are missing.
+        UserError: If the file does not exist, or columns are missing.
     """
 
     def __init__(self, path: Path) -> None:

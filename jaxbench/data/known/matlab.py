@@ -27,7 +27,7 @@ _TYPES = {
     12: "i8",
     13: "u8",
 }
-# Class of an array -> NumPy's (table 1-3); the others are no plain numbers.
+# Class of an array -> NumPy's (table 1-3); the others are not plain numbers.
 _CLASSES = {
     6: "f8",
     7: "f4",
@@ -197,7 +197,7 @@ def _read_matrix(
         return {}
     kind = flags & 0xFF
     if kind not in _CLASSES or flags & _COMPLEX:
-        raise ValueError(f"{name} is no array of plain real numbers (class {kind})")
+        raise ValueError(f"{name} is not an array of real numbers (class {kind})")
     # Numbers may lie in a smaller type than they are of: doubles in bytes.
     numbers = _read_element(stream, order, last=True)
     if len(numbers) != math.prod(shape):

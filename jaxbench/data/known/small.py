@@ -100,7 +100,7 @@ def _read_stl10(path: Path, config: str, split: str) -> Rows:
     problems = []
     if len(images) % size or not len(images):
         problems.append(
-            f"{split}_X.bin: {len(images)} bytes are no whole number of images of "
+            f"{split}_X.bin: {len(images)} bytes are not a whole number of images of "
             f"{size}; is it cut short?"
         )
     count = len(images) // size
@@ -199,7 +199,7 @@ def _read_places(path: Path, config: str, split: str) -> Listing:
     ]
     if wrong:
         raise UserError(
-            f"places365_val.txt: {len(wrong)} lines are no name and label 0 to 364, "
+            f"places365_val.txt: {len(wrong)} lines are not a name and label 0 to 364, "
             f"the first {wrong[0]!r}"
         )
     images, folder = _beside(tree, path, root, "val_256", "val_256.tar")

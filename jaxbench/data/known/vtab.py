@@ -55,7 +55,7 @@ class VtabTask:
         """The address of a split: `tfds:NAME/CONFIG@SPLIT`.
 
         Raises:
-            UserError: If there is no such split, or the labels must be made first: the
+            UserError: If the split is unknown, or the labels must be made first: the
                 message says how.
         """
         if split not in self.splits:
@@ -325,7 +325,7 @@ def _nothing_to_read(path: Path, config: str, split: str) -> Iterable[Item]:
 
 
 def _about(task: VtabTask) -> str:
-    """What a task asks and where it comes from, in words."""
+    """What a task asks and where it comes from."""
     labels = "" if task.label is None else "; labels are to be made"
     return (
         f"{task.num_classes} classes ({task.target}); {task.num_test:,} images to "

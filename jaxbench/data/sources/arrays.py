@@ -115,7 +115,7 @@ def open_arrays(path: str, name: str) -> ArraySource:
 
     Raises:
         UserError: If the file is missing or unreadable, or its arrays do not fit. What
-            shapes and types tell is refused before any array is read.
+            shapes and types rule out is refused before any array is read.
     """
     if not os.path.isfile(path):
         raise UserError(f"{name}: {nothing_at(path)}; give the path of an .npz")

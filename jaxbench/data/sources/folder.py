@@ -145,7 +145,7 @@ def open_folder(path: str, split: str | None, name: str) -> FolderSource:
         name: The address, for messages and results.
 
     Raises:
-        UserError: If nothing is there, there are no images, class folders are empty
+        UserError: If nothing is there, it holds no images, class folders are empty
             (all are named), something that may be an image or a class cannot be read,
             the split does not exist, or the only folder holds folders alone (the path
             that holds the classes is named).
@@ -204,7 +204,7 @@ def open_tree(path: str, name: str) -> tuple[Tree, str]:
     if inside == ".":
         return tree, ""
     if not tree.has_folder(inside):
-        raise UserError(f"{name}: there is no folder {inside!r} inside {str(place)!r}")
+        raise UserError(f"{name}: folder {inside!r} is not inside {str(place)!r}")
     return tree, inside
 
 
@@ -361,8 +361,8 @@ def _classify_flat(
     if not all(wordnet):
         strangers = [f for f, match in zip(files, wordnet, strict=True) if not match]
         raise UserError(
-            f"{name}: {len(files)} images and no class folders, and the names tell no "
-            f"class either ({', '.join(strangers[:3])}); wanted one sub-folder a "
+            f"{name}: {len(files)} images and no class folders, and the names have no "
+            f"class in them ({', '.join(strangers[:3])}); wanted one sub-folder a "
             "class, or names that begin with a WordNet id (n01440764_...)"
         )
     ids = [match[1] for match in wordnet if match]

@@ -33,7 +33,7 @@ class NpzFile:
         name: The address, for messages.
 
     Raises:
-        UserError: If it is no such file, or an array is not what its header claims.
+        UserError: If it is not such a file, or an array is not what its header claims.
     """
 
     def __init__(self, path: str, name: str) -> None:

@@ -41,7 +41,7 @@ class TarTree(WalkedTree):
         path: The archive.
 
     Raises:
-        UserError: If it is no tar, or a damaged one, or cannot be unpacked.
+        UserError: If it is not a tar file, or a damaged one, or cannot be unpacked.
     """
 
     def __init__(self, path: str) -> None:
@@ -77,7 +77,7 @@ class TarTree(WalkedTree):
                 "tar-members", self._stamp, lambda: read_index(plain, path)
             )
         except UserError:
-            # What is no tar is not kept.
+            # What is not a tar file is not kept.
             if plain != path:
                 os.unlink(plain)
             raise

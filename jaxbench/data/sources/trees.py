@@ -244,7 +244,7 @@ class DirectoryTree(WalkedTree):
 
 
 def _reason(entry: os.DirEntry) -> str:
-    """Why what is no folder and no image file cannot be read; "" for other files."""
+    """Why a file that is neither folder nor image cannot be read; "" for others."""
     if entry.is_symlink() and not os.path.exists(entry.path):
         return "a link to nothing" if may_hold_images(entry.name) else ""
     if is_image(entry.name):

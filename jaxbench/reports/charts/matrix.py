@@ -19,7 +19,7 @@ from jaxbench.reports.look import token
 from jaxbench.reports.page import HeatMap, Number
 
 _STEPS = 12
-# A sign and the dashes of a border tell words apart without a colour; known words have
+# A sign and the dashes of a border distinguish words without colour; known words have
 # the same in every chart.
 _KNOWN = ("failed", "diverged", "not trained", "error")
 _SIGNS = ("\u00d7", "!", "\u25cb", "\u2020", "\u2021", "\u00a7")

@@ -101,7 +101,7 @@ STUDIES: dict[str, Study] = {
     ),
     "curation": Study(
         "Batch curation",
-        "Can bad batches be told apart and left out?",
+        "Can bad batches be recognised and left out?",
         "https://arxiv.org/abs/2403.19579",
         "jaxbench.reports.studies.curation",
     ),
@@ -116,7 +116,7 @@ def find_study(kind: str, options: Mapping[str, Any] | None = None) -> Study:
     """The study of a name, once its options are known to exist and be in range.
 
     Raises:
-        UserError: If there is no such study, it has no such option, or a value does
+        UserError: If the study or an option is unknown, or a value does
             not fit; all are named.
     """
     options = options or {}

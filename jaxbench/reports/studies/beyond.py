@@ -73,7 +73,7 @@ def build(
             other models or of people.
         groups: Label or name of a model to its group; they come before what names say.
         calibration_on: Datasets beside the reference whose calibration is shown; all
-            that are no corruptions or other views when empty.
+            but corruptions and other views when empty.
         shown: Models whose curves are drawn, by label or name, wildcards allowed; the
             24 most accurate when empty.
         num_resamples: Resamples behind bootstrap intervals, 1 or more.

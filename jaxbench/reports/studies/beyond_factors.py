@@ -25,7 +25,7 @@ from jaxbench.studies.factor_files import read_factors
 def factors_part(
     study: Study, annotations: str | Path | None, prototypes: str | Path | None
 ) -> Part:
-    """Error ratios on the reference, by ImageNet-X or by factors of one's own images.
+    """Error ratios on the reference, by ImageNet-X or by factors of your own images.
 
     Models that were evaluated on a part of ImageNet's validation images may have
     annotations of a part; a note then says of how many.
@@ -39,7 +39,7 @@ def factors_part(
         return Part(
             notes=[
                 "No error ratios: no factors of the images were given (ImageNet-X, or "
-                "a file of one's own; option `annotations`)."
+                "a file of your own; option `annotations`)."
             ]
         )
     published = is_imagenet_x(annotations)
@@ -164,7 +164,7 @@ def _section(
     columns = (
         Column("Factor"),
         Column("Model"),
-        Column("Error ratio", numeric=True, help="1 is no harder than the average"),
+        Column("Error ratio", numeric=True, help="1 is as hard as the average"),
         Column("Accuracy %", numeric=True),
         Column("Images", numeric=True),
         Column("Average accuracy %", numeric=True, help="of all annotated images"),

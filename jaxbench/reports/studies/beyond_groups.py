@@ -141,7 +141,7 @@ def groups_part(study: Study, scores: Scores) -> Part:
             "groups",
             "Groups of models",
             "Mean over the models of a group, with the least and the greatest. A few "
-            "models are no sample of all networks of their kind: a group's mean has no "
+            "models do not represent all networks of their kind: a group's mean has no "
             "interval, and training data differ as well.",
             Table(columns, tuple(rows)),
         )

@@ -41,7 +41,7 @@ class Part:
     Attributes:
         sections: Tables and charts.
         findings: Answers.
-        notes: What was left out, in words.
+        notes: What was left out, and why.
         scores: Label of a model to measure to value with its interval.
         beside: Own numbers with the published ones.
         differs: In what these are of something else, in sentences.

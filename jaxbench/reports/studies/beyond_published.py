@@ -47,7 +47,7 @@ def differences(
     Args:
         models: Those of the page; published numbers stand beside some.
         addresses: Datasets of own numbers.
-        averaged: The variants of one's own average; None where there is none.
+        averaged: The variants of the page's average; None where it has none.
     """
     known = [model for model in models if model.published is not None]
     if not known:

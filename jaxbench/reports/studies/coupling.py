@@ -27,7 +27,7 @@ def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> 
         store: Results of a sweep over optimizers.
         rule: "fitted" or "eq1": which pairs count as failed.
         weights: Whether the weights of the best trial of each pair are measured layer
-            by layer, where they are at hand.
+            by layer, where they are stored.
 
     Raises:
         UserError: If an option does not fit, or no trial has finished.
@@ -38,7 +38,7 @@ def build(store: ResultStore, *, rule: str = "fitted", weights: bool = True) -> 
     studied = [(sweep, read_costs(store, sweep)) for sweep in load_sweeps(results)]
     if not studied:
         raise UserError(
-            f"{str(store.path)!r} has no finished trials, so there is no optimizer to "
+            f"{str(store.path)!r} has no finished trials, so it has no optimizers to "
             "compare; train some with jaxbench run or jaxbench sweep"
         )
     sweeps = [sweep for sweep, _ in studied]

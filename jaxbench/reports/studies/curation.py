@@ -1,4 +1,4 @@
-"""The page of the curation study: can bad batches be told apart and left out?
+"""The page of the curation study: can bad batches be recognised and left out?
 
 The question is that of arXiv 2403.19579; the numbers are in
 `jaxbench.studies.curation`.
@@ -40,7 +40,7 @@ from jaxbench.studies.curation_curves import (
 )
 
 TITLE = "Batch curation"
-QUESTION = "Can bad batches be told apart and left out, and what does that save?"
+QUESTION = "Can bad batches be recognised and left out, and what does that save?"
 REFERENCE = "https://arxiv.org/abs/2403.19579"
 _SHOWN = ("model", "dataset", "optimizer", "epochs", "train_batch_size", "tested_on")
 _COST_HEADINGS = {

@@ -51,8 +51,8 @@ _OURS = (
 )
 _OF_200_CLASSES = ("imagenet-a", "imagenet-r")
 _FLATTERS = (
-    "A bootstrap flatters the ranking at hand: of two models that are truly equal, the "
-    "leader stays ahead in 3/4 of the resamples on average."
+    "A bootstrap flatters the observed ranking: of two models that are truly equal, "
+    "the leader stays ahead in 3/4 of the resamples on average."
 )
 
 
@@ -80,10 +80,10 @@ def build(
         images: Dataset to its number of images.
         reference: The dataset that the ranking is made on; in a folder the clean one
             that most models have, when None.
-        model_column: What tells the models of tables apart.
+        model_column: Identifies the models of tables.
         score_column: Where tables have the accuracies.
         percent: Whether these are percent.
-        own: The dataset that stands for one's own images; the reference when None.
+        own: The dataset that stands for your own images; the reference when None.
         alpha: Level of all tests.
         power: That numbers of images aim at.
         num_resamples: Resamples behind intervals and shares.
@@ -248,7 +248,7 @@ def _own_section(lottery: Lottery, most: int | None) -> Section:
     shown = "the surest" if most is not None and own.num_pairs > most else "all"
     return Section(
         "own-images",
-        f"What {own.num_images:,} images of {own.found.variant} can tell apart",
+        f"Which models {own.num_images:,} images of {own.found.variant} separate",
         f"Of {own.num_pairs:,} pairs of models, {shown} that differ. Images needed: "
         f"McNemar's test finds a difference like this one with probability "
         f"{own.power:g} at level {own.alpha:g} (Connor 1987), given the shares at "

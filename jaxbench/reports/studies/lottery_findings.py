@@ -86,7 +86,7 @@ def _all_pairs(lottery: Lottery) -> Finding:
     found = lottery.everyone
     chosen = found.significant("holm", lottery.alpha)
     total = len(found.ahead) + found.num_level
-    text = f"of all {total:,} pairs are told apart by {lottery.table.reference} (Holm "
+    text = f"of all {total:,} pairs are separated by {lottery.table.reference} (Holm "
     text += "over all pairs)."
     if chosen.any():
         rows = kept_signs(lottery.table, found, chosen)
@@ -131,7 +131,7 @@ def _drop(lottery: Lottery) -> Finding:
 def _unified(lottery: Lottery) -> Finding:
     scores, models = lottery.unified, lottery.table.models
     if np.isfinite(scores.mean_accuracy).sum() < 2:
-        # The best of one is no finding.
+        # The best of one says nothing.
         text = "Fewer than two models are on all datasets."
         return Finding("Best overall (ours)", "-", text)
     accuracy = models[int(np.nanargmax(scores.mean_accuracy))]
@@ -174,17 +174,15 @@ def _own(lottery: Lottery) -> Finding:
     own = lottery.own
     assert own is not None
     apart = int(own.found.significant("holm", own.alpha).sum())
-    text = f"pairs of models are told apart by {own.num_images:,} images of "
+    text = f"pairs of models are separated by {own.num_images:,} images of "
     text += f"{own.found.variant} (McNemar, Holm)."
     if len(own.needed):
         middle = float(np.median(own.needed))
         text += (
-            f" A new test of one pair that differs as at hand would need "
+            f" A new test of one pair that differs as observed would need "
             f"{middle:,.0f} images in the median, and up to {own.needed.max():,.0f}."
         )
-    return Finding(
-        "What these images can tell apart", f"{apart} of {own.num_pairs}", text
-    )
+    return Finding("What these images separate", f"{apart} of {own.num_pairs}", text)
 
 
 def _share(row: Kept) -> float:

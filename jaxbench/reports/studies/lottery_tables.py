@@ -21,7 +21,7 @@ from jaxbench.studies.lottery_significance import Improvements, kept_signs, sign
 from jaxbench.studies.power import mcnemar_exact_power, mcnemar_images_needed
 
 SHOWN_PAIRS = 50
-# Up to so many images the exact power is enumerated for a table.
+# Up to this many images the exact power is enumerated for a table.
 _MOST_EXACT = 2000
 _SIGNS = {1.0: "kept", 0.0: "level", -1.0: "reversed"}
 RULES = {"none": "uncorrected", "bh": "Benjamini-Hochberg", "holm": "Holm"}
@@ -271,7 +271,7 @@ def unified_table(lottery: Lottery) -> Table:
 
 
 def own_table(lottery: Lottery, most: int | None = SHOWN_PAIRS) -> Table:
-    """Pairs of models on one's own images, the surest differences first."""
+    """Pairs of models on your own images, the surest differences first."""
     own = lottery.own
     columns = (
         Column("Ahead"),
@@ -285,8 +285,8 @@ def own_table(lottery: Lottery, most: int | None = SHOWN_PAIRS) -> Table:
         Column(
             "Smallest visible", True, "difference that these images can show, points"
         ),
-        Column("Images needed", True, "to find the difference at hand, one test"),
-        Column("Exact power %", True, "of the exact test after so many images"),
+        Column("Images needed", True, "to find the observed difference, one test"),
+        Column("Exact power %", True, "of the exact test after that many images"),
         Column("Needed, all pairs", True, "at the level over the number of pairs"),
     )
     if own is None:

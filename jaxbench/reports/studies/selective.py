@@ -78,21 +78,21 @@ def build(
         store: The folder.
         reference: Address of the clean dataset; the one that most models were
             evaluated on when None.
-        regimes: How models of one's own were trained: name to regime, or a CSV file
+        regimes: How your own models were trained: name to regime, or a CSV file
             with columns `model` and `regime`. They come before what names say.
         rank_by: Metric of the ranking, any of the table's; `_ts` for after scaling.
         shown: Models whose curves are shown, by label or name, wildcards allowed; some
             of the best and worst when empty.
-        severity_group_size: Foreign classes of a level of severity; as many as known
-            classes when None.
+        severity_group_size: Out-of-distribution classes of a level of severity;
+            as many as known classes when None.
         severity_levels: Levels of severity, 2 or more.
         num_resamples: Resamples behind the intervals over models and over pairs; 0
             leaves both out, and the twin by twin table.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
 
     Returns:
-        The page. What a folder cannot answer (no temperature, no foreign images, no
-        twins) is left out of it and named in its notes.
+        The page. What a folder cannot answer (no temperature, out-of-distribution
+        images or twins) is left out of it and named in its notes.
 
     Raises:
         UserError: If no model was evaluated on the clean dataset, or an option names
@@ -263,7 +263,7 @@ def _point(model: Model, names: Sequence[str]) -> Point:
     details = {}
     if ood is not None:
         values[_OOD] = interval_of(ood, _OOD)
-        details["Foreign images"] = str(ood["dataset"])
+        details["Out-of-distribution"] = str(ood["dataset"])
     temperature = model.clean.get("temperature")
     if is_number(temperature):
         details["T*"] = f"{temperature:.3f}"
@@ -316,5 +316,5 @@ def _notes(results: Results, models: Sequence[Model]) -> list[str]:
     if results.failures:
         notes.append(f"{len(results.failures)} runs failed and are left out.")
     if not any(model.ood for model in models):
-        notes.append("No foreign images were evaluated.")
+        notes.append("No out-of-distribution images were evaluated.")
     return notes

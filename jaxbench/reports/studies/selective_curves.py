@@ -13,7 +13,7 @@ from jaxbench.studies.models import Model
 from jaxbench.studies.selective_severity import (
     SeverityCurve,
     SeverityOptions,
-    foreign_classes,
+    classes_by_id,
     model_severity,
 )
 
@@ -30,7 +30,7 @@ def curve_sections(
     """Risk-coverage and reliability curves, before and after temperature scaling.
 
     Returns:
-        The sections, and what is missing, in words.
+        The sections, and notes on what is missing.
     """
     risks: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
     bins: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
@@ -104,18 +104,18 @@ def severity_sections(
     shown: Sequence[Model],
     options: SeverityOptions,
 ) -> tuple[list[Section], list[str]]:
-    """AUROC of known against foreign images at rising severity, one section a dataset.
+    """AUROC against classes of rising severity, one section a dataset.
 
-    Rows do not hold the foreign classes: they are read from the datasets, by the ids.
+    Rows do not hold the classes: they are read from the datasets, by the ids.
 
     Returns:
-        The sections, and what could not be shown, in words.
+        The sections, and notes on what could not be shown.
     """
     sections, notes = [], []
     addresses = dict.fromkeys(address for model in models for address in model.ood)
     for number, address in enumerate(addresses):
         try:
-            classes = foreign_classes(address)
+            classes = classes_by_id(address)
             curves = {
                 model.label: model_severity(store, model, address, classes, options)
                 for model in models
@@ -175,9 +175,9 @@ def _severity_section(
         rows.append((text_cell(label), *cells))
     return Section(
         f"severity{suffix}",
-        f"Foreign classes at rising severity: {address}",
-        f"AUROC in percent of telling known images from those of {first.group_size} of "
-        f"{first.num_classes} foreign classes, by the largest probability. Each model "
+        f"Out-of-distribution classes at rising severity: {address}",
+        f"AUROC in percent, in-distribution against those of {first.group_size} of "
+        f"{first.num_classes} other classes, by the largest probability. Each model "
         "ranks the classes by its own mean confidence on three quarters of their "
         "images, from the easiest for it to the hardest, and is measured on the other "
         f"quarter (arXiv 2302.11893).{left_out}",

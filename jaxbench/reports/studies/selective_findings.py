@@ -12,7 +12,7 @@ from jaxbench.studies.entries import is_number
 from jaxbench.studies.models import Model
 from jaxbench.studies.teachers import StudentEffects, TwinChanges
 
-# Groups of students that the findings tell of; the table has all.
+# Groups of students among the findings; the table has all.
 _MAX_STUDENTS = 3
 
 
@@ -154,11 +154,11 @@ def _decided(effects: Sequence[Effect]) -> str:
     """How far the intervals of students go."""
     if effects[0].num_pairs == 1:
         return (
-            "This decides nothing about the teacher: one seed tells nothing of others, "
+            "This decides nothing about the teacher: one seed says nothing of others, "
             "whatever an interval over images says."
         )
     if not any(is_number(effect.low) for effect in effects):
-        return "Without resamples there is no interval, and nothing is decided."
+        return "Without resamples differences have no interval: nothing is decided."
     return "An interval that holds 0 leaves the question open."
 
 

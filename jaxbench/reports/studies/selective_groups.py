@@ -32,7 +32,7 @@ class Correlations(NamedTuple):
     Attributes:
         sections: Of the page.
         overall: Pair of metrics to its correlation over all models.
-        notes: What was left out, in words.
+        notes: What was left out, and why.
     """
 
     sections: list[Section]
@@ -46,7 +46,7 @@ class Scaling(NamedTuple):
     Attributes:
         sections: Of the page.
         changes: Metric to change.
-        notes: What was left out, in words.
+        notes: What was left out, and why.
     """
 
     sections: list[Section]

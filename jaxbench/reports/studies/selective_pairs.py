@@ -64,7 +64,7 @@ def student_sections(students: StudentEffects) -> list[Section]:
 def _intervals(effects: Sequence[Effect]) -> str:
     """What the intervals of students are about."""
     if not any(is_number(effect.low) for effect in effects):
-        return "Without resamples there are no intervals."
+        return "Without resamples differences have no intervals."
     single = {effect.num_pairs == 1 for effect in effects}
     if single == {False}:
         return "Intervals cover other seeds and other images."

@@ -1,4 +1,4 @@
-"""Selective prediction: the released classifiers, and one's own beside them."""
+"""Selective prediction: the released classifiers, and your own beside them."""
 
 import math
 from collections.abc import Sequence

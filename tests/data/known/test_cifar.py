@@ -167,12 +167,14 @@ def test_binary_files_cut_short_and_paths_without_them(tmp_path, write_tree):
     files = binary_files("cifar100", stand_in("cifar100"))
     files["test.bin"] = files["test.bin"][:-1]
     write_tree(tmp_path / "c", files)
-    with pytest.raises(UserError, match=r"test\.bin: 9221 bytes are no whole .* 3074"):
+    with pytest.raises(
+        UserError, match=r"test\.bin: 9221 bytes are not a whole .* 3074"
+    ):
         ROWS["cifar100"].read(tmp_path / "c", "", "test")
     wanted = r"data_batch_1, .*, or data_batch_1\.bin.* and found 3 names: fine_lab"
     with pytest.raises(UserError, match=wanted):
         ROWS["cifar10"].read(tmp_path / "c", "", "train")
-    # Folders that are called as files are no files.
+    # Folders that are named like files are not files.
     (tmp_path / "f/train").mkdir(parents=True)
     with pytest.raises(UserError, match="found the name 'train'"):
         ROWS["cifar100"].read(tmp_path / "f", "", "train")

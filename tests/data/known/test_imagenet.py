@@ -89,7 +89,7 @@ def test_round_trip(name, tmp_path, write_tree, pack, monkeypatch):
     first = take(source, [1, 0])
     assert first.ids == (stand_in.ids[1], stand_in.ids[0])
     assert first.fingerprint != take(source, [0, 1]).fingerprint
-    if stand_in.others:  # Parquet files are no tree of images.
+    if stand_in.others:  # Parquet files are not a tree of images.
         return
     archive = pack(root, tmp_path / "official.tar")
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "from_tar"))
@@ -191,10 +191,10 @@ BAD_FILES = {
         "real.json has 2 lists, wanted 50000.*others: \\[1000\\]": {
             "real.json": b"[[1], [1000]]"
         },
-        "real.json is no list of lists of labels": {"real.json": b'{"a": 1}'},
+        "real.json is not a list of lists of labels": {"real.json": b'{"a": 1}'},
     },
     "imagenet-pi": {
-        "2 lines are no validation image's name with 16 labels": {
+        "2 lines are not a validation image's name with 16 labels": {
             "labels/validation.csv": b"ILSVRC2012_val_00000001.JPEG,1,2\nx.JPEG,1"
         },
     },

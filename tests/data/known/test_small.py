@@ -87,7 +87,7 @@ def test_files_of_another_program():
     }
     assert found["valid"].dtype == np.float64
     assert list(load_mat(golden(SETS), ["tstid", "other"])) == ["tstid"]
-    with pytest.raises(ValueError, match="note is no array of plain real numbers"):
+    with pytest.raises(ValueError, match="note is not an array of real numbers"):
         load_mat(golden(SETS), ["note"])
 
 
@@ -211,7 +211,9 @@ def test_stl10_that_is_wrong(tmp_path, write_tree):
     write_tree(tmp_path, files)
     with pytest.raises(UserError) as told:
         ROWS["stl10"].read(tmp_path, "", "train")
-    assert "train_X.bin: 55295 bytes are no whole number of images" in str(told.value)
+    assert "train_X.bin: 55295 bytes are not a whole number of images" in str(
+        told.value
+    )
     assert "train_y.bin: labels are int64 [2], wanted" in str(told.value)
     assert "class_names.txt: its classes are cat, dog" in str(told.value)
     with pytest.raises(UserError, match=r"test_y\.bin is missing; found 5 names"):
@@ -317,7 +319,9 @@ def test_places365(tmp_path, write_tree, pack, encoded):
         assert [item.image for item in items] == list(images.values())
     assert row.class_names()[152] == "forest_road"
     write_tree(tmp_path / "a", {"places365_val.txt": b"a.jpg 365\nb.jpg\n"})
-    with pytest.raises(UserError, match=r"2 lines are no name .* first 'a\.jpg 365'"):
+    with pytest.raises(
+        UserError, match=r"2 lines are not a name .* first 'a\.jpg 365'"
+    ):
         row.read(tmp_path / "a", "", "validation")
     (tmp_path / "b/val_256.tar").unlink()
     with pytest.raises(UserError, match=r"expected val_256/ or val_256\.tar, found"):

@@ -288,7 +288,7 @@ def test_annotations_of_a_part_are_noted(page):
 
 
 def test_all_images_need_annotations(tmp_path, annotations):
-    """A file that was cut off is no annotation of the images that were evaluated."""
+    """A file that was cut off does not annotate the evaluated images."""
     run = evaluation(CLIP, "imagenet", 2.0)
     whole = run.settings | {"num_examples": 50_000}
     store = ResultStore(tmp_path / "s", create=True)

@@ -24,7 +24,7 @@ def build_of(tmp_path, *runs, **options):
     [
         (2, 40, "cover other seeds and other images.", "changes on", "holds 0 leaves"),
         (1, 40, "about other images alone", "one seed", "decides nothing"),
-        (2, 0, "there are no intervals", "changes on", "nothing is decided"),
+        (2, 0, "differences have no intervals", "changes on", "nothing is decided"),
     ],
 )
 def test_students_say_what_their_intervals_are_about(
