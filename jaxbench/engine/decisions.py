@@ -91,13 +91,17 @@ class RowLabels:
     Args:
         dataset: What is read.
         scoring: How it is scored.
-        foreign: Whether no image has a label.
+        unlabelled: Whether no image has a label.
     """
 
     def __init__(
-        self, dataset: Source | ImageArrays, scoring: Scoring | None, *, foreign: bool
+        self,
+        dataset: Source | ImageArrays,
+        scoring: Scoring | None,
+        *,
+        unlabelled: bool,
     ) -> None:
-        self._foreign = foreign
+        self._unlabelled = unlabelled
         self._sets = None if scoring is None else scoring.label_sets
         self._row: dict[str, int] = {}
         if self._sets is not None:
@@ -107,7 +111,7 @@ class RowLabels:
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """int32 [rows], or [rows, width] of sets."""
-        if self._foreign:
+        if self._unlabelled:
             return np.full_like(batch.labels, -1)
         if self._sets is None:
             return batch.labels

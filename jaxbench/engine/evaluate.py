@@ -92,7 +92,7 @@ def evaluate(
 
     The images pass once. Every example leaves one small row on the device; metrics
     that depend on order are computed at the end from those rows. A dataset with a
-    `scoring` is scored by it; foreign images as their reference was.
+    `scoring` is scored by it; out-of-distribution images as their reference was.
 
     Args:
         model: A zoo model, or a user's own `apply` wrapped by
@@ -247,7 +247,7 @@ def compile_evaluation(
     mesh: Mesh | None = None,
     scoring: Scoring | None = None,
 ) -> None:
-    """Compiles what `evaluate` will need, so that it finds the program at hand.
+    """Compiles what `evaluate` will need, ahead of time.
 
     Safe to call from another thread while something else runs: XLA does not hold
     Python's lock.
@@ -283,7 +283,7 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     """Refuses datasets that a model cannot be measured on.
 
     Raises:
-        UserError: If there are no examples, the labels are not [N], a label is out of
+        UserError: If examples are missing, the labels are not [N], a label is out of
             the model's range, or a folder's classes were numbered among themselves and
             the model has others.
     """

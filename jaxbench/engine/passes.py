@@ -157,7 +157,7 @@ def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
     require_memory(plan.batch_size // plan.mesh.size * per_image, device)
     stepper = Stepper.build(plan, request.variables, decision_rules(request.scoring))
     require_memory(stepper.program.memory_bytes, device)
-    labels = RowLabels(dataset, request.scoring, foreign=request.role == "ood")
+    labels = RowLabels(dataset, request.scoring, unlabelled=request.role == "ood")
     collector, clock = Collector(), StepClock()
     carry, failure = stepper.empty_carry(), None
     try:

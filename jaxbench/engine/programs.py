@@ -43,7 +43,7 @@ def compiled(
 
     Returns:
         The program, whose `call` takes arrays like `arguments`, and the seconds that
-        this call spent on compilation or waited for it: 0 where it was at hand.
+        this call spent on compilation or waited for it: 0 where it was compiled before.
     """
     key = (function, static, _signature(arguments), donate)
     with _lock:

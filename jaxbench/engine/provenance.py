@@ -66,7 +66,7 @@ def _git_commit() -> str:
 
 
 def weights_digest(variables: Mapping[str, np.ndarray | jax.Array]) -> str:
-    """A digest of names, shapes, dtypes and values; the order of names is no matter."""
+    """A digest of names, shapes, dtypes and values, whatever the order of names."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(variables):
         value = np.ascontiguousarray(jax.device_get(variables[name]))

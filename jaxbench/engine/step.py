@@ -207,7 +207,7 @@ class Stepper:
         variables: Flat weights, on every device of the mesh.
         rules: Of the decisions, likewise.
         program: The executable and its cost.
-        compile_seconds: What compiling took just now; 0 when it was at hand.
+        compile_seconds: What compiling took just now; 0 if it was compiled before.
     """
 
     plan: StepPlan

@@ -52,7 +52,7 @@ def summarize_columns(
 def summarize_ood_columns(
     clean: Columns, ood: Columns, *, num_resamples: int, key: jax.Array | None
 ) -> dict[str, float]:
-    """How well out-of-distribution images are told from clean ones.
+    """How well out-of-distribution images are separated from clean ones.
 
     Args:
         clean: Columns of the clean dataset.

@@ -16,7 +16,7 @@ class Timing:
     """The cost of one evaluation, in seconds, images and bytes.
 
     Attributes:
-        compile_seconds: Tracing, lowering and XLA; 0 when the program was at hand.
+        compile_seconds: Tracing, lowering and XLA; 0 if it was compiled before.
         run_seconds: From the first batch to the last result, compilation left out.
         step_median_seconds: Median over steady-state steps, NaN without any.
         step_p95_seconds: 95th percentile of the same.

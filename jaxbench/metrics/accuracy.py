@@ -70,7 +70,7 @@ def per_class_accuracy(
 
     Returns:
         A fraction in [0, 1] for each class; NaN for a class without examples, and
-        throughout under jit if a label that counts is no class.
+        throughout under jit if a label that counts is not a class.
 
     Raises:
         ValueError: If columns do not fit, num_classes < 1, a label that counts is no
@@ -97,7 +97,7 @@ def balanced_accuracy(
 
     Returns:
         A fraction in [0, 1], higher is better; NaN under jit if no row counts or a
-        label that counts is no class.
+        label that counts is not a class.
 
     Raises:
         ValueError: As `per_class_accuracy`.
@@ -130,7 +130,7 @@ def confusion_matrix(
 
     Raises:
         ValueError: If columns do not fit, num_classes < 1, a label or prediction
-            that counts is no class, or no row counts (the last two outside jit).
+            that counts is not a class, or no row counts (the last two outside jit).
     """
     _check_classes(num_classes, mask, labels=labels, predictions=predictions)
     return _confusion(labels, predictions, mask, num_classes)

@@ -49,7 +49,7 @@ def _sums_of_rows(
         return jnp.sum(flags, dtype=jnp.int32)
 
     def add(column):
-        # A label of no class has no likelihood: NaN, for the mean to tell.
+        # A label of no class has no likelihood: NaN, which makes the mean NaN.
         total = jnp.sum(jnp.where(sound, jnp.asarray(column), 0.0))
         return ExactSum(total, zero)
 

@@ -90,10 +90,10 @@ def clopper_pearson_upper(
         delta: In (0, 1).
 
     Returns:
-        In (0, 1]; 1 if all trials are errors. NaN where there are no trials.
+        In (0, 1]; 1 if all trials are errors. NaN without trials.
 
     Raises:
-        ValueError: If delta is outside (0, 1), counts are no integers, or errors are
+        ValueError: If delta is outside (0, 1), counts are not integers, or errors are
             not in [0, trials] (outside jit).
     """
     _check_share("delta", delta)
@@ -117,10 +117,10 @@ def wilson_interval(
         level: Coverage of the interval, in (0, 1).
 
     Returns:
-        (low, high), in [0, 1]. NaN where there are no trials, as in an empty bin.
+        (low, high), in [0, 1]. NaN without trials, as in an empty bin.
 
     Raises:
-        ValueError: If the level is outside (0, 1), counts are no integers, or
+        ValueError: If the level is outside (0, 1), counts are not integers, or
             successes are not in [0, trials] (outside jit).
     """
     _check_share("level", level)

@@ -63,8 +63,8 @@ def expected_calibration_error(
         probability or no row counts.
 
     Raises:
-        ValueError: If columns or settings do not fit, a confidence is no probability,
-            or no row counts (the last two outside jit).
+        ValueError: If columns or settings do not fit, a confidence is not a
+            probability, or no row counts (the last two outside jit).
     """
     if _is_galil(compat, binning):
         check_calibrated(confidence, correct, mask, num_bins)
@@ -131,7 +131,7 @@ def debiased_calibration_error(
 
     Returns:
         In [-1, 1], lower is better; a calibrated model is as often below 0 as above.
-        NaN, under jit, if a confidence is no probability or no row counts.
+        NaN, under jit, if a confidence is not a probability or no row counts.
 
     Raises:
         ValueError: If columns do not fit, num_bins < 1, a confidence is no
@@ -195,7 +195,7 @@ def kolmogorov_smirnov_calibration_error(
         probability or no row counts.
 
     Raises:
-        ValueError: If columns do not fit, a confidence is no probability, or no row
+        ValueError: If columns do not fit, a confidence is not a probability, or no row
             counts (the last two outside jit).
     """
     check_calibrated(confidence, correct, mask)
@@ -232,7 +232,7 @@ def smooth_calibration_error(
 
     Raises:
         ValueError: If the bandwidth is not positive, columns do not fit, a
-            confidence is no probability, or no row counts (the last two outside
+            confidence is not a probability, or no row counts (the last two outside
             jit).
     """
     check_calibrated(confidence, correct, mask)
@@ -255,11 +255,11 @@ def signed_calibration_gap(
         mask: Rows that count; None counts all.
 
     Returns:
-        In [-1, 1], best at 0. NaN, under jit, if a confidence is no probability or
+        In [-1, 1], best at 0. NaN, under jit, if a confidence is not a probability or
         no row counts.
 
     Raises:
-        ValueError: If columns do not fit, a confidence is no probability, or no row
+        ValueError: If columns do not fit, a confidence is not a probability, or no row
             counts (the last two outside jit).
     """
     return over_bins(_signed_gap, confidence, correct, mask, 1)
@@ -277,7 +277,7 @@ def mean_confidence(confidence: Column, *, mask: Flags | None = None) -> Scalar:
         A fraction in [0, 1]. NaN, under jit, if a confidence is NaN or no row counts.
 
     Raises:
-        ValueError: If columns do not fit, a confidence is no probability, or no row
+        ValueError: If columns do not fit, a confidence is not a probability, or no row
             counts (the last two outside jit).
     """
     check_columns(mask, probabilities={"confidence": confidence})

@@ -55,7 +55,7 @@ class ScoreMetric:
 
 @dataclass(frozen=True)
 class OodMetric:
-    """A number that tells in-distribution from out-of-distribution images.
+    """A number that separates in-distribution from out-of-distribution images.
 
     In-distribution images are the positive class.
 

@@ -1,4 +1,4 @@
-"""What a caller may have got wrong, told by the argument's name, all of it at once.
+"""Checks of arguments: every problem at once, each by the argument's name.
 
 Shapes and dtypes are known when tracing and are always checked. Values are known on the
 host only; under jit the metrics are NaN where a value makes no sense.
@@ -127,8 +127,8 @@ def check_columns(
         problems += misfits("mask", mask, "booleans")
     lengths = {name: column.shape[:1] for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{n} {length}" for n, length in lengths.items())
-        problems.append(f"columns of different lengths: {told}; wanted one row each")
+        listed = ", ".join(f"{n} {length}" for n, length in lengths.items())
+        problems.append(f"columns of different lengths: {listed}; wanted one row each")
     refuse(problems)
     name, first = next(iter(columns.items()))
     require_rows(first.shape[0], mask, name)
@@ -148,7 +148,7 @@ def require_rows(num_rows: int, mask: AnyArray | None, name: str = "scores") -> 
         name: The argument's.
 
     Raises:
-        ValueError: If there are no rows, or the mask is known and all false.
+        ValueError: If rows are missing, or the mask is known and all false.
     """
     if not num_rows:
         raise ValueError(

@@ -62,7 +62,7 @@ def classwise_calibration_error(
         one that does is not finite or has no class.
 
     Raises:
-        ValueError: If shapes, dtypes or num_bins do not fit, a label is no class, a
+        ValueError: If shapes, dtypes or num_bins do not fit, a label is not a class, a
             logit is not finite, or no row counts (the last three outside jit).
     """
     check_count("num_bins", num_bins)

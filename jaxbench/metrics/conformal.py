@@ -171,7 +171,7 @@ def prediction_sets(
 
     Raises:
         ValueError: If the temperature is not positive, shapes or dtypes do not fit, or
-            there is no row.
+            the rows are missing.
     """
     require_arrays(logits=logits, class_mask=class_mask)
     problems = []

@@ -91,7 +91,7 @@ def frechet_distance_of_moments(a: FeatureMoments, b: FeatureMoments) -> Scalar:
     """`frechet_distance` of two streams, from their means and covariances.
 
     Covariances are factored by their eigenvalues; those below 5e-7 of the largest are
-    rounding and count as 0. Take `frechet_distance` where the rows are at hand: it
+    rounding and count as 0. Take `frechet_distance` where the rows are available: it
     sees smaller deviations, and its gradient is sound, where this one passes through
     the eigenvectors and is not finite for a singular covariance.
 

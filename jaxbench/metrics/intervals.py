@@ -36,7 +36,7 @@ from jaxbench.metrics.types import Scalar
 Method = Literal["percentile", "bca"]
 Weights = Int[jax.Array, " n"]
 
-# Folded into the key for what is no resample: past every number of resamples.
+# Folded into the key for what is not a resample: past every number of resamples.
 _GROUPS = 2**32 - 1
 
 

@@ -152,7 +152,7 @@ def refuse_probabilities(logits: AnyArray, mask: AnyArray | None) -> None:
 def _unsaid_probabilities(values: np.ndarray, counted: np.ndarray) -> list[str]:
     if values.shape[1] == 1 or not counted.any():
         return []
-    # Most logits are told apart by one row.
+    # One row is enough to recognise most logits.
     for rows in (values[counted.argmax()][None], values[counted]):
         if rows.min() < 0.0 or rows.max() > 1.0 or not _sum_to_one(rows).all():
             return []

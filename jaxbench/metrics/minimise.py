@@ -51,7 +51,7 @@ class Search(NamedTuple):
         point: The objective there.
         moves: The last changes of theta, the newest last.
         turns: The changes of the gradient along them.
-        weights: 1 / <move, turn>, or 0 for a move that tells nothing.
+        weights: 1 / <move, turn>, or 0 for a move without information.
         direction: Where to look next, from theta.
         length: How far.
         trials: Lengths along this direction that did not do.

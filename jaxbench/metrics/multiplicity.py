@@ -90,7 +90,7 @@ def _sort(p_values: Column, mask: Flags | None):
     """P-values in rising order, their rows, and how many count; the rest come last."""
     valid = valid_rows(p_values, mask)
     p = jnp.where(valid, jnp.asarray(p_values, jnp.float32), 0.0)
-    # One value that is no p-value leaves nothing to adjust the others by.
+    # One value that is not a p-value leaves nothing to adjust the others by.
     p = jnp.where(jnp.all((p >= 0) & (p <= 1)), p, jnp.nan)
     row = jnp.arange(p.shape[0], dtype=jnp.int32)
     _, p, order = jax.lax.sort([~valid, p, row], num_keys=2)

@@ -1,7 +1,7 @@
 """Class-out-of-distribution detection at rising severity.
 
-Which foreign classes a model is tested on decides how well it detects them. Galil et
-al. (2023), https://arxiv.org/abs/2302.11893, let the model rank them: a class is the
+The choice of out-of-distribution classes decides how well a model detects them. Galil
+et al. (2023), https://arxiv.org/abs/2302.11893, let the model rank them: a class is the
 more severe the more confident the model is on its images, and detection is measured on
 groups of classes from the easiest to the hardest.
 """
@@ -34,7 +34,7 @@ NUM_LEVELS = 11
 
 @record
 class SeverityGroups(NamedTuple):
-    """Groups of foreign classes by rising severity.
+    """Groups of out-of-distribution classes by rising severity.
 
     Attributes:
         severity: Mean over the group's classes of their severity, one a level.
@@ -50,12 +50,12 @@ class SeverityGroups(NamedTuple):
 def class_severity(
     confidence: Column, classes: Labels, *, num_classes: int, mask: Flags | None = None
 ) -> Float[jax.Array, " classes"]:
-    """Mean confidence on the images of each foreign class; higher is harder to detect.
+    """Mean confidence on the images of each class; higher is harder to detect.
 
     Args:
         confidence: Any confidence function on out-of-distribution images.
-        classes: Their foreign classes, in [0, num_classes).
-        num_classes: Number of foreign classes; known when tracing.
+        classes: Their classes, in [0, num_classes).
+        num_classes: Number of out-of-distribution classes; known when tracing.
         mask: Rows that count: in the protocol the three quarters of each class that
             estimate severity. None counts all.
 
@@ -114,7 +114,7 @@ def severity_groups(
         raise ValueError(f"num_levels is {num_levels}; wanted an integer >= 2")
     if group_size > num_classes:
         raise ValueError(
-            f"group_size is {group_size} and there are {num_classes} foreign classes; "
+            f"group_size is {group_size} and num_classes {num_classes}; "
             "wanted at least one group of them"
         )
     if is_known(severity) and bool(jnp.any(jnp.isnan(severity))):
@@ -140,7 +140,7 @@ def severity_auroc(
         id_confidence: On in-distribution images, the positive class.
         ood_confidence: On out-of-distribution images, others than those that
             estimated the severity.
-        ood_classes: Their foreign classes.
+        ood_classes: Their classes.
         groups: From `severity_groups`.
         id_mask: In-distribution rows that count; None counts all.
         ood_mask: Out-of-distribution rows that count; None counts all.

@@ -112,7 +112,7 @@ def brier_decomposition(
         mask: Rows that count; None counts all.
 
     Returns:
-        The score and its parts. NaN, under jit, if a confidence is no probability or
+        The score and its parts. NaN, under jit, if a confidence is not a probability or
         no row counts.
 
     Raises:

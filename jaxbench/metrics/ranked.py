@@ -42,7 +42,7 @@ class Ranking(NamedTuple):
         first: Index of the first example of its block.
         last: Index of the last example of its block.
         has_ties: Whether any block has more than one example.
-        comparable: False where some valid confidence is NaN: there is no order then.
+        comparable: False where some valid confidence is NaN, which has no order.
     """
 
     correct: Bool[jax.Array, " n"]
@@ -345,7 +345,7 @@ def require_examples(rows: AnyArray, mask: Flags | None) -> None:
     """Refuses an empty measurement; see `require_rows`.
 
     Raises:
-        ValueError: If there are no rows, or the mask is known and all false.
+        ValueError: If rows are missing, or the mask is known and all false.
     """
     require_rows(rows.shape[0], mask, "values")
 

@@ -69,8 +69,8 @@ def reliability_bins(
         Counts, mean confidences, accuracies and their intervals, one a bin.
 
     Raises:
-        ValueError: If columns or settings do not fit, a confidence is no probability,
-            or no row counts (the last two outside jit).
+        ValueError: If columns or settings do not fit, a confidence is not a
+            probability, or no row counts (the last two outside jit).
     """
     check_fraction("level", level, low_open=True, high_open=True)
     bins = over_bins(_itself, confidence, correct, mask, num_bins, binning)

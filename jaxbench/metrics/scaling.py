@@ -1,8 +1,9 @@
 """Vector scaling and bias-corrected temperature scaling, fitted to convergence.
 
 Both problems are convex, and both may lack a minimum: the bias of a class that no image
-belongs to falls for ever, and so grows the scale of a class that is told apart without
-error. A ridge that a hundredth of an image outweighs gives each problem one solution.
+belongs to falls without bound, and so grows the scale of a class that is separated
+without error. A ridge that a hundredth of an image outweighs gives each problem one
+solution.
 """
 
 from functools import partial
@@ -120,7 +121,7 @@ def fit_vector_scaling(
 
     is minimised, where the last vector (how far the mean scores move) is taken about
     its own mean. It has exactly one minimum, also where the NLL alone has none: there
-    the ridge ends what would go on for ever, as the bounds on T do in
+    the ridge bounds what would grow without bound, as the bounds on T do in
     `fit_temperature`. Elsewhere it hardly matters (2e-6 of NLL for 160 images of ten
     classes). At the scores of temperature scaling it is 0, so the NLL is at most
     theirs, to float32 rounding.

@@ -43,10 +43,10 @@ class ExampleScores(NamedTuple):
         prediction: First class with the largest logit, int32; -1 where the row is
             not finite.
         correct: Whether the prediction is the label.
-        label_rank: How many classes beat the label, int32; 0 is right. A class beats
-            it with a larger logit, or with an equal one and a lower index. 2^31 - 1
-            for a label that is no class, or outside the class mask, or in a row that
-            is not finite.
+        label_rank: How many classes beat the label, int32; 0 is right. A class beats it
+            with a larger logit, or with an equal one and a lower index. 2^31 - 1 for a
+            label that is not a class, or outside the class mask, or in a row that is
+            not finite.
         confidence: Probability of the prediction, in (0, 1].
         log_one_minus_confidence: log(1 - confidence), computed without forming the
             difference, so that it ranks images whose confidence rounds to 1.
@@ -126,7 +126,7 @@ def score_examples(
         Columns of length n.
 
     Raises:
-        ValueError: If an argument is not an array, there is no row, shapes or dtypes
+        ValueError: If an argument is not an array, rows are missing, shapes or dtypes
             do not fit, both or neither of `labels` and `label_sets` are given,
             `inputs` is unknown, or, outside jit, a row that counts holds a label
             outside [-1, k), a label twice, a NaN or an infinite logit, or all rows
@@ -247,7 +247,7 @@ def _score_rows(
 def _log_probabilities(
     p: Float[jax.Array, "n k"], class_mask: ClassMask | None
 ) -> tuple[Float[jax.Array, "n k"], Bool[jax.Array, " n"]]:
-    """Logarithms, and the rows that are no distribution."""
+    """Logarithms, and the rows that are not a distribution."""
     fits = (p >= 0.0) & (p <= 1.0)
     shares = p
     if class_mask is not None:
@@ -285,6 +285,6 @@ def _best_label(
     # The lowest class among equal logits, as in a prediction.
     candidates = jnp.where(known & (logit == best), labels, num_classes)
     label = jnp.min(candidates, axis=1, initial=num_classes)
-    # A NaN equals nothing; such a row is told as not finite, under any of its labels.
+    # A NaN equals nothing; such a row is reported as not finite, under any label.
     first = jnp.max(jnp.where(known, labels, -1), axis=1, initial=-1)
     return jnp.where(label < num_classes, label, first).astype(jnp.int32)

@@ -96,7 +96,7 @@ def smooth_error(residuals: Float[jax.Array, " cells"]) -> Scalar:
         middle = low + (high - low) * share
         value = excess(middle)
         up = value > 0.0
-        # An end that stays for the second time counts half, or it would stay for ever.
+        # An end that stays for the second time counts half, or it would never move.
         stale = jnp.where(up == was_up, 0.5, 1.0)
         return (
             jnp.where(up, middle, low),

@@ -185,7 +185,7 @@ def _sum_others(
         # The minimum binds at the top only, where exp would overflow if its gap is
         # large; every other class is below it.
         raised = jnp.minimum(z - top[:, None] + shift[:, None], SHIFT)
-        # 0 where a logit is finite, NaN elsewhere, so that the sum tells.
+        # 0 where a logit is finite, NaN elsewhere, so that the sum is NaN too.
         zero = jnp.where(z == -jnp.inf, 0.0, z * 0.0) if may_be_zero else z * 0.0
         power = jnp.where(at_top, 0.0, jnp.exp(raised)) + zero
         distance = jnp.where(at_top | (z == -jnp.inf), 0.0, top[:, None] - z)

@@ -66,7 +66,7 @@ def rank_stability(
     the models have in common (hard images) moves none of them. Hall and Miller (2009):
     https://doi.org/10.1214/09-AOS699.
 
-    For models of nearly equal value the bootstrap flatters the ranking at hand: of two
+    For models of nearly equal value the bootstrap flatters the ranking observed: of two
     that are truly equal, the leader stays ahead in 3/4 of the resamples on average, but
     only on 1/2 of new test sets. And it knows nothing of training: another seed may
     move a model more.
@@ -118,7 +118,7 @@ def rank_stability_of_resamples(
 ) -> RankStability:
     """How far models' ranks move, by any metric that the caller has resampled.
 
-    For metrics that are no means (AURC, ECE, AUROC): measure every model under the
+    For metrics that are not means (AURC, ECE, AUROC): measure every model under the
     same draws of the images, one row of `resampled` for each draw.
 
     Args:
@@ -134,7 +134,7 @@ def rank_stability_of_resamples(
         NaN.
 
     Raises:
-        ValueError: If there is no resample or no model, the shapes do not match, the
+        ValueError: If resamples or models are missing, the shapes do not match, the
             level is outside (0, 1), or an estimate is NaN (outside jit).
     """
     require_arrays(resampled=resampled, estimate=estimate)

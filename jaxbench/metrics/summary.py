@@ -81,7 +81,7 @@ def choose(
     if misfits:
         raise ValueError(
             f"{', '.join(misfits)}: not defined for confidence={confidence!r}, which "
-            f"is no probability of being right; known are {', '.join(ordered)}"
+            f"is not a probability of being right; known are {', '.join(ordered)}"
         )
     return names
 
@@ -120,7 +120,7 @@ def summarize_ood(
     ood_scores: ExampleScores,
     metrics: Iterable[str] = tuple(OOD_METRICS),
 ) -> dict[str, Scalar]:
-    """Measures how well scores tell in- from out-of-distribution images.
+    """Measures how well scores separate in- from out-of-distribution images.
 
     Labels and predictions play no part. A row that counts and is not finite makes
     every metric NaN.

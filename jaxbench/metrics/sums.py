@@ -38,7 +38,7 @@ class ExactSum(NamedTuple):
         value = self.value + other.value
         back = value - self.value
         error = (self.value - (value - back)) + (other.value - back)
-        # An infinite sum has lost nothing that could be told.
+        # An infinite sum has lost nothing.
         error = jnp.where(jnp.isfinite(value), error, 0.0)
         return ExactSum(value, self.lost + other.lost + error)
 

@@ -67,7 +67,7 @@ def fit_temperature(
     Guo et al. (2017), section 4.2: https://arxiv.org/abs/1706.04599. The NLL is
     convex in 1 / T, so its derivative has one zero. Newton's method on log T finds
     it, kept inside a shrinking bracket: a step that would leave it bisects instead.
-    It converges, to a relative 1e-6; there is no learning rate and no step count to
+    It converges, to a relative 1e-6, without a learning rate or a step count to
     choose. Jitted; works under vmap (one temperature a model) and inside shard_map.
 
     Fit on images that are not evaluated: the fitted T is optimistic on its own.
@@ -79,10 +79,10 @@ def fit_temperature(
         class_mask: As in `score_examples`.
 
     Returns:
-        T in [0.01, 100]. Where every image is right the NLL falls for ever as T goes
-        to 0, and the result is 0.01, the lower bound; where the logits do worse than
-        guessing it is 100. Where the NLL does not depend on T (equal logits), 1. NaN
-        if a row that counts has a non-finite logit or a label outside [0, k) or
+        T in [0.01, 100]. Where every image is right the NLL falls without bound as T
+        goes to 0, and the result is 0.01, the lower bound; where the logits do worse
+        than guessing it is 100. Where the NLL does not depend on T (equal logits), 1.
+        NaN if a row that counts has a non-finite logit or a label outside [0, k) or
         `class_mask`, or, under jit, if no row counts.
 
     Raises:

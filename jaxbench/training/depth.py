@@ -45,7 +45,7 @@ def depth_rates(classifier: Any, decay: float) -> dict[str, float]:
             begins[block] = min(begins.get(block, uses[name]), uses[name])
     if not begins:
         raise UserError(
-            f"the blocks of {classifier.name} cannot be told from the names of its "
+            f"the blocks of {classifier.name} cannot be found by the names of its "
             "parameters, so rates cannot fall with depth; set layer_decay to 1"
         )
     # What leads into a stage (`stages.1.downsample`) belongs to its first block.

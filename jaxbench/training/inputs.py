@@ -60,7 +60,7 @@ class Augmentation:
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Augmentation":
-        """The recipe's."""
+        """The augmentation of a recipe."""
         return cls(
             tuple(recipe.augmentations),
             recipe.rand_augment,

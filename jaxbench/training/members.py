@@ -170,7 +170,7 @@ class MemberScalars(NamedTuple):
 def member_scalars(
     member: HyperParameters, optimizer: Optimizer, recipe: Recipe
 ) -> MemberScalars:
-    """The arguments that tell one member from another, float32 and uint32."""
+    """The arguments in which members differ, float32 and uint32."""
     options = dict(optimizer.options) | dict(member.options)
     hyper = Hyper(member.learning_rate, member.weight_decay, options)  # pyright: ignore[reportArgumentType]
     smoothing, decay = member.label_smoothing, member.ema_decay

@@ -45,17 +45,7 @@ def make_task(
 ) -> Task:
     """Checks everything and puts it together.
 
-    Args:
-        classifier: As for `train_population`, and so are the others.
-        optimizer: See there.
-        members: See there.
-        data: See there.
-        recipe: See there.
-        begin: See there.
-        teacher: See there.
-        validate_every: See there.
-        halving: See there.
-        problems: What was found amiss already.
+    Arguments are those of `train_population`, and `problems`, found by earlier checks.
 
     Raises:
         UserError: If an argument does not fit the others; all such are named.
@@ -101,16 +91,10 @@ def plan_problems(
     halving: Halving | None = None,
     num_images: int | None = None,
 ) -> list[str]:
-    """What can be told to be amiss before an image or a weight is read.
+    """Checks that run before an image or a weight is read.
 
-    Args:
-        classifier: As for `train_population`, and so are the others.
-        optimizer: See there.
-        members: See there.
-        recipe: See there.
-        begin: See there; its variables may be empty.
-        halving: See there.
-        num_images: Of the training set, if known.
+    Arguments are those of `train_population`; the variables of `begin` may be empty,
+    and `num_images`, of the training set, may be unknown.
     """
     begin = begin or Start()
     problems = [
@@ -211,7 +195,7 @@ def _data_problems(
 ) -> Iterator[str]:
     size, labels = tuple(classifier.input_spec.size), data.labels
     if not members:
-        yield "there are no members; give at least one HyperParameters"
+        yield "members is empty; give at least one HyperParameters"
     if tuple(data.size) != size:
         yield (
             f"images are {tuple(data.size)} (height, width), {classifier.name} wants "

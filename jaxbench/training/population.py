@@ -53,7 +53,7 @@ class PopulationResult:
             `steps_per_second` and `images_per_second`, over `train_seconds`;
             `program_seconds`, what compiling its programs took, whoever asked first;
             `optimizer_bytes`, one member's optimizer state; `peak_memory_bytes`, of the
-            largest program, arguments included, where the compiler tells. What an
+            largest program, arguments included, where the compiler reports it. What an
             interrupted run spent before its last checkpoint is counted.
     """
 
@@ -98,7 +98,7 @@ def train_population(
 
     Args:
         classifier: The network.
-        optimizer: A name in `OPTIMIZERS`, or a row of one's own.
+        optimizer: A name in `OPTIMIZERS`, or a row of your own.
         members: At least one.
         data: Images in memory, which are put on the device whole, or an `ImageStream`;
             of the size that `classifier.input_spec` wants, labels in [0,
@@ -177,17 +177,7 @@ def compile_population(
     Safe to call from another thread while another population trains. Only the "loop"
     strategy is compiled ahead, with one member: the programs of the others are made for
     all members at once, and their state beside that of the population at work would
-    take twice the memory of the accelerator.
-
-    Args:
-        classifier: As for `train_population`, and so are the others.
-        optimizer: See there.
-        data: See there.
-        recipe: See there.
-        begin: See there.
-        teacher: See there.
-        strategy: See there.
-        mesh: See there.
+    take twice the memory of the accelerator. Arguments are those of `train_population`.
     """
     if isinstance(optimizer, str):
         optimizer = get_optimizer(optimizer)

@@ -37,12 +37,12 @@ class Start:
 
 
 def start_problems(classifier: Trainable, begin: Start) -> Iterator[str]:
-    """What does not fit, in words."""
+    """Lists what does not fit."""
     if not 0 < begin.layer_decay <= 1:
         yield f"layer_decay is {begin.layer_decay!r}, wanted a number in (0, 1]"
     if begin.frozen and begin.variables is None:
         yield (
-            "parts are frozen and there are no weights to start from; what is drawn at "
+            "parts are frozen without weights to start from; what is drawn at "
             "random should be trained"
         )
     known = (*classifier.parameter_names, *classifier.state_names)

@@ -150,7 +150,7 @@ def update(
     """Applies a gradient, unless the member has diverged or does so here.
 
     A step whose loss, parameters or statistics are not finite is not applied: the
-    member keeps what it had, for good, and `diverged_step` tells when that was.
+    member keeps what it had, for good, and `diverged_step` says when that was.
     """
     updates, optimizer = _updates(spec, state, found, scalars, horizon)
     parameters: Any = optax.apply_updates(state.parameters, updates)
@@ -238,7 +238,7 @@ def whole_step(
 ) -> MemberState:
     """Both halves as one function.
 
-    `curved` tells whether this is a step in which the optimizer wants the curvature; it
+    `curved` says whether this is a step in which the optimizer wants the curvature; it
     is the same for all members, so that it stays a branch when they are vmapped.
     """
     half = (

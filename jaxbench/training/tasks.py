@@ -73,7 +73,7 @@ class Task:
         return member_scalars(member, self.spec.update.optimizer, self.recipe)
 
     def horizon(self, window_start: int) -> Horizon:
-        """The arguments that tell how long everything is."""
+        """The arguments that say how long everything is."""
         warmup = round(self.recipe.warmup_epochs * self.steps_per_epoch)
         lengths = (warmup, self.total_steps, window_start)
         return Horizon(*(np.int32(length) for length in lengths))  # pyright: ignore[reportArgumentType]

@@ -27,10 +27,10 @@ class Teacher:
 def teacher_problems(
     classifier: Trainable, teacher: Teacher | None, recipe: Recipe
 ) -> Iterator[str]:
-    """What does not fit, in words."""
+    """Lists what does not fit."""
     if recipe.distillation and teacher is None:
         yield (
-            f"distillation is {recipe.distillation} and there is no teacher; give one, "
+            f"distillation is {recipe.distillation} without a teacher; give one, "
             "or set distillation to 0"
         )
     if teacher is None:

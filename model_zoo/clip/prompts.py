@@ -30,11 +30,11 @@ class Prompts:
     def __post_init__(self) -> None:
         problems = []
         if not self.class_names:
-            problems.append("class names are missing")
+            problems.append("no class names")
         if empty := sum(not name.strip() for name in self.class_names):
             problems.append(f"{empty} class names are empty")
         if not self.templates:
-            problems.append("templates are missing")
+            problems.append("no templates")
         wrong = [text for text in self.templates if text.count("{}") != 1]
         if wrong:
             problems.append(f"templates without exactly one {{}}: {wrong}")

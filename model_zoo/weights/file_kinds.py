@@ -96,7 +96,9 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             are tensors of fewer than 16 bits a number.
     """
     size = os.stat(path).st_size
-    cut = f"{path} is not a readable safetensors file: cut off at {size:,} bytes, "
+    cut = (
+        f"{path} is not a readable safetensors file: it is cut off at {size:,} bytes, "
+    )
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         if start > size:

@@ -109,7 +109,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError(problem)
     if kind == "npz" or path.suffix == ".npz":
         return _read_npz(path)
-    raise ValueError(f"{path} is neither a readable safetensors file nor .npz")
+    raise ValueError(f"{path} is not a readable safetensors file, nor an .npz")
 
 
 def parts(path: Path) -> list[Path]:

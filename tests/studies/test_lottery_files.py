@@ -190,7 +190,7 @@ def test_all_mistakes_are_told_at_once(write):
     with pytest.raises(UserError) as caught:
         read_result_tables(paths)
     message = str(caught.value)
-    for part in ("no number", "twice", "how many images has 'mine'"):
+    for part in ("not a number", "twice", "how many images has 'mine'"):
         assert part in message
 
 

@@ -249,7 +249,7 @@ def test_all_problems_are_named_at_once(train):
         train(members=(), data=(images, labels + 4), strategy="loop", mesh=mesh)
     message = str(caught.value)
     for part in (
-        "there are no members",
+        "members is empty",
         "images are (9, 8)",
         "batch_size is 16 and there are 10 images",
         "labels span 4 to 7",

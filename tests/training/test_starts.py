@@ -77,7 +77,7 @@ def test_what_cannot_be_frozen_is_refused(train):
 
 
 def test_a_network_without_blocks_has_no_rates_by_depth(train):
-    with pytest.raises(UserError, match="cannot be told from the names"):
+    with pytest.raises(UserError, match="cannot be found by the names"):
         train(NETWORK, begin=Start(TRAINED, layer_decay=0.5))
     with pytest.raises(UserError, match="iterate behind its average moves by one rate"):
         train(NETWORK, "schedule_free_adamw", begin=Start(TRAINED, layer_decay=0.5))

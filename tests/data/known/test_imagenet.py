@@ -335,7 +335,7 @@ def test_shape_and_texture():
     assert shape_and_texture("bear/bear1-cat2.png") == ("bear", "cat")
     assert shape_and_texture("airplane10-airplane1.png") == ("airplane", "airplane")
     for id in ("bear/bear1.png", "bear/bear1-tree2.png", ""):
-        with pytest.raises(UserError, match="no id of a cue-conflict image"):
+        with pytest.raises(UserError, match="not the id of a cue-conflict image"):
             shape_and_texture(id)
 
 

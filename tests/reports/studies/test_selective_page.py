@@ -262,7 +262,7 @@ def test_one_model_without_anything(tmp_path):
     text = " ".join(page.notes)
     assert "Correlations need 4 models" in text
     assert "No temperature was fitted" in text
-    assert "No foreign images" in text
+    assert "No out-of-distribution images" in text
     assert "No per-image scores" in text
     assert section(page, "models").charts[0].points[0].values["accuracy"][1] is None
 
