@@ -36,7 +36,7 @@ def move_aside(path: Path) -> Path:
     """Renames a damaged file to `<name>.corrupt`, and returns that path.
 
     Raises:
-        OSError: If it cannot be renamed; a file that is gone already is no error.
+        OSError: If it cannot be renamed; a file that is gone already is fine.
     """
     target = path.with_name(path.name + ".corrupt")
     # Another process may have moved it already.

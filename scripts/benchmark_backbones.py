@@ -1,4 +1,4 @@
-"""Forward passes of the zoo beside timm's, on the backend at hand.
+"""Forward passes of the zoo beside timm's, on the present backend.
 
     python scripts/benchmark_backbones.py > backbones.md
     python scripts/benchmark_backbones.py --models resnet50 'convnext_*' --batch-size 64
@@ -14,7 +14,7 @@ Weights and images are random. Needs torch and timm beside the project; without 
 the zoo's own columns are printed.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse
@@ -211,7 +211,7 @@ def on_gpus(names: Sequence[str], batch_size: int, rounds: int) -> None:
 
 
 def table(names: Sequence[str], batch_size: int | None, rounds: int) -> None:
-    """The table of the backend at hand."""
+    """The table of the present backend."""
     cpus = jax.default_backend() == "cpu"
     (on_cpus if cpus else on_gpus)(names, batch_size or (16 if cpus else 256), rounds)
 

@@ -1,4 +1,4 @@
-"""Compile time of a deep ViT beside one of half its depth, on the backend at hand.
+"""Compile time of a deep ViT beside one of half its depth, on the present backend.
 
     python scripts/benchmark_compilation.py --rounds 5
 

@@ -111,7 +111,7 @@ def bootstrap_task(logits, labels, num_resamples: int) -> Callable[[], dict]:
             scores, BOTH_BOOTSTRAP, key=key, num_resamples=num_resamples
         )
         jax.block_until_ready(intervals)
-        return {}  # a few resamples of other keys are no numbers to compare with
+        return {}  # a few resamples of other keys cannot be compared
 
     return run
 

@@ -1,4 +1,4 @@
-"""A population of trials beside the same trials in PyTorch, on the backend at hand.
+"""A population of trials beside the same trials in PyTorch, on the present backend.
 
     python scripts/benchmark_populations.py
     python scripts/benchmark_populations.py --data folder:cifar10_jpeg_train.tar.gz
@@ -14,7 +14,7 @@ time to this project's: above one where this project is faster.
 Needs torch and timm beside the project; without them the project's own columns remain.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse

@@ -83,7 +83,7 @@ def _compare(page: str, folder: Path, checkouts: dict[str, Path], repeat: int) -
         _fill(store, page)
     runs: dict[str, list[dict]] = {name: [] for name in checkouts}
     for _ in range(repeat):
-        # In turn, so that a busy minute of the machine is nobody's alone.
+        # In turn, so that a busy minute of the machine slows both alike.
         for name, python in checkouts.items():
             output = folder / f"{page}-{name}.html"
             command = [python, __file__, "--write", page, store, output]

@@ -7,7 +7,7 @@ config.json may override these keywords (`model_args`); what they mean together 
 by the same `arguments_from_timm` that wrote the registry's arguments.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import inspect

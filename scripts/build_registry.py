@@ -9,7 +9,7 @@ and every checkpoint of it with its input, licence, place and published top-1. W
 refused is printed with the reason.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse

@@ -9,7 +9,7 @@ its state dict is read by the zoo's rules: every tensor must be used once, every
 written once. `--parity` compares features of two images and of four texts.
 """
 
-# torch, timm and open_clip are no dependencies of the project.
+# torch, timm and open_clip are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse

@@ -13,7 +13,7 @@ Logits must agree to 1e-4 of the largest, parameters exactly, multiply-accumulat
 where it stopped; one whose family's files have changed since is measured again.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse
@@ -107,7 +107,7 @@ def compare(name: str) -> dict:
 
 
 def problem(row: dict) -> str | None:
-    """Why a result is no pass, None if it is one."""
+    """Why a result fails, None if it passes."""
     if "error" in row:
         return row["error"]
     problems = []

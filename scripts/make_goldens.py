@@ -9,7 +9,7 @@ features, and for a case with `train = true` one training step's gradients and r
 statistics. Its metadata holds the architecture's arguments as the family reads them.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse

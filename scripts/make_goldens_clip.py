@@ -8,7 +8,7 @@ Run where torch, timm and open_clip_torch are installed. Writes one file a case 
 OpenCLIP's own `build_zero_shot_classifier` leads to, at a factor of 100.
 """
 
-# torch, timm and open_clip are no dependencies of the project.
+# torch, timm and open_clip are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 from pathlib import Path

@@ -8,7 +8,7 @@ images. Weights follow from their names alone (`tests/model_zoo/originals.py`), 
 `tests/model_zoo/goldens/configs.json` keeps configurations and logits.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import json

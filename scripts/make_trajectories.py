@@ -9,7 +9,7 @@ an optimizer: parameters after some steps, the rates, the weight decay, options 
 not our defaults, and where it all comes from.
 """
 
-# torch, timm and pytorch_optimizer are no dependencies of the project.
+# torch, timm and pytorch_optimizer are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import argparse
@@ -161,7 +161,7 @@ EPSILON = 0.01
 
 
 def case(path: str, *, eps: bool = True, **others) -> Case:
-    """One optimizer for all; arguments that are no fields of `Case` are its own."""
+    """One optimizer for all; arguments that are not fields of `Case` are its own."""
     fields = {key: others.pop(key) for key in list(others) if key in FIELDS}
     options = dict(fields.pop("options", {}))
     if eps:

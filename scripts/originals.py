@@ -4,7 +4,7 @@ What `build_registry.py`, `make_goldens.py` and `check_parity.py` share. They ru
 torch and timm are installed beside the project; nothing else here needs either.
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 import contextlib

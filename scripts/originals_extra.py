@@ -3,7 +3,7 @@
 `make_goldens.py` calls them as "originals_extra:NAME".
 """
 
-# torch and timm are no dependencies of the project.
+# torch and timm are not dependencies of the project.
 # pyright: reportMissingImports=false
 
 from functools import partial

@@ -36,7 +36,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 # Every compiled program maps some memory, and a process may hold 65,530 maps: XLA ends
-# without a word at the next one. Tests compile tens of thousands in one process.
+# silently at the next one. Tests compile tens of thousands in one process.
 _MANY_MAPS = 20_000
 
 

@@ -1,4 +1,4 @@
-"""Experiment files: every mistake is told, all of them at once."""
+"""Experiment files: every mistake is reported, all of them at once."""
 
 import tomllib
 from pathlib import Path

@@ -65,7 +65,7 @@ class EvaluateConfig(Table):
 
     Attributes:
         clean: Addresses of in-distribution images; the first one is what
-            out-of-distribution images are told apart from.
+            out-of-distribution images are compared with.
         shifted: Addresses of images of the same classes under a shift.
         ood: Addresses of images of other classes.
         calibration: Where the temperature is fitted: an address, or how many images

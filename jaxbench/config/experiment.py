@@ -1,7 +1,7 @@
 """Experiment files: TOML in, one frozen and validated value out.
 
 An unknown key, a value out of range and a missing table are errors, and all of them
-are told at once. Names of models, datasets, optimizers and metrics are looked up
+are reported at once. Names of models, datasets, optimizers and metrics are looked up
 where they are used: this module knows the shape of an experiment, not what exists.
 """
 
@@ -201,7 +201,7 @@ def _describe(problem) -> str:
 
 
 def _misspelt(problem) -> str:
-    """A key that stands where one is missing and looks like it, in words."""
+    """A key that stands where one is missing and looks like it; "" if none does."""
     given = problem["input"] if isinstance(problem["input"], dict) else {}
     wanted = problem["loc"][-1]
     near = difflib.get_close_matches(str(wanted), map(str, given), n=1, cutoff=0.8)

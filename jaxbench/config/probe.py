@@ -22,7 +22,7 @@ Protocol = Literal["linear_probe", "logistic_regression", "knn"]
 
 
 class ProbeConfig(Table):
-    """Backbones to probe, on the clean, shifted and foreign datasets of `[evaluate]`.
+    """Backbones to probe, on the clean, shifted and ood datasets of `[evaluate]`.
 
     Attributes:
         models: Backbones with weights, as in `[[evaluate.models]]`; whatever head the

@@ -257,7 +257,7 @@ def compile_evaluation(
         calibrated: Whether there will be a temperature.
         keep_logits: Whether there will be logits; `calibrate` asks for them.
         batch_size: As for `evaluate`.
-        num_examples: Of the dataset; a batch is no larger.
+        num_examples: Of the dataset; a batch is at most as large.
         mesh: As for `evaluate`.
         scoring: That of the dataset, if it has one; only its shape counts.
     """

@@ -177,7 +177,7 @@ def _bad_logits(logits, mask, class_mask, inputs: str | None) -> list[str]:
     broken = counted & ~sound.all(axis=1)
     if broken.any():
         return [
-            f"logits of {broken.sum()} rows are NaN or infinite, the first in row "
+            f"rows of logits with NaN or infinity: {broken.sum()}, the first is row "
             f"{broken.argmax()}; mask these rows, or find out why the model gave them"
         ]
     if inputs is None:
@@ -194,8 +194,8 @@ def _bad_labels(name: str, labels, mask, num_classes: int) -> list[str]:
     if not outside.any():
         return []
     return [
-        f"{name} of {outside.sum()} rows are outside [0, {num_classes}), the "
-        f"first in row {outside.argmax()}: {rows[outside.argmax()]}; "
+        f"rows of {name} outside [0, {num_classes}): {outside.sum()}, the "
+        f"first is row {outside.argmax()}: {rows[outside.argmax()]}; "
         + (
             "-1 says that an image belongs to no class"
             if name == "labels"

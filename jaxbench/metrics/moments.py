@@ -249,7 +249,7 @@ def require_features(
         rows = int(np.count_nonzero(np.asarray(mask)))
     if rows < least:
         raise ValueError(
-            f"{name} has {rows} rows that count and a covariance needs {least}; "
+            f"rows of {name} that count: {rows}, a covariance needs {least}; "
             "check the batch, or which rows were marked valid"
         )
 
@@ -262,6 +262,6 @@ def require_two(name: str, count: Int[AnyArray, ""]) -> None:
     """
     if is_known(count) and int(count) < 2:
         raise ValueError(
-            f"{name} has {int(count)} rows that count and a covariance needs 2; "
+            f"rows of {name} that count: {int(count)}, a covariance needs 2; "
             "update the state with more"
         )

@@ -67,7 +67,7 @@ SETTINGS = {
     ),
     "num_neighbors": Column("int64", "neighbours that vote, of the protocol knn"),
     "num_parameters": Column("int64", "trainable parameters"),
-    "num_classes": Column("int64", "classes the logits tell apart"),
+    "num_classes": Column("int64", "classes of the logits"),
     "num_examples": Column("int64", "examples that count"),
     "num_published": Column(
         "int64", "images of the whole dataset, where it was prepared in part"
@@ -80,7 +80,7 @@ SETTINGS = {
     "num_resamples": Column("int64", "bootstrap resamples behind each interval"),
     "resampling_seed": Column("int64", "seed of these resamples"),
     "reference_dataset": Column(
-        "string", "clean images that out-of-distribution ones were told apart from"
+        "string", "clean images that out-of-distribution ones are compared with"
     ),
     "dtype": Column("string", "type the model computes in"),
     "zero_shot": Column("string", "class names and prompts of a CLIP model's head"),
@@ -97,7 +97,7 @@ SETTINGS = {
     "projection_width": Column("int64", "length of a projection"),
     "huber_weight": Column("float64", "weight of the Huber term between two views"),
     "huber_delta": Column("float64", "where the Huber term turns into a line"),
-    "curation": Column("string", "how bad batches are told: none, value or quantile"),
+    "curation": Column("string", "rule that finds bad batches: none, value, quantile"),
     "curation_max_distance": Column("float64", "largest Frechet distance that passes"),
     "curation_quantile": Column("float64", "quantile of the draws before that passes"),
     "curation_on_reject": Column("string", "skip the images, or redraw their views"),

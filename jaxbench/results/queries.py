@@ -28,7 +28,7 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
-    # A name that is no view would be looked for among the variables of the callers.
+    # A name that is not a view would be looked for among the variables of the callers.
     "python_enable_replacements": "false",
 }
 # After the views are made: with these, not even Python may open a file.

@@ -20,7 +20,7 @@ from jaxbench.results.queries import connect, run_query
 from jaxbench.results.schema import Run, arrow_column, header_row
 
 _MAX_CANDIDATES = 10
-# What tells runs of one model on one dataset apart, beside how it was trained.
+# What distinguishes runs of one model on one dataset, beside how it was trained.
 _MODEL_SETTINGS = (
     *("weights", "dtype", "image_size", "crop_fraction", "interpolation"),
     *("class_order", "protocol", "num_neighbors"),

@@ -60,7 +60,7 @@ def read_factors(path: str | Path) -> dict[str, tuple[str, ...]]:
     if not found and not problems:
         problems.append("no image")
     if found and not any(found.values()):
-        problems.append(f"none of {len(found)} images has a factor")
+        problems.append(f"no image has a factor, of {len(found)}")
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}; {_WANTED}")
     return found

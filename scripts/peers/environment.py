@@ -1,6 +1,6 @@
 """The libraries that jaxbench's metrics are compared with, and how to import them.
 
-They are no dependency of the project and none of their code is in it. They need an
+They are not dependencies of the project and none of their code is in it. They need an
 environment of their own:
 
     python3.11 -m venv peers && . peers/bin/activate
@@ -50,7 +50,7 @@ PACKAGES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """The paths of the two peers that are no packages."""
+    """The paths of the two peers that are not packages."""
     for name, what in (
         ("--fd-shifts", "clone of IML-DKFZ/fd-shifts"),
         ("--galil", "clone of the code of arXiv 2302.11874"),

@@ -20,7 +20,7 @@ def loss_of(params, batch):
     logits = batch.images @ params["kernel"] + params["bias"][None, :]
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
     loss = jnp.where(batch.mask, nll, 0.0)
-    # What padding gives is nobody's business: here, NaN.
+    # What padding gives must not matter: here, NaN.
     shown = jnp.where(batch.mask[:, None], logits, jnp.nan)
     return loss.sum(), {"loss": loss, "logits": shown}
 

@@ -29,7 +29,7 @@ def loss_of(model, batch):
     nll = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
     losses = jnp.where(batch.mask, nll, 0.0)
     rows = batch.mask.sum(dtype=jnp.float32)
-    # What padding gives is nobody's business: here, NaN.
+    # What padding gives must not matter: here, NaN.
     shown = jnp.where(batch.mask[:, None], logits, jnp.nan)
     return losses.sum() / rows, (losses, shown)
 

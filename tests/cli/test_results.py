@@ -70,7 +70,7 @@ def test_case_13_results_show_each_dataset_and_the_metrics_asked_for(outputs, fo
     del outputs
     path = store_of(folder).path
     text = call("results", path)
-    # Without the usual three everywhere, both datasets are told apart by a column.
+    # Without the usual three everywhere, a column names the dataset.
     assert "Dataset" in text
     assert "digits@test" in text
     assert "digits@validation" in text

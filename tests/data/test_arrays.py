@@ -94,7 +94,7 @@ BAD_ARRAYS = {
     },
     r"images have shape \(\)": {"images": np.uint8(1)},
     "labels are float64, wanted whole": {"labels": LABELS / 1},
-    "there are no labels": {"labels": LABELS[:0]},
+    "labels are empty": {"labels": LABELS[:0]},
     "the lowest label is -1": {"labels": LABELS - 1},
     "lengths differ: 20 images, 19 labels": {"labels": LABELS[1:]},
     "lengths differ: 20 images, 20 labels, 3 ids": {"ids": ["a", "b", "c"]},
@@ -290,7 +290,7 @@ BAD_SETS = {
     "lowest label is -1": np.where(SETS == 0, -1, SETS),
     "not filled up with -1 behind": np.insert(SETS, 1, -1, axis=1),
     "a label of an image more than once": SETS[:, [0, 0]],
-    "there are no label_sets": SETS[:, :0],
+    "label_sets are empty": SETS[:, :0],
     "lengths differ: 20 images, 19 labels": SETS[1:],
     "highest label is 100000 of 20 examples": np.where(SETS == 3, 100_000, SETS),
 }

@@ -1,4 +1,4 @@
-"""Two datasets with images in common are found out; equal file names are no proof."""
+"""Images that two datasets share are found; equal file names prove nothing."""
 
 import numpy as np
 import pytest

@@ -292,13 +292,15 @@ def test_case_05_apples_files_are_named_when_they_are_decoded(tmp_path, encoded)
     assert "attributes that macOS keeps" in loaded.skipped[0].reason
 
 
-@pytest.mark.parametrize("litter", ["__MACOSX", ".ipynb_checkpoints", "@eaDir"])
-def test_case_04_litter_is_no_class(tmp_path, write_tree, pack, photos, litter):
+@pytest.mark.parametrize("extra", ["__MACOSX", ".ipynb_checkpoints", "@eaDir"])
+def test_case_04_a_folder_of_the_system_is_not_a_class(
+    tmp_path, write_tree, pack, photos, extra
+):
     """It would be the first class, and every label one more."""
-    files = photos | {f"{litter}/0.jpg": photos["cat/00.jpg"]}
+    files = photos | {f"{extra}/0.jpg": photos["cat/00.jpg"]}
     root = write_tree(tmp_path / "photos", files)
     for place in (root, pack(root, tmp_path / "p.tar")):
-        with pytest.raises(UserError, match=f"{litter} holds 1 images and would be a"):
+        with pytest.raises(UserError, match=f"{extra} holds 1 image and would be a"):
             open_dataset(f"folder:{place}")
 
 

@@ -191,7 +191,7 @@ def test_case_01_sets_are_said_and_hold_a_label_once(route, users_types):
         "label_sets of dtype float32": sets.astype(np.float32),
         r"label_sets of shape \(12,\); wanted \(12, m\)": Y,
         r"label_sets of shape \(12, 0\)": sets[:, :0],
-        r"label_sets of 12 rows are outside \[0, 4\)": sets + CLASSES,
+        r"rows of label_sets outside \[0, 4\): 12,": sets + CLASSES,
         "label_sets is of type list": sets.tolist(),
     }
     for message, given in wrong.items():

@@ -103,7 +103,7 @@ def test_upper_bound_is_the_share_whose_tail_is_delta(delta):
     np.testing.assert_allclose(found, twins, rtol=3e-6)
     inner = errors < trials
     exact = scipy.stats.beta.ppf(1 - delta, errors[inner] + 1, (trials - errors)[inner])
-    # 1 - delta rounds in float64, which tells for a delta of 1e-12.
+    # 1 - delta rounds in float64, which matters for a delta of 1e-12.
     np.testing.assert_allclose(found[inner], exact, rtol=1e-5)
 
 

@@ -115,7 +115,7 @@ def test_case_41_means_and_running_sums_cancel_without_loss(gaps):
     sums = np.asarray(jax.jit(running_sum)(gap))
     scale = abs(exact[-1])
     np.testing.assert_allclose(sums[-1], exact[-1], rtol=1e-6)
-    # Within a run of 16, float32's own rounding of the sum at hand.
+    # Within a run of 16, float32's own rounding of the sum so far.
     np.testing.assert_allclose(sums, exact, rtol=2e-7, atol=1e-6 * scale)
     ones = jnp.ones(ROWS, jnp.int32)
     mean = float(jax.jit(weighted_mean)(jnp.asarray(confidence), ones))

@@ -296,7 +296,7 @@ def test_case_28_mixed_inputs():
 
 def test_case_28_bad_values_are_refused_on_a_mesh():
     arrays = placed(mesh_of(8, EXPLICIT), ["logits", "labels", "confidence", "correct"])
-    with pytest.raises(ValueError, match=r"labels of .* rows are outside"):
+    with pytest.raises(ValueError, match=r"rows of labels outside"):
         m.score_examples(arrays["logits"], arrays["labels"] + CLASSES)
     with pytest.raises(ValueError, match="confidence lies in"):
         m.expected_calibration_error(arrays["confidence"] * 9, arrays["correct"])

@@ -67,11 +67,13 @@ def test_transforms_and_order(adjust, twin):
 
 
 @pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
-@pytest.mark.parametrize(("value", "told"), [(np.nan, "NaN"), (1.5, r"\[0.01, 1.5\]")])
-def test_what_is_no_p_value_is_never_adjusted(adjust, value, told):
+@pytest.mark.parametrize(
+    ("value", "message"), [(np.nan, "NaN"), (1.5, r"\[0.01, 1.5\]")]
+)
+def test_values_that_are_not_p_values_are_never_adjusted(adjust, value, message):
     p = np.linspace(0.01, 0.5, TESTS, dtype=np.float32)
     broken = np.where(np.arange(TESTS) == 2, np.float32(value), p)
-    with pytest.raises(ValueError, match=f"p_values .*{told}"):
+    with pytest.raises(ValueError, match=f"p_values .*{message}"):
         adjust(broken)
     assert np.isnan(jax.jit(adjust)(broken)).all()
     kept = np.asarray(adjust(broken, mask=np.arange(TESTS) != 2))

@@ -138,10 +138,10 @@ def test_a_difference_is_the_first_less_the_second():
 
 def test_in_distribution_comes_first_and_is_positive():
     sharp, flat = np.eye(4, dtype=np.float32) * 9, np.eye(4, dtype=np.float32) * 2
-    known, foreign = (m.score_examples(x, np.arange(4)) for x in (sharp, flat))
+    known, unknown = (m.score_examples(x, np.arange(4)) for x in (sharp, flat))
     names = ["ood_auroc_max_logit", "ood_fpr95_max_logit"]
-    assert [float(x) for x in m.summarize_ood(known, foreign, names).values()] == [1, 0]
-    assert [float(x) for x in m.summarize_ood(foreign, known, names).values()] == [0, 1]
+    assert [float(x) for x in m.summarize_ood(known, unknown, names).values()] == [1, 0]
+    assert [float(x) for x in m.summarize_ood(unknown, known, names).values()] == [0, 1]
 
 
 def test_rows_of_a_csv_stand_under_their_own_header(tmp_path):

@@ -34,7 +34,7 @@ def test_few_rows_give_the_exact_p_value(rows):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-9, 9), min_size=FEW, max_size=FEW))
 def test_means_that_tie_but_for_rounding_count_as_equal(tenths):
-    # Tenths are no binary fractions: 0.1 + 0.2 and 0.3 need not tie in float32.
+    # Tenths are not binary fractions: 0.1 + 0.2 and 0.3 need not tie in float32.
     nothing = np.zeros(FEW, np.float32)
     rounded = (np.array(tenths) / 10).astype(np.float32)
     found = paired_permutation(rounded, nothing, key=jax.random.key(0))

@@ -1,4 +1,4 @@
-"""States and results are no sequences: they add up, or say that they do not."""
+"""States and results are not sequences: they add up, or say that they do not."""
 
 import inspect
 import operator

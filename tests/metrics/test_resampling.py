@@ -23,11 +23,11 @@ def test_draws_are_multinomial(key):
 
 def test_draws_are_whole_parts_of_exact_products():
     rng = np.random.default_rng(0)
-    words = rng.integers(0, 2**32, 1000, np.uint32)
-    words[:3] = 0, 1, 2**32 - 1
+    drawn = rng.integers(0, 2**32, 1000, np.uint32)
+    drawn[:3] = 0, 1, 2**32 - 1
     for limit in (1, 2, 3, 50_000, 65_535, 65_536, 1_281_167, 2**31 - 1):
-        found = resampling._scaled(jnp.array(words), jnp.uint32(limit))
-        assert found.tolist() == [int(word) * limit >> 32 for word in words]
+        found = resampling._scaled(jnp.array(drawn), jnp.uint32(limit))
+        assert found.tolist() == [int(word) * limit >> 32 for word in drawn]
 
 
 def test_rows_that_do_not_count_change_no_draw(key):

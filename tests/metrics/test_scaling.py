@@ -104,7 +104,7 @@ def test_sampled_labels_recover_their_scales_and_biases():
 
 
 def test_without_a_minimum_the_ridge_and_the_bounds_end_the_fit(cases):
-    # Three classes without an image: their bias would fall for ever.
+    # Three classes without an image: their bias would fall without bound.
     logits, labels = cases["equal logits"]
     found = fit_bias_corrected_temperature(logits, labels)
     assert float(found.temperature) == 1.0
@@ -258,7 +258,7 @@ def test_a_fit_that_is_cut_off_says_so(monkeypatch, fit):
 
 
 def test_minimiser_learns_the_curvature_and_knows_when_to_stop():
-    # A quadratic whose curvatures it is told wrongly.
+    # A quadratic whose curvatures are given wrongly.
     curvature = jnp.float32(np.geomspace(1, 100, 8))
 
     def bowl(theta):

@@ -18,7 +18,7 @@ def test_is_a_value():
 def test_case_06_nothing_is_cropped_unless_asked():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     np.testing.assert_array_equal(preprocess(image, InputSpec(size=(32, 32))), image)
-    # An eighth is cut, and what is left is no pixel of the image, where it is asked.
+    # An eighth is cut, and what is left is between the pixels of the image.
     cropped = preprocess(image, InputSpec(size=(32, 32), crop_fraction=0.875))
     assert (cropped != image).mean() > 0.9
 

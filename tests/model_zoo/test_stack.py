@@ -93,7 +93,7 @@ def test_every_block_keeps_its_own_rate(key):
     # Four standard deviations of a frequency among 4,000.
     np.testing.assert_allclose(kept.mean(0), 1 - np.array(rates), atol=0.032)
     np.testing.assert_allclose(columns.mean(0), 1, atol=0.1)
-    # Blocks draw apart: rows that lose one block are no likelier to lose the next.
+    # Blocks draw apart: rows that lose one block are not likelier to lose the next.
     together = np.corrcoef(kept[:, 1:].T) - np.eye(DEPTH - 1)
     assert np.abs(together).max() < 0.07
 

@@ -22,7 +22,7 @@ def found():
 def test_neighbours_are_those_of_float64(found):
     similarity, position = twins.nearest(QUERIES.values, BANK.values, 20)
     np.testing.assert_allclose(found.similarity, similarity, atol=1e-6)
-    # Random similarities this close together are not told apart by float32.
+    # float32 does not separate random similarities this close together.
     clear = np.abs(np.diff(similarity, axis=1)).min(axis=1) > 1e-6
     assert clear.mean() > 0.9
     np.testing.assert_array_equal(found.position[clear], position[clear])

@@ -29,9 +29,9 @@ def test_means_over_shifted_and_foreign_datasets(sweep_store):
     for name, row in entry.shifted.items():
         by_corruption.setdefault(name.rsplit("_", 1)[0], []).append(row["accuracy"])
     shifted = np.mean([np.mean(values) for values in by_corruption.values()])
-    foreign = [row["ood_auroc_max_softmax"] for row in entry.ood.values()]
+    unknown = [row["ood_auroc_max_softmax"] for row in entry.ood.values()]
     assert np.isclose(rows[entry.label][4].value, shifted)
-    assert np.isclose(rows[entry.label][5].value, np.mean(foreign))
+    assert np.isclose(rows[entry.label][5].value, np.mean(unknown))
 
 
 def test_fits_a_terminal_of_80_columns(sweep_store):

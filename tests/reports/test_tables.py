@@ -212,7 +212,7 @@ def test_every_training_of_a_network_is_an_entry(tmp_path, others, labels):
     results = load_results(store)
     found = sorted(entry.label for entry in results.entries)
     assert found == [f"vit_micro adamw{words}" for words in labels]
-    # The other seed was no better: the one of the highest validation accuracy.
+    # The other seed was not better: the one of the highest validation accuracy.
     assert {entry.trial["seed"] for entry in results.entries} == {1}
     grid = sorted(set(results.labels.values()))
     assert grid == sorted(f"{name} seed={seed}" for name in found for seed in (0, 1))
@@ -236,8 +236,10 @@ def test_trials_of_two_datasets_are_two_models(tmp_path):
 def test_probes_of_two_training_sets_are_two_models(tmp_path):
     store = ResultStore(tmp_path, create=True)
     for train in ("a@train", "b@train"):
-        told = {"model": "m", "protocol": "linear_probe", "probe_train": train}
-        run = evaluation(told | {"probe_id": train}, "d@test", "clean", skill=3.0, n=30)
+        probed = {"model": "m", "protocol": "linear_probe", "probe_train": train}
+        run = evaluation(
+            probed | {"probe_id": train}, "d@test", "clean", skill=3.0, n=30
+        )
         store.write(run)
     assert sorted(load_results(store).labels.values()) == [
         "m (linear probe) train=a@train",

@@ -58,7 +58,7 @@ def test_summary_is_the_union_of_columns(store):
     rows = {row["run_id"]: row for row in store.summary().to_pylist()}
     assert rows["old"]["novel"] is None
     assert rows["new"]["novel"] == 2.0
-    assert np.isnan(rows["new"]["nll"])  # a NaN metric is no missing metric
+    assert np.isnan(rows["new"]["nll"])  # a NaN metric is not a missing metric
     assert (rows["old"]["extra"], rows["new"]["extra"]) == ("1", "text")
     assert store.metric_names() == ("nll", "novel")
 
@@ -112,13 +112,13 @@ def test_a_late_failure_does_not_hide_a_finished_run(store):
     assert store.read("r").status == "ok"
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign", "renamed"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another", "renamed"])
 def test_an_unreadable_part_is_missing_and_reported(store, tmp_path, damage):
     good, bad = run_of("good"), run_of("bad")
     store.write(good)
     path = store.write(bad)
     whole = path.read_bytes()
-    if damage == "foreign":
+    if damage == "another":
         pq.write_table(store.summary().select(["run_id"]), path)
     elif damage == "renamed":
         path.write_bytes(

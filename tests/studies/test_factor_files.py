@@ -1,4 +1,4 @@
-"""Factors of one's own images, from files."""
+"""Factors of your own images, from files."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_case_40_csv_and_json_lines_say_the_same(tmp_path):
         ("f.csv", "id,dark\na,1,0\nb\n,1\n", "without an id: line 2, 3, 4"),
         ("f.csv", 'id,dark\n"a,1\n', "malformed"),
         ("f.csv", "id,dark\na,1\na,1\nb,1\nb,0\n", "come twice: a, b"),
-        ("f.csv", "id,dark\na,0\n", "none of 1 images has a factor"),
+        ("f.csv", "id,dark\na,0\n", "no image has a factor, of 1"),
         ("f.jsonl", '[]\n{"dark": 1}\n{"id": "a", "x": []}\n{', "line 1, 2, 3, 4"),
         ("f.jsonl", '{"id": "a", "x": 0.5}', "line 1"),
     ],

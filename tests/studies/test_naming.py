@@ -1,4 +1,4 @@
-"""Words that tell runs apart."""
+"""Words that distinguish runs."""
 
 from jaxbench.studies.naming import differing, setting_texts, setting_words
 

@@ -23,29 +23,29 @@ def scores(confidence):
 def sample():
     rng = np.random.default_rng(0)
     known = scores(rng.beta(6, 2, 200))
-    # Ten foreign classes of 12 images, the later ones the more confident.
+    # Ten unknown classes of 12 images, the later ones the more confident.
     classes = np.repeat(np.arange(10) * 7, 12)
-    foreign = scores(rng.beta(2 + classes / 20, 3))
-    return known, foreign, classes
+    unknown = scores(rng.beta(2 + classes / 20, 3))
+    return known, unknown, classes
 
 
 def test_levels_against_the_protocol(sample):
-    known, foreign, classes = sample
+    known, unknown, classes = sample
     found = severity_curve(
-        known, foreign, classes, key=jax.random.key(0), group_size=3, num_levels=3
+        known, unknown, classes, key=jax.random.key(0), group_size=3, num_levels=3
     )
     kept, estimates, numbers, left_out = _split(classes, jax.random.key(0))
     assert left_out == 0
     assert len(kept) == 120
     # Nine of each class's twelve images estimate.
     assert all(estimates[numbers == c].sum() == 9 for c in range(10))
-    confidence = foreign["confidence"].astype(np.float64)
+    confidence = unknown["confidence"].astype(np.float64)
     severity = [confidence[(numbers == c) & estimates].mean() for c in range(10)]
     order = np.argsort(severity)
     for level, start in enumerate((0, 4, 7)):
         group = order[start : start + 3]
         tested = ~estimates & np.isin(numbers, group)
-        values = np.concatenate([known["confidence"], foreign["confidence"][tested]])
+        values = np.concatenate([known["confidence"], unknown["confidence"][tested]])
         truth = np.arange(len(values)) < 200
         assert found.auroc[level] == pytest.approx(
             roc_auc_score(truth, values), abs=1e-6
@@ -57,20 +57,20 @@ def test_levels_against_the_protocol(sample):
 
 
 def test_same_key_same_curve_and_single_images(sample):
-    known, foreign, classes = sample
+    known, unknown, classes = sample
     settings = {"key": jax.random.key(3), "num_levels": 3}
-    one = severity_curve(known, foreign, classes, **settings)
+    one = severity_curve(known, unknown, classes, **settings)
     # As many classes a level as there are known ones: three.
     assert one.group_size == 3
-    alone = {name: np.append(v, v[:1]) for name, v in foreign.items()}
+    alone = {name: np.append(v, v[:1]) for name, v in unknown.items()}
     two = severity_curve(known, alone, np.append(classes, 999), **settings)
     assert two.num_left_out == 1
     assert two.num_classes == 10
 
 
 def test_too_few_classes(sample):
-    known, foreign, classes = sample
+    known, unknown, classes = sample
     with pytest.raises(UserError, match="severity_group_size"):
-        severity_curve(known, foreign, classes, key=jax.random.key(0), group_size=11)
+        severity_curve(known, unknown, classes, key=jax.random.key(0), group_size=11)
     with pytest.raises(UserError, match="2 or more"):
-        severity_curve(known, foreign, classes, key=jax.random.key(0), num_levels=1)
+        severity_curve(known, unknown, classes, key=jax.random.key(0), num_levels=1)

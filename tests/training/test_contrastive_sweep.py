@@ -100,7 +100,7 @@ def test_nothing_is_tested_or_chosen_on_images_that_were_fitted_to(tmp_path):
     noisy = "digits@test+gaussian_noise_1"
     probe = probe_of("digits@test", noisy)
     said = refusal(config_of(tmp_path, dataset=noisy, probe=probe))
-    # All of it is told at once; 64 is the limit.
+    # All problems are reported at once; 64 is the limit.
     for name, address in (
         ("probe.dataset", "digits@test"),
         ("probe.validation", noisy),

@@ -287,7 +287,7 @@ def test_case_20_a_state_with_a_single_rate_is_refused_rates_by_layer(name):
 
 
 def test_lars_has_its_rate_within_the_momentum():
-    # Its trajectory, from timm, has a constant rate, which does not tell.
+    # Its trajectory, from timm, has a constant rate, where both are equal.
     factors = 1 - np.arange(problem.STEPS) / problem.STEPS
     hyper = hyper_for(OPTIMIZERS["lars"], 5.0, 0.1)
     parameters = dict(problem.START)

@@ -138,7 +138,7 @@ def test_a_teacher_that_does_not_fit_is_refused(train):
         train(network, recipe=PLAIN, teacher=other)
     assert "distillation is 0" in str(caught.value)
     assert "9 classes" in str(caught.value)
-    with pytest.raises(UserError, match="there is no teacher"):
+    with pytest.raises(UserError, match="without a teacher"):
         train(network, recipe=dataclasses.replace(PLAIN, distillation=0.5))
 
 

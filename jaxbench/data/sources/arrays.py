@@ -196,7 +196,7 @@ def _label_shape_problems(labels: np.ndarray, sets: bool) -> list[str]:
     if labels.ndim != (2 if sets else 1):
         problems.append(f"{key} have shape {labels.shape}, wanted {wanted}{hint}")
     elif not labels.size:
-        problems.append(f"there are no {key}")
+        problems.append(f"{key} are empty")
     if labels.dtype.kind not in "iu":
         problems.append(f"{key} are {labels.dtype}, wanted whole numbers")
     return problems

@@ -28,7 +28,7 @@ from jaxbench.data.sources.trees import (
     nothing_at,
 )
 from jaxbench.data.splits import STANDARD_SHARES, stratified_parts
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -303,7 +303,8 @@ def _classify(
         labels += [number[folder]] * len(found)
         if found and is_litter(folder):
             problems.append(
-                f"{folder} holds {len(found)} images and would be a class of its own"
+                f"{folder} holds {counted(len(found), 'image')} and would be a class "
+                "of its own"
             )
     if empty and len(empty) == len(classes):
         problems.append(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from jaxbench.reports.mistakes import mistake_sections
 from jaxbench.reports.page import Page
 from jaxbench.reports.studies.beyond_calibration import calibration_part
@@ -277,5 +277,5 @@ def _notes(results: Results) -> list[str]:
         "Nothing is corrected for the number of comparisons."
     ]
     if results.failures:
-        notes.append(f"{len(results.failures)} runs failed and are left out.")
+        notes.append(f"{counted(len(results.failures), 'run')} failed: left out.")
     return notes

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.reports.metric_texts import (
     CALIBRATION,
     METRIC_TEXTS,
@@ -314,7 +314,7 @@ def _notes(results: Results, models: Sequence[Model]) -> list[str]:
         "saturate.",
     ]
     if results.failures:
-        notes.append(f"{len(results.failures)} runs failed and are left out.")
+        notes.append(f"{counted(len(results.failures), 'run')} failed: left out.")
     if not any(model.ood for model in models):
         notes.append("No out-of-distribution images were evaluated.")
     return notes

@@ -145,7 +145,7 @@ def test_all_problems_of_all_batches_are_told(tmp_path, write_tree):
     )
     del files["data_batch_5"]
     write_tree(tmp_path / "cifar", files)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         ROWS["cifar10"].read(tmp_path, "", "train")
     for part in (
         "batches.meta has the 2 classes dog, cat, ..., wanted the 10 classes airplane",
@@ -155,7 +155,7 @@ def test_all_problems_of_all_batches_are_told(tmp_path, write_tree):
         "data_batch_4: data is uint8 [3, 9], wanted uint8 [N, 3072]",
         "data_batch_5 is missing",
     ):
-        assert part in str(told.value)
+        assert part in str(raised.value)
     labels = [0, 1, 10]
     test = python2_pickle({b"data": planes_of(images), b"labels": labels})
     write_tree(tmp_path / "other", {"test_batch": test})

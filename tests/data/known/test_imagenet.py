@@ -85,7 +85,7 @@ def test_round_trip(name, tmp_path, write_tree, pack, monkeypatch):
     split = KNOWN[name].default_split
     expected = KNOWN[name].expected(stand_in.config, split)
     assert source.partial == (expected, len(stand_in.ids))
-    # A subset, and its fingerprint, from the rows at hand.
+    # A subset, and its fingerprint, from these rows.
     first = take(source, [1, 0])
     assert first.ids == (stand_in.ids[1], stand_in.ids[0])
     assert first.fingerprint != take(source, [0, 1]).fingerprint

@@ -86,8 +86,8 @@ def test_textures(tmp_path, write_tree, pack, encoded):
     paths = ["banded/banded_0002.jpg", "banded/banded_0010.jpg", "zigzagged/a.jpg"]
     files = {f"images/{path}": encoded(i) for i, path in enumerate(paths)}
     # The official archive has such a file.
-    litter = {"images/waffled/.directory": b"", "labels/train1.txt": b""}
-    write_tree(tmp_path / "a/dtd", files | litter)
+    extra = {"images/waffled/.directory": b"", "labels/train1.txt": b""}
+    write_tree(tmp_path / "a/dtd", files | extra)
     archive = pack(tmp_path / "a", tmp_path / "dtd-r1.0.1.tar.gz")
     for place in (tmp_path / "a", archive):
         assert [tuple(item) for item in read("textures", place)] == [

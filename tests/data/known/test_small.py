@@ -160,11 +160,11 @@ def test_svhn(tmp_path):
 def test_svhn_that_is_wrong(tmp_path):
     images = np.zeros((32, 30, 3, 2), np.uint8)
     write_svhn(tmp_path, "train", images, np.array([[11.0], [0.5]]))
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         ROWS["svhn"].read(tmp_path, "", "train")
-    assert "train_32x32.mat: X is uint8 [32, 30, 3, 2]" in str(told.value)
-    assert "train_32x32.mat: y holds numbers that are not whole" in str(told.value)
-    assert "train_32x32.mat: y: labels are 0 to 11, wanted 1 to 10" in str(told.value)
+    assert "train_32x32.mat: X is uint8 [32, 30, 3, 2]" in str(raised.value)
+    assert "train_32x32.mat: y holds numbers that are not whole" in str(raised.value)
+    assert "train_32x32.mat: y: labels are 0 to 11, wanted 1 to 10" in str(raised.value)
     (tmp_path / "train_32x32.mat").write_bytes(mat_file({"X": images}))
     with pytest.raises(UserError, match=r"train_32x32\.mat lacks the array 'y'"):
         ROWS["svhn"].read(tmp_path, "", "train")
@@ -209,13 +209,13 @@ def test_stl10_that_is_wrong(tmp_path, write_tree):
     files["class_names.txt"] = b"cat\ndog\n"
     del files["test_y.bin"]
     write_tree(tmp_path, files)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         ROWS["stl10"].read(tmp_path, "", "train")
     assert "train_X.bin: 55295 bytes are not a whole number of images" in str(
-        told.value
+        raised.value
     )
-    assert "train_y.bin: labels are int64 [2], wanted" in str(told.value)
-    assert "class_names.txt: its classes are cat, dog" in str(told.value)
+    assert "train_y.bin: labels are int64 [2], wanted" in str(raised.value)
+    assert "class_names.txt: its classes are cat, dog" in str(raised.value)
     with pytest.raises(UserError, match=r"test_y\.bin is missing; found 5 names"):
         ROWS["stl10"].read(tmp_path, "", "test")
     (tmp_path / "empty").mkdir()

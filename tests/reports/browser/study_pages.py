@@ -20,7 +20,7 @@ def _selective(store):
     for name, skill in selective_runs.MODELS.items():
         settings = {"model": name, "weights": "pretrained"}
         store.write(evaluation(settings, "digits@test", "clean", skill=skill, n=200))
-        store.write(selective_runs.foreign(settings, skill))
+        store.write(selective_runs.outside(settings, skill))
     for teacher, skill in ((None, 2.5), ("resnet_micro best-trial", 3.0)):
         for run in selective_runs.student(0, teacher, skill):
             store.write(run)

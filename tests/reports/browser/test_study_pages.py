@@ -26,7 +26,7 @@ def test_the_page_of_a_study(visit, tmp_path, name):
     charts = [chart for one in built.sections for chart in one.charts]
     assert charts
     for screen in SCREENS.values():
-        # Leaving this block fails on whatever the browser's console was told.
+        # Leaving this block fails on any message in the browser's console.
         with visit(path, **screen) as page:
             assert page.title() == built.title
             for chart in charts:

@@ -50,10 +50,14 @@ def evaluation(model, dataset, skill, *, size=224, probe=None, **others):
 
 def probed(model, dataset, skill, *, protocol="linear_probe", **others):
     """A probe's result, as an experiment file of its own leaves it."""
-    told = {"protocol": protocol, "role": "clean", "probe_train": f"{dataset}@train"}
-    told |= {"experiment": dataset, "probe_validation_accuracy": 0.5} | others
-    told["probe_id"] = run_digest(told | {"model": model})
-    return evaluation(model, dataset, skill, size=None, **told)
+    settings = {
+        "protocol": protocol,
+        "role": "clean",
+        "probe_train": f"{dataset}@train",
+    }
+    settings |= {"experiment": dataset, "probe_validation_accuracy": 0.5} | others
+    settings["probe_id"] = run_digest(settings | {"model": model})
+    return evaluation(model, dataset, skill, size=None, **settings)
 
 
 def hash_of(*values):

@@ -363,9 +363,13 @@ def test_linear_probes_are_a_table(page):
 
 def test_a_student_and_the_network_alone_are_two_models(tmp_path):
     store = ResultStore(tmp_path, create=True)
-    told = {"teacher": "resnet_micro best-trial", "distillation": 0.5}
+    taught = {"teacher": "resnet_micro best-trial", "distillation": 0.5}
     pair = {"model": "vit_micro", "optimizer": "adamw", "seed": 0}
-    for more, skill in (({}, 2.0), (told, 3.0), ({"started_from": "pretrained"}, 2.5)):
+    for more, skill in (
+        ({}, 2.0),
+        (taught, 3.0),
+        ({"started_from": "pretrained"}, 2.5),
+    ):
         run = trial(pair | more, skill=skill)
         store.write(run)
         tied = pair | {"trial_id": run.run_id}

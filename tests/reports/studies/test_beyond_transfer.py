@@ -86,7 +86,7 @@ def test_other_weights_of_one_network_are_another_backbone(tmp_path):
         for model in (SUPERVISED, CLIP)
         for name in ("dino", "moco")
     ]
-    # A name tells nothing of weights from a file.
+    # A name says nothing about weights from a file.
     assert {one["Group"].text for one in found} == {"unknown"}
 
 

@@ -18,7 +18,7 @@ from jaxbench.studies.published.selective import load_published_classifiers
 from tests.reports.studies.pages import section
 from tests.results.sample_runs import PROVENANCE, evaluation, failed
 
-# Skill, which sets the accuracy, of models of the zoo and of one's own.
+# Skill, which sets the accuracy, of models of the zoo and of your own.
 MODELS = {
     "deit_small_distilled_patch16_224.fb_in1k": 4.0,
     "deit_small_patch16_224.fb_in1k": 3.4,
@@ -31,8 +31,8 @@ SEEDS = (0, 1)
 OPTIONS = {"num_resamples": 40, "severity_group_size": 1, "severity_levels": 2}
 
 
-def foreign(settings, skill):
-    """Scores on the embedded foreign digits, under their real ids."""
+def outside(settings, skill):
+    """Scores on the embedded out-of-distribution digits, under their real ids."""
     ids = np.array(example_ids(open_dataset("digits-ood")))
     run = evaluation(settings, "digits-ood", "ood", skill=skill, n=len(ids))
     return dataclasses.replace(run, examples=run.examples | {"id": ids})
@@ -46,7 +46,7 @@ def student(seed, teacher, skill):
         "weight_decay": 0.0,
         "seed": seed,
     }
-    told = {
+    shared = {
         "dataset": "digits@train",
         "teacher": teacher,
         "distillation": 0.5 if teacher else 0.0,
@@ -55,12 +55,12 @@ def student(seed, teacher, skill):
         "started_from": None,
         "diverged_step": None,
     }
-    run_id = run_digest(settings | told)
+    run_id = run_digest(settings | shared)
     trial = Run(
         run_id=run_id,
         kind="trial",
         status="ok",
-        settings=settings | told | {"trial_id": run_id},
+        settings=settings | shared | {"trial_id": run_id},
         metrics={"val_accuracy": 0.5 + 0.1 * seed},
         provenance=PROVENANCE,
     )
@@ -75,7 +75,7 @@ def store(tmp_path_factory):
         settings = {"model": name, "weights": "pretrained"}
         store.write(evaluation(settings, "digits@test", "clean", skill=skill, n=200))
         if name != "my_network":
-            store.write(foreign(settings, skill))
+            store.write(outside(settings, skill))
     for seed in SEEDS:
         for teacher, skill in ((None, 2.5), ("resnet_micro best-trial", 3.0)):
             for run in student(seed, teacher, skill + 0.2 * seed):
@@ -243,7 +243,7 @@ def test_notes_say_what_was_left_out(page, store):
     text = " ".join(page.notes)
     assert "want of a result on digits@test: 1 model, lost" in text
     assert "not here: nobody" in text
-    assert "1 runs failed" in text
+    assert "1 run failed" in text
     few = build(store, num_resamples=0)
     # Eleven levels of eight classes: there are two.
     assert "severity_group_size" in " ".join(few.notes)

@@ -45,11 +45,11 @@ def test_students_say_what_their_intervals_are_about(
 
 def test_a_name_tells_nothing_of_other_weights(tmp_path):
     plain, taught = "pit_b_224.in1k", "pit_b_distilled_224.in1k"
-    told = {"model": plain, "weights": "pretrained"}
+    own = {"model": plain, "weights": "pretrained"}
     probe = {"protocol": "linear_probe", "probe_id": "1"}
     rows = [
-        told,
-        told | probe,
+        own,
+        own | probe,
         {"model": taught, "weights": "random:0"},
         {"model": taught, "weights": "mine.safetensors"},
         {"model": taught, "weights": "pretrained"} | probe,
@@ -83,18 +83,18 @@ def test_trials_that_diverged_are_named_and_left_out(tmp_path):
     assert any(note.endswith("left out: vit_micro adamw") for note in page.notes)
 
 
-def trained_otherwise(skill, teacher=None, **told):
-    """A student of seed 0 whose training differs by what is told: trial and row."""
+def trained_otherwise(skill, teacher=None, **settings):
+    """A student of seed 0 with other settings of its training: trial and row."""
     trial, row = student(0, teacher, skill)
-    run_id = run_digest(told)
+    run_id = run_digest(settings)
     yield dataclasses.replace(
         trial,
         run_id=run_id,
-        settings=trial.settings | told | {"trial_id": run_id},
+        settings=trial.settings | settings | {"trial_id": run_id},
     )
     yield dataclasses.replace(
         row,
-        run_id=run_digest(told | {"row": 1}),
+        run_id=run_digest(settings | {"row": 1}),
         settings=row.settings | {"trial_id": run_id},
     )
 
