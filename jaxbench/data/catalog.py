@@ -205,8 +205,7 @@ def open_dataset(
 
     Raises:
         UserError: If the dataset, config or split is unknown, its files are wrong, it
-            has classes that `class_names` lacks, or is not a folder and has
-            `class_order`.
+            has classes that `class_names` lacks, or `class_order` needs a folder.
     """
     plain, modifiers = split_modifiers(address)
     kind, path, split = parse_address(plain)

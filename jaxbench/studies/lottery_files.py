@@ -267,7 +267,7 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
         impossible = _impossible(file)
         if impossible > _TOLERATED * len(file.scores):
             notes.append(
-                f"{file.variant}: {impossible} of {len(file.scores)} accuracies are no "
+                f"{file.variant}: {impossible} of {len(file.scores)} accuracies are not "
                 f"shares of {file.num_images:,} images; check the number of images"
             )
     return VariantTable(

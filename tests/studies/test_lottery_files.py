@@ -92,7 +92,7 @@ def test_accuracies_that_no_count_of_images_gives_are_noted(write):
     assert table.notes == ()
     table = read_result_tables([write("mine.csv", text)], images={"mine": 299})
     assert table.notes == (
-        "mine: 30 of 30 accuracies are no shares of 299 images; check the number of "
+        "mine: 30 of 30 accuracies are not shares of 299 images; check the number of "
         "images",
     )
     # With one decimal, any number of images is possible.

@@ -70,7 +70,7 @@ def test_frozen_parts_stay_and_the_others_are_trained(train, strategy):
 def test_what_cannot_be_frozen_is_refused(train):
     with pytest.raises(UserError) as caught:
         train(NETWORK, begin=Start(None, layer_decay=2.0, frozen=("haed.*",)))
-    for part in ("layer_decay is 2.0", "no weights to start from", "frozen part"):
+    for part in ("layer_decay is 2.0", "without weights to start from", "frozen part"):
         assert part in str(caught.value)
     with pytest.raises(UserError, match="nothing is left to train"):
         train(NETWORK, begin=Start(TRAINED, frozen=("*",)))
