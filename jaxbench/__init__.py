@@ -38,4 +38,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'jaxbench' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        # The metrics are installed alone: one of the other packages is missing.
+        raise ModuleNotFoundError(
+            f"jaxbench.{name} needs the package {error.name!r}, which is not "
+            "installed: pip install 'jaxbench[run]'",
+            name=error.name,
+        ) from error

@@ -77,7 +77,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'model_zoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"model_zoo.{name} needs the package {error.name!r}, which is not "
+            "installed: pip install 'jaxbench[zoo]'",
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:

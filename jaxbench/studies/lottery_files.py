@@ -267,8 +267,8 @@ def _table(files: Sequence[_File], reference: str | None) -> VariantTable:
         impossible = _impossible(file)
         if impossible > _TOLERATED * len(file.scores):
             notes.append(
-                f"{file.variant}: {impossible} of {len(file.scores)} accuracies are not "
-                f"shares of {file.num_images:,} images; check the number of images"
+                f"{file.variant}: {impossible} of {len(file.scores)} accuracies are "
+                f"not shares of {file.num_images:,} images; check the number of images"
             )
     return VariantTable(
         _names(keys),
