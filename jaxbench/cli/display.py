@@ -1,6 +1,7 @@
 """What a person sees in the terminal."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -38,21 +39,19 @@ def reserve_stdout(wanted: bool) -> None:
 
 def show_plan(plan) -> None:
     """Prints what an experiment would do."""
+    from jaxbench.sweeps.jobs.evaluation import Evaluation
+    from jaxbench.sweeps.jobs.probing import Probing
+
     table = Table(title=f"Plan of {plan.config.name!r}")
     for column in ("work", "what", "runs"):
         table.add_column(column, justify="right" if column == "runs" else "left")
-    for population in plan.populations:
-        trials = len(population.trials)
-        table.add_row("train", population.title, str(trials))
-    for job in plan.pretrainings:
-        table.add_row("pretrain", job.title, str(len(job.trials)))
-    for subject in plan.subjects:
-        table.add_row("load", f"{subject.name} ({subject.weights})", "")
-    for job in plan.probes:
-        heads = ", ".join(head.title for head in job.heads)
-        what = f"{job.subject.name} ({job.subject.weights}): {heads}"
-        table.add_row("probe", what, str(len(job.heads) * len(plan.targets)))
-    owners = plan.num_models
+    evaluations = plan.of(Evaluation)
+    for job in plan.jobs:
+        if job not in evaluations:
+            table.add_row(job.kind, job.title, str(len(job.run_ids())))
+        elif job.trained_by is None:
+            table.add_row("load", f"{job.title} ({job.models[0].weights})", "")
+    owners = sum(len(job.models) for job in evaluations)
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
         if targets:
@@ -62,7 +61,7 @@ def show_plan(plan) -> None:
             table.add_row("evaluate", what, str(owners * len(targets)))
     console.print(table)
     # A probed backbone sees each dataset once, however many heads follow.
-    passes = owners + len(plan.probes)
+    passes = owners + len(plan.of(Probing))
     forward = passes * sum(len(target.source) for target in plan.targets)
     total = _training_steps(plan)
     steps = f", {counted(total, 'training step')}" if total else ""
@@ -74,14 +73,14 @@ def show_plan(plan) -> None:
 
 
 def _training_steps(plan) -> int:
-    from jaxbench.sweeps.training import make_recipe
+    from jaxbench.sweeps.jobs.training import Training
+    from jaxbench.sweeps.jobs.trials import make_recipe
 
     total = 0
-    for population in plan.populations:
-        recipe = make_recipe(population.train, plan.config.limit)
-        size = len(plan.datasets.open(population.train.dataset))
-        each = recipe.epochs * (size // recipe.batch_size)
-        total += each * len(population.trials)
+    for job in plan.of(Training):
+        recipe = make_recipe(job.train, plan.config.limit)
+        size = len(plan.datasets.open(job.train.dataset))
+        total += recipe.epochs * (size // recipe.batch_size) * len(job.trials)
     return total
 
 
@@ -92,7 +91,6 @@ def watch(plan, store) -> list:
         The runs of this call, failed ones included.
     """
     from jaxbench.sweeps import Listener, sweep
-    from jaxbench.sweeps.records import headline
 
     started, runs = time.perf_counter(), []
     with Progress(
@@ -118,12 +116,15 @@ def watch(plan, store) -> list:
             if run.status == "failed":
                 _print_failure(run, told)
             elif run.kind == "trial":
-                settings = run.settings
+                settings, score = (
+                    run.settings,
+                    run.metrics.get("val_accuracy", math.nan),
+                )
                 progress.console.print(
                     f"trained {settings['model']} + {settings['optimizer']} "
                     f"lr {settings['learning_rate']:g} "
                     f"wd {settings['weight_decay']:g} seed {settings['seed']}: "
-                    f"validation accuracy {headline(run):.1%}",
+                    f"validation accuracy {score:.1%}",
                     markup=False,
                     highlight=False,
                 )

@@ -66,18 +66,17 @@ def input_keys(
 
 def show_inputs(plan) -> None:
     """Prints what every model sees, where that is said, and what its outputs mean."""
-    from jaxbench.sweeps.models import trained_classifier
+    from jaxbench.sweeps.jobs.training import Training
 
     rows: dict[tuple[str, ...], None] = {}
-    for population in plan.populations:
-        train = population.train
-        count = len(plan.datasets.open(train.dataset).class_names)
-        spec = trained_classifier(population, count).input_spec
+    for job in plan.of(Training):
+        train, trial = job.train, job.trials[0]
+        spec = trial.classifier().input_spec
         start = "its first weights" if train.weights else "the zoo's table"
-        said_by, outputs = _said_by(train, start), f"{count}: those of {train.dataset}"
-        rows[population.model, _words(spec), said_by, outputs] = None
+        outputs = f"{trial.num_classes}: those of {train.dataset}"
+        rows[job.model, _words(spec), _said_by(train, start), outputs] = None
     first = plan.targets[0].source
-    for subject in (*plan.subjects, *(job.subject for job in plan.probes)):
+    for subject in _subjects(plan):
         said_by = _said_by(subject, subject.found.spec_from)
         outputs = _outputs(subject, first)
         rows[subject.name, _words(subject.found.spec), said_by, outputs] = None
@@ -91,6 +90,16 @@ def show_inputs(plan) -> None:
     # Where nobody looks, columns need not fit a screen.
     wide = console if console.is_terminal else Console(width=max(console.width, 160))
     wide.print(table)
+
+
+def _subjects(plan) -> list:
+    """Models with given weights: those that are evaluated, and probed backbones."""
+    from jaxbench.sweeps.jobs.evaluation import Evaluation
+    from jaxbench.sweeps.jobs.probing import Probing
+
+    given = [job for job in plan.of(Evaluation) if job.trained_by is None]
+    found = [model for job in given for model in job.models]
+    return found + [job.subject for job in plan.of(Probing)]
 
 
 def _words(spec: InputSpec) -> str:
@@ -150,9 +159,10 @@ def check_weights(plan) -> None:
 def _local_weights(plan) -> Iterator[tuple[str, Callable[[], object]]]:
     """Every model whose weights are a file here, and what reads it."""
     from jaxbench.config.train import BEST_TRIAL
+    from jaxbench.sweeps.jobs.training import Training
     from jaxbench.sweeps.starts import find_start, teacher_subject
 
-    subjects = [*plan.subjects, *(job.subject for job in plan.probes)]
+    subjects = _subjects(plan)
     stated = plan.config.classes is not None
     for train in plan.config.train:
         source = plan.datasets.open(train.dataset)
@@ -161,13 +171,12 @@ def _local_weights(plan) -> Iterator[tuple[str, Callable[[], object]]]:
     for subject in subjects:
         if subject.is_local:
             yield subject.name, partial(_read, subject)
-    for population in plan.populations:
-        train = population.train
-        if train.weights is not None:
-            count = len(plan.datasets.open(train.dataset).class_names)
-            found = find_start(train, population.model, count).pretrained
+    for job in plan.of(Training):
+        if job.train.weights is not None:
+            count = job.trials[0].num_classes
+            found = find_start(job.train, job.model, count).pretrained
             if found.path is not None:
-                yield population.model, found.load
+                yield job.model, found.load
 
 
 def _read(subject) -> None:

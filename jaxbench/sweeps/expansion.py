@@ -1,5 +1,6 @@
 """The names of the zoo that a table's pattern means, given where its weights are."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jaxbench.config import PRETRAINED, SubjectConfig
@@ -43,6 +44,23 @@ def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
     if not names:
         raise UserError(unknown_name("model", pattern, list_models()))
     return names
+
+
+def expand_models(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Names of the zoo that patterns mean, without repeats."""
+    found = (
+        name for pattern in patterns for name in list_models(pattern, pretrained=False)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def model_problems(patterns: Iterable[str]) -> list[str]:
+    """Patterns that mean no model of the zoo."""
+    return [
+        unknown_name("model", pattern, list_models())
+        for pattern in patterns
+        if not list_models(pattern, pretrained=False)
+    ]
 
 
 def _names_in_folder(weights: str, pattern: str) -> tuple[str, ...]:

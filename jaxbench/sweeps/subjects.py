@@ -77,6 +77,27 @@ class Subject:
         """Whether its weights are a file here: neither on the hub alone nor drawn."""
         return self.weights != PRETRAINED and not is_random(self.weights)
 
+    @property
+    def title(self) -> str:
+        """A name for the screen."""
+        return self.name
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of its outputs where they are not simply the dataset's."""
+        return self.outputs and self.outputs.class_names
+
+    def settings(self) -> dict[str, Any]:
+        """What identifies it in a row."""
+        return {
+            "model": self.name,
+            "weights": self.weights,
+            "network_changes": self.found and self.found.changes,
+            "dtype": self.dtype,
+            "zero_shot": self.zero_shot,
+            "class_order": self.outputs and (self.outputs.said_by or "dataset"),
+        }
+
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
         if self.zero_shot is not None:
@@ -154,13 +175,18 @@ def make_subjects(
     if entry.zero_shot is not None:
         yield from _zero_shot_subjects(entry, source, dataset)
         return
-    if is_own(entry.name):
-        check_own(entry)
-    names = (entry.name,) if is_own(entry.name) else expand_subject(entry)
-    for name in names:
+    for name in subject_names(entry):
         found = find_weights(entry, name)
         outputs = find_outputs(found.declared, entry, source, dataset, stated=stated)
         yield found.subject(entry, name, outputs.count, outputs=outputs)
+
+
+def subject_names(entry: SubjectConfig) -> tuple[str, ...]:
+    """The names of the models that a table means, a user's own checked."""
+    if not is_own(entry.name):
+        return expand_subject(entry)
+    check_own(entry)
+    return (entry.name,)
 
 
 class FoundWeights(NamedTuple):

@@ -9,10 +9,7 @@ from jaxbench.engine import weights_digest
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore, Run
 from jaxbench.sweeps import make_plan, sweep
-from jaxbench.sweeps.datasets import Datasets
-from jaxbench.sweeps.models import population_teacher
-from jaxbench.sweeps.training import expand_populations
-from jaxbench.sweeps.trials import taught_by
+from jaxbench.sweeps.jobs.training import Training, best_trial
 from model_zoo import create_model, load_variables, save_variables
 
 BASE = {
@@ -49,8 +46,8 @@ def test_students_learn_from_the_best_trial(tmp_path):
     teachers = [run for run in trials.values() if run.settings["teacher"] is None]
     best = max(teachers, key=lambda run: run.metrics["val_accuracy"])
     plan = make_plan(config)
-    (student,) = (p for p in plan.populations if p.teachers)
-    teacher = population_teacher(plan, ResultStore(tmp_path), student)
+    (student,) = (job for job in plan.of(Training) if job.teachers)
+    teacher = student.find_teacher(plan, ResultStore(tmp_path))
     assert teacher.name == f"mixer_micro {best.run_id}"
     row = trials[student.trials[0].trial_id]
     assert row.settings["teacher"] == "mixer_micro best-trial"
@@ -85,37 +82,36 @@ def weights_of(store, trial_id):
 
 def test_the_best_of_all_finished_trials_teaches(tmp_path):
     plan = make_plan(experiment(tmp_path))
-    teachers, student = plan.populations
+    teachers, student = plan.of(Training)
     assert student.teachers == teachers.trials
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [0.5])
     with pytest.raises(UserError, match="1 of its 2 trials are not finished"):
-        population_teacher(plan, store, student)
+        student.find_teacher(plan, store)
     finish(store, teachers, [0.5, 0.75])
     best = teachers.trials[1].trial_id
-    teacher = population_teacher(plan, store, student)
+    teacher = student.find_teacher(plan, store)
     assert teacher.name == f"mixer_micro {best}"
-    assert taught_by(student, teacher) == best
-    assert taught_by(student, None) is None
-    assert taught_by(teachers, teacher) is None
+    assert best_trial(store, student.teachers).trial_id == best
+    assert best_trial(store, teachers.teachers) is None
     held = load_variables(weights_of(store, best))
     assert held.keys() == teacher.variables.keys()
     for name, values in held.items():
         np.testing.assert_array_equal(teacher.variables[name], values)
     weights_of(store, best).unlink()
     with pytest.raises(UserError, match=f"weights of trial {best} are gone"):
-        population_teacher(plan, store, student)
+        student.find_teacher(plan, store)
     # Tables without such a teacher are as before.
-    assert population_teacher(plan, store, teachers) is None
+    assert teachers.find_teacher(plan, store) is None
 
 
 def test_diverged_teachers(tmp_path):
     plan = make_plan(experiment(tmp_path))
-    teachers, student = plan.populations
+    teachers, student = plan.of(Training)
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [float("nan"), float("nan")])
     with pytest.raises(UserError, match="all 2 trials diverged"):
-        population_teacher(plan, store, student)
+        student.find_teacher(plan, store)
 
 
 def test_another_set_of_teachers_is_another_student(tmp_path):
@@ -123,7 +119,7 @@ def test_another_set_of_teachers_is_another_student(tmp_path):
         first = BASE | {"grid": {"sgd": {"learning_rate": list(rates)}}}
         second = BASE | {"seeds": [3], "teacher": TEACHER}
         plan = make_plan(experiment(tmp_path, first, second))
-        return plan.populations[-1].trials[0].trial_id
+        return plan.of(Training)[-1].trials[0].trial_id
 
     assert student(0.1, 1e-4) == student(1e-4, 0.1)
     assert student(0.1, 1e-4) != student(0.1, 1e-4, 0.3)
@@ -151,16 +147,13 @@ def test_teachers_are_compared_on_the_same_images(tmp_path):
     )
     # The student itself may be scored on others.
     alone = experiment(tmp_path, BASE, student | {"validation": "digits@test"})
-    assert len(make_plan(alone).populations) == 2
+    assert len(make_plan(alone).of(Training)) == 2
 
 
 def test_teachers_and_students_have_the_same_classes(tmp_path):
     first, student = BASE | {"dataset": "digits-ood"}, BASE | {"teacher": TEACHER}
-    config = experiment(tmp_path, first, student)
-    datasets, (first, student) = Datasets(config), config.train
-    teachers = list(expand_populations(config, first, datasets))
     with pytest.raises(UserError) as problem:
-        list(expand_populations(config, student, datasets, teachers))
+        make_plan(experiment(tmp_path, first, student))
     for part in (
         "table 1 trains it on 'digits-ood' (2 classes",
         "the student in table 2 learns 'digits@train' (8 classes",

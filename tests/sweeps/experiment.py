@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from jaxbench.config import ExperimentConfig, parse_config
+from jaxbench.sweeps import Plan
+from jaxbench.sweeps.jobs.evaluation import Evaluation
+from jaxbench.sweeps.jobs.training import Training
 
 
 def experiment(results: Path, **changes) -> ExperimentConfig:
@@ -33,6 +36,16 @@ def experiment(results: Path, **changes) -> ExperimentConfig:
         },
     }
     return parse_config(table | changes, origin="experiment")
+
+
+def subjects(plan: Plan) -> list:
+    """The models of a plan that come as they are."""
+    given = [job for job in plan.of(Evaluation) if job.trained_by is None]
+    return [model for job in given for model in job.models]
+
+
+def trial_ids(plan: Plan) -> set[str]:
+    return {run_id for job in plan.of(Training) for run_id in job.run_ids()}
 
 
 def as_toml(config: ExperimentConfig) -> str:

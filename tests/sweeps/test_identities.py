@@ -11,7 +11,7 @@ from jaxbench.sweeps.files import file_digest
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.starts import find_start
 from jaxbench.sweeps.subjects import find_weights
-from tests.sweeps.experiment import experiment
+from tests.sweeps.experiment import experiment, trial_ids
 
 
 def changed(config, change: dict):
@@ -64,7 +64,7 @@ def test_whatever_decides_a_number_is_part_of_its_name(tmp_path, change):
     plain = experiment(tmp_path)
     before = set(make_plan(plain).run_ids())
     after = set(make_plan(changed(plain, change)).run_ids())
-    trials = {t.trial_id for p in make_plan(plain).populations for t in p.trials}
+    trials = trial_ids(make_plan(plain))
     renamed = before - after
     # What only evaluation depends on leaves the trained networks as they are.
     expected = (
@@ -115,10 +115,7 @@ def test_other_numbers_have_other_names(tmp_path, monkeypatch, kind):
     raised = NUMBERS_VERSION[kind] + 1
     monkeypatch.setitem(NUMBERS_VERSION, kind, raised)
     after = make_plan(experiment(tmp_path))
-    trials = [
-        {t.trial_id for p in plan.populations for t in p.trials}
-        for plan in (before, after)
-    ]
+    trials = [trial_ids(plan) for plan in (before, after)]
     evaluations = [
         set(plan.run_ids()) - ids
         for plan, ids in zip((before, after), trials, strict=True)

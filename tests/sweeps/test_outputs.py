@@ -20,6 +20,7 @@ from model_zoo import create_model, registry, save_variables
 from model_zoo.input_spec import InputSpec
 from tests.model_zoo import twins
 from tests.model_zoo.originals import write_repository
+from tests.sweeps.experiment import subjects
 
 NUMBERS = tuple(map(str, range(1, 13)))
 # Five of ImageNet's classes, whose labels are 0, 1, 4, 10 and 999.
@@ -57,14 +58,14 @@ def experiment(results, data, *models, **options):
 
 
 def outputs_of(plan) -> Outputs:
-    outputs = plan.subjects[0].outputs
+    outputs = subjects(plan)[0].outputs
     assert outputs is not None
     return outputs
 
 
 def labels(plan) -> dict[str, int]:
     """Class to the label that the plan's model sees."""
-    source = plan.seen_by(plan.subjects[0], plan.targets[0]).source
+    source = plan.seen_by(subjects(plan)[0], plan.targets[0]).source
     folders = [id.partition("/")[0] for id in source.ids]
     return dict(zip(folders, source.labels.tolist(), strict=True))
 
@@ -201,7 +202,7 @@ def test_case_37_every_dataset_of_a_plan_is_matched(tmp_path, folders, weights, 
     model = weights(1000)
     config = experiment(tmp_path, folders / first, model, shifted=[address])
     plan = make_plan(config)
-    seen = [plan.seen_by(plan.subjects[0], target).source for target in plan.targets]
+    seen = [plan.seen_by(subjects(plan)[0], target).source for target in plan.targets]
     numbers = [sorted(source.labels.tolist()) for source in seen]
     assert numbers == [[0, 1, 4, 10, 999]] * 2
     assert [source.class_names for source in seen] == [wordnet_ids()] * 2
@@ -294,11 +295,10 @@ def test_case_18_the_crop_of_an_entry_is_that_of_its_images(tmp_path, folders):
     classifier = create_model("resnet_micro", num_classes=5)
     spec = InputSpec((8, 8), 0.5, interpolation="bilinear")
     classifier = dataclasses.replace(classifier, input_spec=spec)
+    (subject,) = subjects(make_plan(experiment(tmp_path, folders / "imagenet", model)))
     found = evaluate(
         classifier,
-        make_plan(experiment(tmp_path, folders / "imagenet", model))
-        .subjects[0]
-        .variables(classifier),
+        subject.variables(classifier),
         open_dataset(f"folder:{folders / 'imagenet'}"),
         num_resamples=0,
     )
@@ -314,7 +314,7 @@ def test_case_07_a_config_says_the_size_of_published_results(
     config["pretrained_cfg"] |= {"test_input_size": [3, 12, 12], "test_crop_pct": 1.0}
     path.write_text(json.dumps(config))
     plan = make_plan(experiment(tmp_path, folders / "imagenet", model))
-    (subject,) = plan.subjects
+    (subject,) = subjects(plan)
     spec = subject.classifier().input_spec
     assert (spec.size, spec.crop_fraction) == ((12, 12), 1.0)
     assert subject.found is not None

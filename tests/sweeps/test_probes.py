@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-import jaxbench.sweeps.probe_runs as runs_module
+import jaxbench.sweeps.jobs.probing as probing_module
 from jaxbench.config import parse_config
 from jaxbench.errors import UserError
 from jaxbench.metrics import SCORE_METRICS
@@ -14,6 +14,7 @@ from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.sweeps import Listener, make_plan, sweep
 from model_zoo import create_model, save_variables
+from tests.sweeps.experiment import subjects, trial_ids
 
 METRICS = ["accuracy"]
 
@@ -111,7 +112,7 @@ def test_another_number_of_neighbours_costs_only_itself(finished, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("a linear probe was fitted again")
 
-    monkeypatch.setattr(runs_module, "fit_linear_probe", refuse)
+    monkeypatch.setattr(probing_module, "fit_linear_probe", refuse)
     more = experiment(config.results, {"neighbors": [5, 10, 20]})
     new = list(sweep(more))
     assert {run.settings["num_neighbors"] for run in new} == {10}
@@ -133,8 +134,8 @@ def test_reports_tell_probes_apart(finished):
 def test_everything_that_decides_numbers_is_in_the_ids(tmp_path):
     def ids(probe=(), **changes):
         plan = make_plan(experiment(tmp_path, probe, **changes))
-        heads = [head for job in plan.probes for head in job.heads]
-        return {h.title: h.probe_id for h in heads}
+        heads = [head for job in plan.of(probing_module.Probing) for head in job.heads]
+        return {h.title: h.digest for h in heads}
 
     base = ids({"protocols": ["linear_probe", "logistic_regression", "knn"]})
     same = ids(
@@ -181,7 +182,7 @@ def test_a_head_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("no optimum in sight")
 
-    monkeypatch.setattr(runs_module, "fit_linear_probe", broken)
+    monkeypatch.setattr(probing_module, "fit_linear_probe", broken)
     config = experiment(tmp_path, evaluate={"ood": [], "calibration": None})
     runs = list(sweep(config))
     failed = [run for run in runs if run.status == "failed"]
@@ -196,7 +197,7 @@ def test_a_head_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch):
 
 
 def test_a_dataset_that_fails_is_a_row_of_every_head(tmp_path, monkeypatch):
-    extract, passes = runs_module.extract_features, []
+    extract, passes = probing_module.extract_features, []
 
     def failing(*arguments, **options):
         passes.append(arguments)
@@ -205,7 +206,7 @@ def test_a_dataset_that_fails_is_a_row_of_every_head(tmp_path, monkeypatch):
             raise RuntimeError("the disk is on fire")
         return extract(*arguments, **options)
 
-    monkeypatch.setattr(runs_module, "extract_features", failing)
+    monkeypatch.setattr(probing_module, "extract_features", failing)
     config = experiment(tmp_path, evaluate={"ood": [], "calibration": None})
     runs = list(sweep(config))
     failed = [run for run in runs if run.status == "failed"]
@@ -217,13 +218,13 @@ def test_a_dataset_that_fails_is_a_row_of_every_head(tmp_path, monkeypatch):
 
 def test_kept_features_spare_the_pass(tmp_path, monkeypatch):
     passes = []
-    extract = runs_module.extract_features
+    extract = probing_module.extract_features
 
     def counting(model, variables, dataset, **options):
         passes.append(len(dataset.labels))
         return extract(model, variables, dataset, **options)
 
-    monkeypatch.setattr(runs_module, "extract_features", counting)
+    monkeypatch.setattr(probing_module, "extract_features", counting)
     plain = {"ood": [], "shifted": [], "calibration": None}
     probe = {"protocols": ["knn"], "keep_features": True}
     list(sweep(experiment(tmp_path, probe, evaluate=plain)))
@@ -315,9 +316,9 @@ def test_the_input_that_weights_ask_for_is_part_of_what_they_are(tmp_path):
         probe, evaluate = {"models": [model]}, {"models": [model]}
         plan = make_plan(experiment(tmp_path, probe, evaluate, train=train))
         return (
-            plan.subjects[0].digest,
-            plan.probes[0].heads[0].probe_id,
-            plan.populations[0].trials[0].trial_id,
+            subjects(plan)[0].digest,
+            plan.of(probing_module.Probing)[0].heads[0].digest,
+            *trial_ids(plan),
         )
 
     first = identities(mean=[0.1, 0.1, 0.1])

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-import jaxbench.sweeps.run as run_module
-import jaxbench.sweeps.trials as trials_module
+import jaxbench.sweeps.jobs.evaluation as evaluation_module
+import jaxbench.sweeps.jobs.training as training_module
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps import Listener, make_plan, sweep
 from model_zoo import save_variables
-from tests.sweeps.experiment import experiment
+from tests.sweeps.experiment import experiment, subjects
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,14 @@ def test_a_grown_grid_does_only_what_is_new(finished):
 
 
 def test_a_failure_is_a_row_and_the_sweep_goes_on(tmp_path, monkeypatch):
-    config, evaluate = experiment(tmp_path), run_module.evaluate
+    config, evaluate = experiment(tmp_path), evaluation_module.evaluate
 
     def failing(*arguments, **options):
         if options.get("role") == "shifted":
             raise RuntimeError("the disk is on fire")
         return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "evaluate", failing)
+    monkeypatch.setattr(evaluation_module, "evaluate", failing)
     runs = list(sweep(config))
     failed = [run for run in runs if run.status == "failed"]
     assert len(runs) == 12
@@ -85,14 +85,14 @@ def test_a_failure_is_a_row_and_the_sweep_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_failed_training_fails_its_trials_only(tmp_path, monkeypatch):
-    train = trials_module.train_population
+    train = training_module.train_population
 
     def failing(classifier, optimizer, *arguments, **options):
         if optimizer == "sgd":
             raise RuntimeError("no gradient today")
         return train(classifier, optimizer, *arguments, **options)
 
-    monkeypatch.setattr(trials_module, "train_population", failing)
+    monkeypatch.setattr(training_module, "train_population", failing)
     runs = list(sweep(experiment(tmp_path)))
     failed = [run for run in runs if run.status == "failed"]
     assert [run.settings["optimizer"] for run in failed] == ["sgd", "sgd"]
@@ -247,7 +247,7 @@ def test_the_same_work_twice_is_done_once(tmp_path):
     plan = make_plan(
         subject_on(tmp_path, clean=["digits", "digits@test"], models=[model, model])
     )
-    assert len(plan.subjects) == len(plan.targets) == 1
+    assert len(subjects(plan)) == len(plan.targets) == 1
 
 
 def test_calibration_on_the_evaluated_images(tmp_path):
@@ -279,7 +279,7 @@ def test_lost_weights_that_cannot_be_made_again(tmp_path, monkeypatch):
     def failing(*arguments, **options):
         raise RuntimeError("no gradient today")
 
-    monkeypatch.setattr(trials_module, "train_population", failing)
+    monkeypatch.setattr(training_module, "train_population", failing)
     new = list(sweep(experiment(tmp_path, evaluate=evaluate)))
     assert [run.kind for run in new] == ["evaluation"] * 3
     assert {run.error.message for run in new} == {"no gradient today"}

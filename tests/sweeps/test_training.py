@@ -12,7 +12,8 @@ from jaxbench.config import TrainConfig, parse_config
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.sweeps import make_plan, sweep
-from jaxbench.sweeps.training import grid_points, make_recipe
+from jaxbench.sweeps.jobs.training import Training
+from jaxbench.sweeps.jobs.trials import grid_points, make_recipe
 from jaxbench.training import RECIPES, HyperParameters
 from model_zoo import create_model, save_variables
 from tests.sweeps.experiment import experiment
@@ -148,17 +149,19 @@ def test_a_grid_that_is_none_is_refused(grid, message):
 def test_tables_are_trained_one_after_the_other_and_none_twice(tmp_path):
     other = {"recipe": "pytorch", "models": ["mixer_micro", "vit_micro"]}
     plan = plan_of(tmp_path, {}, other)
-    titles = [population.title for population in plan.populations]
+    titles = [job.title for job in plan.of(Training)]
     assert titles == ["mixer_micro + sgd", "mixer_micro + sgd", "vit_micro + sgd"]
     assert plan.num_trials == 6
-    with pytest.raises(UserError, match=r"stands in two \[\[train\]\] tables"):
-        plan_of(tmp_path, {}, {"models": ["mixer_*"]})
+    # The same job in two tables is done once; a part of it would be done twice.
+    assert plan_of(tmp_path, {}, {}).num_trials == 2
+    with pytest.raises(UserError, match="'seed': 0} stands in two tables"):
+        plan_of(tmp_path, {}, {"models": ["mixer_*"], "seeds": [0, 1]})
 
 
 def test_a_large_grid_becomes_several_populations(tmp_path):
     table = {"seeds": [0, 1, 2], "max_members": 4}
     plan = plan_of(tmp_path, table)
-    assert [len(p.trials) for p in plan.populations] == [4, 2]
+    assert [len(job.trials) for job in plan.of(Training)] == [4, 2]
     whole = plan_of(tmp_path, {"seeds": [0, 1, 2]})
     assert set(plan.run_ids()) == set(whole.run_ids())
 

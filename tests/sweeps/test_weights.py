@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-import jaxbench.sweeps.run as run_module
+import jaxbench.sweeps.jobs.training as training_module
 from jaxbench.engine import weights_digest
 from jaxbench.engine.trial_weights import (
     has_weights,
@@ -19,7 +19,6 @@ from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grids import load_sweeps
 from jaxbench.sweeps import make_plan, sweep
-from jaxbench.sweeps.models import population_teacher
 from jaxbench.sweeps.starts import make_start
 from model_zoo import create_model, load_variables, save_variables
 from model_zoo.weights.files import load_metadata
@@ -89,7 +88,7 @@ def test_case_09_changed_weights_are_trained_again(results, undamaged, damage):
 
 def test_case_09_weights_that_change_while_a_sweep_runs(results, monkeypatch):
     """A file that is found bad only when it is used fails its evaluations by name."""
-    monkeypatch.setattr(run_module, "has_weights", lambda *_: True)
+    monkeypatch.setattr(training_module, "has_weights", lambda *_: True)
     path = sorted((results / "weights").iterdir())[0]
     one_bit(path)
     runs = list(sweep(more(results)))
@@ -118,16 +117,16 @@ def test_case_09_weights_from_another_machine_are_the_trials(results):
 def test_case_09_weights_trained_otherwise_are_said(results, monkeypatch):
     path = sorted((results / "weights").iterdir())[0]
     path.unlink()
-    train = run_module.train_trials
+    train = training_module.train_population
 
-    def other(*arguments):
-        result = train(*arguments)
+    def other(*arguments, **options):
+        result = train(*arguments, **options)
         for variables in result.variables:
             name = next(iter(variables))
             variables[name] = variables[name] + 1
         return result
 
-    monkeypatch.setattr(run_module, "train_trials", other)
+    monkeypatch.setattr(training_module, "train_population", other)
     with pytest.warns(RuntimeWarning, match="has other weights than its row"):
         runs = list(sweep(more(results)))
     assert not [run.error for run in runs if run.error]
@@ -156,7 +155,7 @@ def test_case_09_a_teachers_weights_are_restored(tmp_path):
     runs = list(sweep(taught(whole)))
     assert not [run.error for run in runs if run.error]
     plan = make_plan(taught(first))
-    teacher, student = plan.populations
+    teacher, student = plan.of(training_module.Training)
     store = ResultStore(shutil.copytree(whole, first))
     for path in (first / "runs").iterdir():
         row = store.read(path.stem.split("-")[1])
@@ -166,7 +165,7 @@ def test_case_09_a_teachers_weights_are_restored(tmp_path):
     before = weights_digest(load_variables(weights))
     one_bit(weights)
     with pytest.raises(UserError, match="not hold the weights of trial"):
-        population_teacher(plan, store, student)
+        student.find_teacher(plan, store)
     with pytest.warns(RuntimeWarning, match="moved to"):
         again = list(sweep(taught(first)))
     assert weights_digest(load_variables(weights)) == before
@@ -202,15 +201,11 @@ def test_case_09_starts_and_teachers_that_change(tmp_path, own_weights, role):
     given = {"name": "mixer_micro", "weights": str(own_weights), "weight": 0.5}
     train[role] = str(own_weights) if role == "weights" else given
     plan = make_plan(experiment(tmp_path / "r", train=train))
-    population = plan.populations[0]
+    job = plan.of(training_module.Training)[0]
     one_bit(own_weights)
     read = {
-        "weights": lambda: make_start(
-            population.train, population.model, 8, population.start
-        ),
-        "teacher": lambda: population_teacher(
-            plan, ResultStore(tmp_path, create=True), population
-        ),
+        "weights": lambda: make_start(job.train, job.model, 8, job.start),
+        "teacher": lambda: job.find_teacher(plan, ResultStore(tmp_path, create=True)),
     }
     with pytest.raises(UserError, match="changed after the work was planned"):
         read[role]()

@@ -16,7 +16,7 @@ from jaxbench.sweeps.zero_shot import expand_zero_shot
 from model_zoo import registry
 from model_zoo.clip import clip_checkpoints
 from tests.model_zoo import clip_models
-from tests.sweeps.experiment import experiment
+from tests.sweeps.experiment import experiment, subjects
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven")
 
@@ -53,7 +53,7 @@ def test_a_clip_model_is_evaluated_by_the_names_of_classes(tmp_path, weights, pr
     assert run.status == "ok", run.error
     assert 0 <= run.metrics["accuracy"] <= 1
     assert not list(sweep(config))  # it is kept
-    (held,) = make_plan(config).subjects
+    (held,) = subjects(make_plan(config))
     assert (held.name, held.num_classes) == ("clip_micro.mine", 8)
     classifier = held.classifier()
     kernel = held.variables(classifier)["head.kernel"]

@@ -12,9 +12,9 @@ from jaxbench.errors import UserError
 from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grids import load_sweeps
-from jaxbench.sweeps import make_plan, sweep
-from jaxbench.sweeps.datasets import Datasets
-from jaxbench.sweeps.pretraining import expand_pretrainings, work_pretraining
+from jaxbench.sweeps import Listener, make_plan, sweep
+from jaxbench.sweeps.jobs.contrastive import Pretraining, expand_pretrainings
+from jaxbench.sweeps.jobs.protocol import Context
 from model_zoo import create_model, load_variables
 
 TABLE = {
@@ -117,9 +117,9 @@ def test_nothing_is_tested_or_chosen_on_images_that_were_fitted_to(tmp_path):
 
 
 def test_the_first_clean_address_may_be_a_pattern(tmp_path):
-    (job,) = make_plan(config_of(tmp_path, clean="digits@te*")).pretrainings
+    (job,) = make_plan(config_of(tmp_path, clean="digits@te*")).jobs
     assert job.tested_on == "digits@test"
-    assert job == make_plan(config_of(tmp_path)).pretrainings[0]
+    assert job == make_plan(config_of(tmp_path)).jobs[0]
 
 
 def test_tables_share_whole_pieces_of_work_or_nothing(tmp_path):
@@ -130,15 +130,15 @@ def test_tables_share_whole_pieces_of_work_or_nothing(tmp_path):
         return parse_config(table, origin="test")
 
     said = refusal(config([0, 1], [2], [1, 2]))
-    assert "'seed': 1, 'momentum': 0.8} stands in two [[pretrain]] tables" in said
+    assert "'seed': 1} stands in two tables" in said
     assert "'seed': 2" in said
     assert make_plan(config([0, 1], [2], [0, 1])).num_trials == 3
 
 
-def work(plan, folder, progress=lambda spent, total: None):
-    job, done = plan.pretrainings[0], frozenset()
-    context = (plan.config, plan.datasets, job, folder, done, make_data_mesh())
-    return work_pretraining(*context, progress)
+def work(plan, progress):
+    (job,), store = plan.of(Pretraining), ResultStore(plan.config.results, create=True)
+    context = Context(plan, store, make_data_mesh(), Listener(progress=progress))
+    return job.work(context, frozenset(job.run_ids()))
 
 
 def test_checkpoints_stay_until_the_row_is_kept_and_belong_to_a_backend(
@@ -152,14 +152,14 @@ def test_checkpoints_stay_until_the_row_is_kept_and_belong_to_a_backend(
             raise Killed
 
     plan = make_plan(config_of(tmp_path, checkpoint_seconds=0.0))
-    folder = tmp_path / "checkpoints" / plan.pretrainings[0].trials[0].trial_id
+    folder = tmp_path / "checkpoints" / next(plan.run_ids())
     with monkeypatch.context() as patch:
         patch.setattr(jax, "default_backend", lambda: "gpu")
         with pytest.raises(Killed):
-            next(work(plan, tmp_path, kill))
+            next(work(plan, kill))
     # What one backend has begun, another does again from the start.
     spent = []
-    stopped = work(plan, tmp_path, lambda at, total: spent.append(at))
+    stopped = work(plan, lambda at, total: spent.append(at))
     first = next(stopped)
     assert first.status == "ok", first.error
     assert spent == [4, 8]
@@ -167,7 +167,7 @@ def test_checkpoints_stay_until_the_row_is_kept_and_belong_to_a_backend(
     # The process ends before the row is written: nothing is trained again.
     stopped.close()
     del spent[:]
-    (again,) = work(plan, tmp_path, lambda at, total: spent.append(at))
+    (again,) = work(plan, lambda at, total: spent.append(at))
     assert spent == []
     assert again.metrics == first.metrics
     np.testing.assert_array_equal(again.curves["loss"], first.curves["loss"])
@@ -183,16 +183,16 @@ def test_a_test_set_is_scored_as_it_says_and_others_have_one_label(tmp_path):
     assert run.status == "ok", run.error
     assert run.metrics["probe_accuracy"] == 1.0
     config = config_of(tmp_path, probe=probe_of("digits@train", "digits@validation"))
-    datasets = Datasets(config)
-    known = next(expand_pretrainings(config, config.pretrain[0], datasets))
+    plan = make_plan(config)
+    datasets, (known,) = plan.datasets, plan.jobs
     mask = Scoring(8, class_mask=np.arange(8) < 4)
     datasets.open("digits@test").scoring = mask
-    masked = next(expand_pretrainings(config, config.pretrain[0], datasets))
+    masked = next(expand_pretrainings(plan, config.pretrain[0]))
     assert masked.digest != known.digest
     for split in ("train", "validation"):
         datasets.open(f"digits@{split}").scoring = mask
     with pytest.raises(UserError) as error:
-        next(expand_pretrainings(config, config.pretrain[0], datasets))
+        next(expand_pretrainings(plan, config.pretrain[0]))
     assert "probe.dataset digits@train is scored in its own way" in str(error.value)
     assert "probe.validation digits@validation is scored" in str(error.value)
 
