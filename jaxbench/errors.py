@@ -1,7 +1,7 @@
 """Messages that say what came, what was wanted and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -29,6 +29,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     else:
         hint = f"{len(known)} are known, the first is {known[0]!r}"
     return f"unknown {kind} {name!r}; {hint}"
+
+
+def misfits(owner: object, wanted: Mapping[str, tuple[bool, str]]) -> list[str]:
+    """Words the attributes of an object whose values do not fit.
+
+    Args:
+        owner: Has the attributes.
+        wanted: By attribute, whether its value fits, and what would.
+    """
+    return [
+        f"{name} is {getattr(owner, name)!r}, wanted {what}"
+        for name, (fits, what) in wanted.items()
+        if not fits
+    ]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -77,7 +77,7 @@ def show_inputs(plan) -> None:
         rows[job.model, _words(spec), _said_by(train, start), outputs] = None
     first = plan.targets[0].source
     for subject in _subjects(plan):
-        said_by = _said_by(subject, subject.found.spec_from)
+        said_by = _said_by(subject.entry, subject.found.spec_from)
         outputs = _outputs(subject, first)
         rows[subject.name, _words(subject.found.spec), said_by, outputs] = None
     if not rows:

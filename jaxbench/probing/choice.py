@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import time
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -51,12 +53,31 @@ class ProbeFit:
         return self.members[self.best]
 
 
-def choose(members: tuple[ProbeMember, ...]) -> int:
-    """The position of the best member.
+def best_fit(
+    heads: Sequence[LinearHead],
+    points: Iterable[tuple[float | None, float]],
+    validation: Features,
+    started: float,
+) -> ProbeFit:
+    """Measures every member on the validation features and chooses the best.
+
+    Args:
+        heads: One of each member.
+        points: Learning rate and weight decay of each.
+        validation: None of the training features.
+        started: `time.perf_counter()` when the fit began.
 
     Raises:
-        UserError: If none has a finite NLL.
+        UserError: If no member has a finite NLL.
     """
+    pairs = zip(heads, points, strict=True)
+    members = tuple(ProbeMember(*point, *_scores(h, validation)) for h, point in pairs)
+    best = choose(members)
+    return ProbeFit(heads[best], best, members, time.perf_counter() - started)
+
+
+def choose(members: Sequence[ProbeMember]) -> int:
+    """The position of the best member; UserError if none has a finite NLL."""
     if not any(math.isfinite(member.nll) for member in members):
         raise UserError(
             f"all {len(members)} members of the probe diverged: their validation "
@@ -71,12 +92,7 @@ def choose(members: tuple[ProbeMember, ...]) -> int:
     return max(range(len(members)), key=merit)
 
 
-def measure_member(
-    head: LinearHead,
-    validation: Features,
-    learning_rate: float | None,
-    weight_decay: float,
-) -> ProbeMember:
+def _scores(head: LinearHead, validation: Features) -> tuple[float, float]:
     """Accuracy and NLL of a linear map on features, in float64 from its logits."""
     logits = head.logits(validation).astype(np.float64)
     finite = np.isfinite(logits).all(axis=1)
@@ -86,4 +102,4 @@ def measure_member(
         total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
         nll = float(np.mean(total - logits[np.arange(len(top)), validation.labels]))
     right = finite & (np.argmax(logits, axis=1) == validation.labels)
-    return ProbeMember(learning_rate, weight_decay, float(right.mean()), nll)
+    return float(right.mean()), nll

@@ -5,7 +5,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
 
 import jax
 import jax.numpy as jnp
@@ -53,11 +52,9 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class _Backbone:
-    """A classifier's features with one logit that says whether they are finite.
+    """A classifier's features, and one logit that is finite if all of them are."""
 
-    Hashable by the classifier, so that its programs are found again.
-    """
-
+    # Equal for equal classifiers, so that compiled programs are found again.
     classifier: Classifier
 
     def __call__(self, variables, images) -> Outputs:
@@ -233,22 +230,15 @@ def _write(folder: Path, key: str, features: Features) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Values last: they are what says that all is there.
-        _replace(folder / f"{key}.npz", lambda file: _save_named(file, beside))
-        _replace(folder / f"{key}.npy", lambda file: np.save(file, features.values))
+        with written_whole(folder / f"{key}.npz") as path, path.open("xb") as file:
+            np.savez(file, allow_pickle=False, **beside)
+        with written_whole(folder / f"{key}.npy") as path, path.open("xb") as file:
+            np.save(file, features.values)
     except OSError as error:
         raise UserError(
             f"features cannot be written to {folder}: {error.strerror or error}; make "
             "room there, or do not keep features"
         ) from error
-
-
-def _save_named(file: IO[bytes], arrays: dict[str, Any]) -> None:
-    np.savez(file, allow_pickle=False, **arrays)
-
-
-def _replace(path: Path, write: Callable) -> None:
-    with written_whole(path) as temporary, temporary.open("xb") as file:
-        write(file)
 
 
 def _checksum(values: np.ndarray) -> int:

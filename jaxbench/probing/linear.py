@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxbench.errors import unknown_name
-from jaxbench.probing.choice import ProbeFit, ProbeMember, choose, measure_member
+from jaxbench.errors import misfits
+from jaxbench.probing.choice import ProbeFit, best_fit
 from jaxbench.probing.features import Features
 from jaxbench.probing.heads import (
     FEATURE_NORMS,
@@ -70,33 +70,22 @@ class ProbeSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = [
-            unknown_name(what, value, known)
-            for what, value, known in (
-                ("optimizer", self.optimizer, get_args(ProbeOptimizer)),
-                ("feature norm", self.feature_norm, FEATURE_NORMS),
-            )
-            if value not in known
-        ]
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            problems.append(
-                f"learning rates {self.learning_rates}, wanted some above 0"
-            )
-        if not self.weight_decays or min(self.weight_decays) < 0:
-            problems.append(
-                f"weight decays {self.weight_decays}, wanted some from 0 up"
-            )
-        if self.epochs < 1 or self.batch_size < 1:
-            problems.append(
-                f"epochs {self.epochs} and batch size {self.batch_size}, wanted 1 or "
-                "more of both"
-            )
-        if not 0 <= self.momentum < 1:
-            problems.append(f"momentum {self.momentum}, wanted 0 <= momentum < 1")
-        if not 0 <= self.warmup_epochs < self.epochs:
-            problems.append(
-                f"{self.warmup_epochs} warm-up epochs of {self.epochs}, wanted fewer"
-            )
+        rates, decays = self.learning_rates, self.weight_decays
+        below, warmup = f"0 to less than {self.epochs} epochs", self.warmup_epochs
+        wanted = {
+            "learning_rates": (bool(rates) and min(rates) > 0, "some, all above 0"),
+            "weight_decays": (bool(decays) and min(decays) >= 0, "some, all 0 or more"),
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "momentum": (0 <= self.momentum < 1, "0 to less than 1"),
+            "warmup_epochs": (0 <= warmup < self.epochs, below),
+        }
+        for name, known in {
+            "optimizer": get_args(ProbeOptimizer),
+            "feature_norm": FEATURE_NORMS,
+        }.items():
+            wanted[name] = (getattr(self, name) in known, f"one of {known}")
+        problems = misfits(self, wanted)
         if problems:
             raise ValueError(f"ProbeSettings: {'; '.join(problems)}")
 
@@ -184,16 +173,7 @@ def fit_linear_probe(
     ):
         state = run(state, rows, labels, order, np.float32(number), hyper)
     heads = _finish(state, settings.feature_norm, mean, scale)
-    members = _measure(heads, validation, settings)
-    best = choose(members)
-    return ProbeFit(heads[best], best, members, time.perf_counter() - started)
-
-
-def _measure(
-    heads: list[LinearHead], validation: Features, settings: ProbeSettings
-) -> tuple[ProbeMember, ...]:
-    pairs = zip(heads, settings.members, strict=True)
-    return tuple(measure_member(head, validation, *point) for head, point in pairs)
+    return best_fit(heads, settings.members, validation, started)
 
 
 def _begin(

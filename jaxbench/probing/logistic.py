@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxbench.errors import UserError
-from jaxbench.probing.choice import ProbeFit, choose, measure_member
+from jaxbench.probing.choice import ProbeFit, best_fit
 from jaxbench.probing.features import Features
 from jaxbench.probing.heads import (
     FeatureNorm,
@@ -108,10 +108,8 @@ def fit_logistic_regression(
         LinearHead(kernel, bias, mean, scale, unit_length=feature_norm == "l2")
         for kernel, bias in zip(*jax.device_get((kernels, biases)), strict=True)
     ]
-    pairs = zip(heads, penalties, strict=True)
-    members = tuple(measure_member(h, validation, None, float(p)) for h, p in pairs)
-    best = choose(members)
-    return ProbeFit(heads[best], best, members, time.perf_counter() - started)
+    points = [(None, float(penalty)) for penalty in penalties]
+    return best_fit(heads, points, validation, started)
 
 
 def _padded(train: Features):

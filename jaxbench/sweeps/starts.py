@@ -2,19 +2,20 @@
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxbench.config import PRETRAINED, SubjectConfig, TeacherConfig, TrainConfig
 from jaxbench.data import Source
 from jaxbench.errors import UserError
 from jaxbench.results import run_digest
+from jaxbench.sweeps.expansion import source_of
 from jaxbench.sweeps.files import check_unchanged, file_digest
 from jaxbench.sweeps.subjects import Subject, make_subjects
 from jaxbench.training import Start, Teacher
 from model_zoo import Pretrained, find_pretrained
 
 
-@dataclasses.dataclass(frozen=True)
-class FoundStart:
+class FoundStart(NamedTuple):
     """Trained weights that trials of a model start from, not read yet.
 
     Attributes:
@@ -41,16 +42,11 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
         UserError: If there are none.
     """
     assert train.weights is not None
-    source = None if train.weights == PRETRAINED else train.weights
+    where = {"source": source_of(train.weights), "image_size": train.image_size}
     try:
-        found = find_pretrained(model, source=source, image_size=train.image_size)
+        found = find_pretrained(model, **where)
         if found.declared_classes is None:
-            found = find_pretrained(
-                model,
-                source=source,
-                image_size=train.image_size,
-                num_classes=num_classes,
-            )
+            found = find_pretrained(model, **where, num_classes=num_classes)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"weights of {model}: {error}") from error
     if found.changes:
@@ -84,10 +80,10 @@ def make_start(
         plain = train.layer_decay == 1 and not train.frozen
         return None if plain else Start(None, train.layer_decay, train.frozen)
     found = find_start(train, model, num_classes)
-    name = f"{model} {train.weights} {found.digest}"
     variables = found.pretrained.load()
     _check_planned(found.digest, planned, f"weights {train.weights}")
     check_unchanged(found.files)
+    name = f"{model} {train.weights} {found.digest}"
     return Start(variables, train.layer_decay, train.frozen, name)
 
 
@@ -125,16 +121,11 @@ def _check_planned(digest: str, planned: str | None, what: str) -> None:
 def teacher_subject(
     train: TrainConfig, source: Source, *, stated: bool = False
 ) -> Subject | None:
-    """The teacher as a model with given weights.
-
-    Args:
-        train: The table.
-        source: The images that it teaches on.
-        stated: Whether the user listed their classes in order.
+    """The teacher as a model with given weights; arguments as for `make_teacher`.
 
     Raises:
-        UserError: If it is none, or several, or its outputs are in another order than
-            the images' labels.
+        UserError: If it is not exactly one network, or its outputs are in another
+            order than the images' labels.
     """
     if train.teacher is None:
         return None

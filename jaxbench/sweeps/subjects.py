@@ -1,9 +1,9 @@
-"""Models that are evaluated as they are: which ones a name means, whose weights."""
+"""Models that are evaluated as they are: which ones a table means, whose weights."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,11 +20,8 @@ from jaxbench.sweeps.files import check_unchanged, file_digest, was_trained_here
 from jaxbench.sweeps.outputs import Declared, Outputs, find_outputs
 from jaxbench.sweeps.own import check_own, is_own, own_classifier
 from jaxbench.sweeps.zero_shot import (
-    beside_weights,
-    check_count,
     expand_zero_shot,
     find_towers,
-    make_zero_shot,
     read_prompts,
     zero_shot_problems,
 )
@@ -38,8 +35,55 @@ from model_zoo import (
     load_variables,
 )
 from model_zoo.classifier import NetworkClassifier
-from model_zoo.clip.pretrained import ClipPretrained
-from model_zoo.input_spec import TEST_SIZE, Interpolation
+from model_zoo.clip.tokenizer import find_vocabulary
+from model_zoo.clip.zero_shot import zero_shot_classifier
+from model_zoo.input_spec import TEST_SIZE
+
+
+class FoundWeights(NamedTuple):
+    """The weights that a table means for one model.
+
+    Attributes:
+        weights: A file or folder, "pretrained" or "random:SEED".
+        identity: What they are, wherever they lie.
+        spec: The images that the model gets: what the table asks for, and what the
+            weights want for the rest.
+        spec_from: Where the latter is said.
+        declared: What they say of their outputs.
+        changes: What a config.json changes of the network, in words; None if nothing.
+        files: Their files, with the digests that `identity` is made of.
+    """
+
+    weights: str
+    identity: str
+    spec: InputSpec
+    spec_from: str
+    declared: Declared
+    changes: str | None = None
+    files: tuple[tuple[Path, str], ...] = ()
+
+    def subject(
+        self,
+        entry: SubjectConfig,
+        name: str,
+        num_classes: int,
+        kind: str = "model",
+        outputs: Outputs | None = None,
+    ) -> "Subject":
+        """A model of the table with these weights, of which `kind` is computed."""
+        payload = {
+            "kind": kind,
+            "name": name,
+            # The same tensors in another network are another model.
+            "weights": " ".join(filter(None, [self.identity, self.changes])),
+            "num_classes": num_classes,
+            "dtype": entry.dtype,
+            "input": dataclasses.asdict(self.spec),
+        }
+        # Whose list it is decides nothing, what stands in it does.
+        if outputs is not None and outputs.class_names is not None:
+            payload["classes"] = list(outputs.class_names)
+        return Subject(name, entry, num_classes, run_digest(payload), self, outputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,39 +92,34 @@ class Subject:
 
     Attributes:
         name: Of the zoo, or a user's own.
-        weights: A file or folder, "pretrained" or "random:SEED".
+        entry: Its table.
         num_classes: Outputs of the head.
-        image_size: Height and width in pixels, or "test"; the model's own when None.
-        dtype: What activations are computed in.
-        digest: Whatever decides its numbers.
-        zero_shot: Where the names of its classes are, of a CLIP model.
-        crop_fraction: Of its images; the model's own when None.
-        interpolation: Of its images; the model's own when None.
-        outputs: Which class each output means; None of a backbone.
+        digest: Names whatever decides its numbers.
         found: Its weights and input.
+        outputs: Which class each output means; None of a backbone.
     """
 
     name: str
-    weights: str
+    entry: SubjectConfig
     num_classes: int
-    image_size: int | Literal["test"] | None
-    dtype: str
     digest: str
-    zero_shot: str | None = None
-    crop_fraction: float | None = None
-    interpolation: Interpolation | None = None
+    found: FoundWeights
     outputs: Outputs | None = None
-    found: "FoundWeights | None" = dataclasses.field(default=None, compare=False)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its weights are a file here: neither on the hub alone nor drawn."""
-        return self.weights != PRETRAINED and not is_random(self.weights)
 
     @property
     def title(self) -> str:
         """A name for the screen."""
         return self.name
+
+    @property
+    def weights(self) -> str:
+        """A file or folder, "pretrained" or "random:SEED"."""
+        return self.found.weights
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its weights are a file here: neither on the hub alone nor drawn."""
+        return self.weights != PRETRAINED and not is_random(self.weights)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -92,37 +131,41 @@ class Subject:
         return {
             "model": self.name,
             "weights": self.weights,
-            "network_changes": self.found and self.found.changes,
-            "dtype": self.dtype,
-            "zero_shot": self.zero_shot,
+            "network_changes": self.found.changes,
+            "dtype": self.entry.dtype,
+            "zero_shot": self.entry.zero_shot,
             "class_order": self.outputs and (self.outputs.said_by or "dataset"),
         }
 
     def classifier(self) -> Classifier:
         """The network, or a user's own."""
-        if self.zero_shot is not None:
-            return self._towers().classifier(self.num_classes)
+        if self.entry.zero_shot is not None:
+            towers = find_towers(self.name, self.weights, self.entry)
+            return towers.classifier(self.num_classes)
         if is_own(self.name):
             return own_classifier(self.name)
         if is_random(self.weights):
-            return _untrained(self.name, self.num_classes, self)
+            return _untrained(self.name, self.num_classes, self.entry)
         return self._pretrained().classifier
 
     def variables(self, classifier: Classifier) -> Variables:
         """Its weights: drawn from a seed, or read and checked against the classifier.
 
         What weights a user's own function wants, only the function knows. A CLIP
-        model's text tower encodes the names of its classes here. A file that changed
-        since the work was planned is a UserError.
+        model's text tower encodes the names of its classes here.
+
+        Raises:
+            UserError: If a file changed since the work was planned.
         """
         variables = self._read(classifier)
-        check_unchanged(self.found.files if self.found else ())
+        check_unchanged(self.found.files)
         return variables
 
     def _read(self, classifier: Classifier) -> Variables:
-        if self.zero_shot is not None:
-            prompts = read_prompts(self.zero_shot)
-            return make_zero_shot(self._towers(), prompts)[1]
+        if self.entry.zero_shot is not None:
+            towers = find_towers(self.name, self.weights, self.entry)
+            prompts, tokenizer = read_prompts(self.entry.zero_shot), towers.tokenizer()
+            return zero_shot_classifier(*towers.load(), prompts, tokenizer)[1]
         if is_own(self.name):
             return load_variables(self.weights)
         if is_random(self.weights):
@@ -130,20 +173,12 @@ class Subject:
             return classifier.init(jax.random.key(seed))
         return self._pretrained().load()
 
-    def _towers(self) -> ClipPretrained:
-        return find_towers(self.name, self.weights, self)
-
     def _pretrained(self) -> Pretrained:
-        return find_pretrained(
-            self.name,
-            source=source_of(self.weights),
-            num_classes=self.num_classes,
-            **_input_choices(self),
-        )
+        return _find_pretrained(self.name, self.weights, self.num_classes, self.entry)
 
 
-def check_subjects(entries: tuple[SubjectConfig, ...]) -> list[str]:
-    """What is wrong with the names and weights of models, before any data is opened."""
+def check_subjects(entries: Iterable[SubjectConfig]) -> list[str]:
+    """Problems with names and weights of models, before any data is opened."""
     problems = []
     for entry in entries:
         if entry.zero_shot is not None:
@@ -189,65 +224,6 @@ def subject_names(entry: SubjectConfig) -> tuple[str, ...]:
     return (entry.name,)
 
 
-class FoundWeights(NamedTuple):
-    """The weights that a table means for one model.
-
-    Attributes:
-        weights: As `Subject` has them.
-        identity: What they are, wherever they lie.
-        spec: The images that the model gets: what the table asks for, and what the
-            weights want for the rest.
-        spec_from: Where the latter is said.
-        declared: What they say of their outputs.
-        changes: What a config.json changes of the network, in words; None if nothing.
-        files: Their files, with the digests that `identity` is made of.
-    """
-
-    weights: str
-    identity: str
-    spec: InputSpec
-    spec_from: str
-    declared: Declared
-    changes: str | None = None
-    files: tuple[tuple[Path, str], ...] = ()
-
-    def subject(
-        self,
-        entry: SubjectConfig,
-        name: str,
-        num_classes: int,
-        kind: str = "model",
-        outputs: Outputs | None = None,
-    ) -> Subject:
-        """A model of the table with these weights, of which `kind` is computed."""
-        subject = Subject(
-            name,
-            self.weights,
-            num_classes,
-            entry.image_size,
-            entry.dtype,
-            "",
-            entry.zero_shot,
-            entry.crop_fraction,
-            entry.interpolation,
-            outputs,
-            self,
-        )
-        payload = {
-            "kind": kind,
-            "name": name,
-            # The same tensors in another network are another model.
-            "weights": " ".join(filter(None, [self.identity, self.changes])),
-            "num_classes": num_classes,
-            "dtype": entry.dtype,
-            "input": dataclasses.asdict(self.spec),
-        }
-        # Whose list it is decides nothing, what stands in it does.
-        if outputs is not None and outputs.class_names is not None:
-            payload["classes"] = list(outputs.class_names)
-        return dataclasses.replace(subject, digest=run_digest(payload))
-
-
 def find_weights(
     entry: SubjectConfig, name: str, num_classes: int | None = None
 ) -> FoundWeights:
@@ -265,52 +241,42 @@ def find_weights(
     if is_own(name):
         own, identity = own_classifier(name), file_digest(Path(given))
         declared = Declared(name, own.num_classes)
-        return FoundWeights(
-            *(given, identity, own.input_spec, "its module", declared),
-            files=((Path(given), identity),),
-        )
+        files = ((Path(given), identity),)
+        spec = own.input_spec
+        return FoundWeights(given, identity, spec, "its module", declared, files=files)
     try:
         if is_random(given):
             spec = _untrained(name, num_classes, entry).input_spec
             declared = Declared(name, in_own_order=True)
             return FoundWeights(given, given, spec, "the zoo's table", declared)
-        found = find_pretrained(
-            name,
-            source=source_of(given),
-            num_classes=num_classes,
-            **_input_choices(entry),
-        )
+        found = _find_pretrained(name, given, num_classes, entry)
     except (ValueError, FileNotFoundError) as error:
         raise UserError(str(error)) from error
-    path = found.path
+    path, listed = found.path, found.checkpoint is not None
     identity = file_digest(path) if path else f"{PRETRAINED}:{name}"
-    return FoundWeights(
-        *(str(path) if path else PRETRAINED, identity),
-        found.classifier.input_spec,
-        "config.json" if found.configured else "the zoo's table",
-        _declared(name, found),
-        changes=found.changes_text,
-        files=((path, identity),) if path else (),
-    )
-
-
-def _declared(name: str, found: Pretrained) -> Declared:
-    listed = found.checkpoint is not None
-    return Declared(
+    declared = Declared(
         name,
         found.declared_classes,
         found.label_names,
         found.label_descriptions,
         of_imagenet=listed and found.declared_classes == NUM_CLASSES,
-        in_own_order=found.path is not None and was_trained_here(found.path),
+        in_own_order=path is not None and was_trained_here(path),
+    )
+    return FoundWeights(
+        *(str(path) if path else PRETRAINED, identity),
+        found.classifier.input_spec,
+        "config.json" if found.configured else "the zoo's table",
+        declared,
+        changes=found.changes_text,
+        files=((path, identity),) if path else (),
     )
 
 
 def _untrained(
-    name: str, num_classes: int | None, choices: SubjectConfig | Subject
+    name: str, num_classes: int | None, entry: SubjectConfig
 ) -> NetworkClassifier:
     """A network of the zoo without weights, with the input that is asked for."""
-    if choices.image_size == TEST_SIZE:
+    if entry.image_size == TEST_SIZE:
         raise ValueError(
             f"{name}: image_size {TEST_SIZE!r} is that of trained weights' published "
             "results, and random ones have none; give a number of pixels"
@@ -318,20 +284,25 @@ def _untrained(
     classifier = create_model(
         name,
         num_classes=num_classes,
-        image_size=choices.image_size,
-        dtype=np.dtype(choices.dtype),
+        image_size=entry.image_size,
+        dtype=np.dtype(entry.dtype),
     )
-    spec = classifier.input_spec.adjusted(choices.crop_fraction, choices.interpolation)
+    spec = classifier.input_spec.adjusted(entry.crop_fraction, entry.interpolation)
     return dataclasses.replace(classifier, input_spec=spec)
 
 
-def _input_choices(choices: SubjectConfig | Subject) -> dict[str, Any]:
-    return {
-        "image_size": choices.image_size,
-        "crop_fraction": choices.crop_fraction,
-        "interpolation": choices.interpolation,
-        "dtype": np.dtype(choices.dtype),
-    }
+def _find_pretrained(
+    name: str, weights: str, num_classes: int | None, entry: SubjectConfig
+) -> Pretrained:
+    return find_pretrained(
+        name,
+        source=source_of(weights),
+        num_classes=num_classes,
+        image_size=entry.image_size,
+        crop_fraction=entry.crop_fraction,
+        interpolation=entry.interpolation,
+        dtype=np.dtype(entry.dtype),
+    )
 
 
 def _zero_shot_subjects(
@@ -339,29 +310,32 @@ def _zero_shot_subjects(
 ) -> Iterator[Subject]:
     """CLIP models whose classes are given by name; see `make_subjects`."""
     assert entry.zero_shot is not None
-    prompts = read_prompts(entry.zero_shot)
-    imagenet = entry.zero_shot == IMAGENET
-    # Texts of one's own are in the order of the labels, whatever that is.
-    declared = Declared(entry.name, len(prompts.class_names), of_imagenet=imagenet)
-    if not (imagenet and imagenet_ids(source.class_names)):
-        check_count(entry, prompts, num_outputs(source), dataset)
+    prompts, known = read_prompts(entry.zero_shot), num_outputs(source)
+    count, imagenet = len(prompts.class_names), entry.zero_shot == IMAGENET
+    if count != known and not (imagenet and imagenet_ids(source.class_names)):
+        raise UserError(
+            f"zero_shot of model {entry.name!r}: {entry.zero_shot!r} names {count} "
+            f"classes, {dataset} has {known}; give a file with the dataset's class "
+            "names in the order of its labels"
+        )
+    # A user's texts are in the order of the labels, whatever that is.
+    declared = Declared(entry.name, count, of_imagenet=imagenet)
     outputs = find_outputs(declared, entry, source, dataset, stated=True)
     for name in expand_zero_shot(entry):
         found = find_towers(name, entry.weights, entry)
-        weights = entry.weights if found.path is None else str(found.path)
-        files = [p for p in (found.path, beside_weights(found)) if p is not None]
+        # The vocabulary beside the weights decides numbers as they do.
+        beside = find_vocabulary(found.path.parent) if found.path else None
+        files = [p for p in (found.path, beside) if p is not None]
         digests = [(path, file_digest(path)) for path in files]
         parts = [digest for _, digest in digests] or [f"{PRETRAINED}:{name}"]
         if (path := Path(entry.zero_shot)).is_file():
             digests.append((path, file_digest(path)))
         parts += [str(found.num_heads), found.activation, prompts.digest]
-        whole = FoundWeights(
-            weights,
+        yield FoundWeights(
+            entry.weights if found.path is None else str(found.path),
             " ".join(parts),
             dataclasses.replace(found.input_spec, size=found.settings.size),
             "CLIP's authors or open_clip_config.json",
             declared,
             files=tuple(digests),
-        )
-        kind = "zero-shot model"
-        yield whole.subject(entry, found.name, outputs.count, kind, outputs)
+        ).subject(entry, found.name, outputs.count, "zero-shot model", outputs)

@@ -2,23 +2,19 @@
 
 import dataclasses
 import importlib.util
-from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxbench.config import PRETRAINED, SubjectConfig
 from jaxbench.errors import UserError, unknown_name
-from model_zoo import Classifier, Variables, list_models, list_pretrained
+from model_zoo import list_models, list_pretrained
 from model_zoo.clip.pretrained import ClipPretrained, clip_checkpoints, find_clip
 from model_zoo.clip.prompts import Prompts, load_prompts
-from model_zoo.clip.tokenizer import find_vocabulary
-from model_zoo.clip.zero_shot import zero_shot_classifier
-from model_zoo.input_spec import TEST_SIZE, Interpolation
+from model_zoo.input_spec import TEST_SIZE
 
 
 def zero_shot_problems(entry: SubjectConfig) -> list[str]:
-    """What is wrong with a table whose `zero_shot` is set, before data is opened."""
+    """Problems of a table whose `zero_shot` is set, before data is opened."""
     assert entry.zero_shot is not None
     problems = []
     if ":" in entry.name or entry.weights.startswith("random:"):
@@ -48,11 +44,7 @@ def zero_shot_problems(entry: SubjectConfig) -> list[str]:
 
 
 def read_prompts(source: str) -> Prompts:
-    """Class names and templates.
-
-    Raises:
-        UserError: If there are none there.
-    """
+    """Class names and templates; UserError if they cannot be read."""
     try:
         return load_prompts(source)
     except (FileNotFoundError, ValueError) as error:
@@ -82,68 +74,29 @@ def expand_zero_shot(entry: SubjectConfig) -> tuple[str, ...]:
     return names
 
 
-@runtime_checkable
-class Choices(Protocol):
-    """What a table asks for of a model's input; None is the weights' own."""
-
-    @property
-    def image_size(self) -> int | Literal["test"] | None: ...  # noqa: D102
-    @property
-    def crop_fraction(self) -> float | None: ...  # noqa: D102
-    @property
-    def interpolation(self) -> Interpolation | None: ...  # noqa: D102
-    @property
-    def dtype(self) -> str: ...  # noqa: D102
-
-
-def find_towers(name: str, weights: str, choices: Choices) -> ClipPretrained:
+def find_towers(name: str, weights: str, entry: SubjectConfig) -> ClipPretrained:
     """A CLIP model and where its weights are.
 
     Args:
         name: Of the model.
         weights: Where they are.
-        choices: Its input; its size is a number of pixels.
+        entry: Its table; the size is a number of pixels.
 
     Raises:
-        UserError: If it is none, or the weights are not there.
+        UserError: If it is not a CLIP model, or the weights are not there.
     """
-    source = None if weights == PRETRAINED else weights
-    size = choices.image_size
+    size = entry.image_size
     if size == TEST_SIZE:
         raise UserError(
             f"image_size {TEST_SIZE!r} is that of a head's published results; give a "
             "number of pixels"
         )
+    source = None if weights == PRETRAINED else weights
     try:
         found = find_clip(
-            name, source=source, image_size=size, dtype=np.dtype(choices.dtype)
+            name, source=source, image_size=size, dtype=np.dtype(entry.dtype)
         )
-        spec = found.input_spec.adjusted(choices.crop_fraction, choices.interpolation)
+        spec = found.input_spec.adjusted(entry.crop_fraction, entry.interpolation)
         return dataclasses.replace(found, input_spec=spec)
     except (FileNotFoundError, ValueError) as error:
         raise UserError(str(error)) from error
-
-
-def check_count(entry: SubjectConfig, prompts: Prompts, known: int, data: str) -> None:
-    """Raises UserError if the dataset has another number of classes than prompts."""
-    count = len(prompts.class_names)
-    if count != known:
-        raise UserError(
-            f"zero_shot of model {entry.name!r}: {entry.zero_shot!r} names {count} "
-            f"classes, {data} has {known}; give a file with the dataset's class names "
-            "in the order of its labels"
-        )
-
-
-def beside_weights(found: ClipPretrained) -> Path | None:
-    """The vocabulary beside the weights, which decides numbers as they do."""
-    return find_vocabulary(found.path.parent) if found.path else None
-
-
-def make_zero_shot(
-    found: ClipPretrained, prompts: Prompts
-) -> tuple[Classifier, Variables]:
-    """Reads a CLIP model and encodes the names of its classes."""
-    tokenizer = found.tokenizer()
-    clip, variables = found.load()
-    return zero_shot_classifier(clip, variables, prompts, tokenizer)

@@ -317,7 +317,6 @@ def test_case_07_a_config_says_the_size_of_published_results(
     (subject,) = subjects(plan)
     spec = subject.classifier().input_spec
     assert (spec.size, spec.crop_fraction) == ((12, 12), 1.0)
-    assert subject.found is not None
     assert subject.found.spec == spec
     plain = make_plan(
         experiment(tmp_path, folders / "imagenet", model | {"image_size": None})

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 
@@ -28,19 +28,6 @@ from jaxbench.sweeps.subjects import check_subjects, make_subjects
 from model_zoo import Classifier, Variables
 
 
-@runtime_checkable
-class Trainer(Protocol):
-    """The job whose runs leave the weights of the models."""
-
-    def run_ids(self) -> tuple[str, ...]:
-        """The digests of its models."""
-        ...
-
-    def restore(self, context: Context, lost: frozenset[str]) -> Iterator[Run]:
-        """Trains models again whose weights are lost."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Evaluation(Job):
     """Models that share their programs, and the datasets to measure them on.
@@ -54,7 +41,7 @@ class Evaluation(Job):
 
     models: tuple[Any, ...]
     targets: tuple[Target, ...]
-    trained_by: Trainer | None = None
+    trained_by: Job | None = None
 
     kind = "evaluation"
     makes = "evaluation"

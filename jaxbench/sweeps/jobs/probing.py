@@ -179,7 +179,7 @@ class _Work:
         listener = self.context.listener
         key = features_key(
             *(subject.name, self.weights, source.fingerprint, spec),
-            dtype=subject.dtype,
+            dtype=subject.entry.dtype,
             on_error=config.on_error,
         )
 

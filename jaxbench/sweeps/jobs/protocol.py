@@ -121,6 +121,15 @@ class Job(abc.ABC):
         """
         return frozenset()
 
+    def restore(self, context: "Context", lost: frozenset[str]) -> Iterator[Run]:
+        """Makes again what finished runs left behind, where it is lost.
+
+        Args:
+            context: Where the work is done.
+            lost: Ids of runs whose products are needed and may be lost.
+        """
+        return iter(())
+
     def compile(self, context: "Context") -> None:
         """Compiles in a second thread what `work` will need; by default nothing."""
         return

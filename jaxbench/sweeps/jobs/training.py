@@ -105,12 +105,7 @@ class Training(Job):
         return self._train(context, missing)
 
     def restore(self, context: Context, lost: frozenset[str]) -> Iterator[Run]:
-        """Trains finished trials again whose weights are missing or damaged.
-
-        Args:
-            context: Where the work is done.
-            lost: Ids of the trials to look at.
-        """
+        """Trains finished trials again whose weights are missing or damaged."""
         if not _lost(context.store, lost):
             return
         with claim(context.folder / "locks", self.digest, wait=True):

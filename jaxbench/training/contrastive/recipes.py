@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, misfits, unknown_name
 from jaxbench.training.contrastive.curation import Curation
 from jaxbench.training.contrastive.views import Views
 
@@ -73,11 +73,7 @@ class ContrastiveRecipe:
             "huber_delta": (0 < self.huber_delta < np.inf, positive),
             "clip_norm": (self.clip_norm is None or self.clip_norm > 0, positive),
         }
-        problems = [
-            f"{name} is {getattr(self, name)!r}, wanted {what}"
-            for name, (holds, what) in wanted.items()
-            if not holds
-        ]
+        problems = misfits(self, wanted)
         if self.budget not in get_args(Budget):
             problems.append(unknown_name("budget", self.budget, get_args(Budget)))
         if problems:

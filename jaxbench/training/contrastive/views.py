@@ -11,7 +11,7 @@ from jaxbench.data.augment import random_flip, random_resized_crop
 from jaxbench.data.augment.blur import gaussian_blur
 from jaxbench.data.augment.jitter import color_jitter, random_grayscale
 from jaxbench.data.preprocess import normalize
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, misfits
 from model_zoo.input_spec import InputSpec
 
 
@@ -59,12 +59,7 @@ class Views:
             "jitter": (0 <= self.jitter <= 2.5, "a number in [0, 2.5]"),
             **{n: (0 <= getattr(self, n) <= 1, "a number in [0, 1]") for n in shares},
         }
-        problems = [
-            f"{name} is {getattr(self, name)!r}, wanted {what}"
-            for name, (holds, what) in wanted.items()
-            if not holds
-        ]
-        if problems:
+        if problems := misfits(self, wanted):
             raise UserError(f"Views: {'; '.join(problems)}")
 
 
