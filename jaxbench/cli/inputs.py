@@ -158,25 +158,15 @@ def check_weights(plan) -> None:
 
 def _local_weights(plan) -> Iterator[tuple[str, Callable[[], object]]]:
     """Every model whose weights are a file here, and what reads it."""
-    from jaxbench.config.train import BEST_TRIAL
     from jaxbench.sweeps.jobs.training import Training
-    from jaxbench.sweeps.starts import find_start, teacher_subject
 
-    subjects = _subjects(plan)
-    stated = plan.config.classes is not None
-    for train in plan.config.train:
-        source = plan.datasets.open(train.dataset)
-        if train.teacher is not None and train.teacher.weights != BEST_TRIAL:
-            subjects.append(teacher_subject(train, source, stated=stated))
-    for subject in subjects:
-        if subject.is_local:
+    trainings = plan.of(Training)
+    for subject in (*_subjects(plan), *(job.teacher for job in trainings)):
+        if subject is not None and subject.is_local:
             yield subject.name, partial(_read, subject)
-    for job in plan.of(Training):
-        if job.train.weights is not None:
-            count = job.trials[0].num_classes
-            found = find_start(job.train, job.model, count).pretrained
-            if found.path is not None:
-                yield job.model, found.load
+    for job in trainings:
+        if job.start is not None and job.start.files:
+            yield job.model, job.start.pretrained.load
 
 
 def _read(subject) -> None:

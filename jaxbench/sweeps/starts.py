@@ -11,7 +11,7 @@ from jaxbench.results import run_digest
 from jaxbench.sweeps.expansion import source_of
 from jaxbench.sweeps.files import check_unchanged, file_digest
 from jaxbench.sweeps.subjects import Subject, make_subjects
-from jaxbench.training import Start, Teacher
+from jaxbench.training import Start
 from model_zoo import Pretrained, find_pretrained
 
 
@@ -62,66 +62,37 @@ def find_start(train: TrainConfig, model: str, num_classes: int) -> FoundStart:
     return FoundStart(found, run_digest({"weights": weights, "input": spec}), files)
 
 
-def make_start(
-    train: TrainConfig, model: str, num_classes: int, planned: str | None
+def load_start(
+    train: TrainConfig, model: str, found: FoundStart | None
 ) -> Start | None:
-    """What trials of a model start from, weights read; None from scratch.
+    """Reads what trials of a model start from; None from scratch.
 
     Args:
         train: The table.
         model: Name in the zoo.
-        num_classes: Of the dataset.
-        planned: `FoundStart.digest` when the trials got their names.
+        found: The weights, if the table has some.
 
     Raises:
-        UserError: If the weights are others now.
+        UserError: If the file changed since the work was planned.
     """
-    if train.weights is None:
+    if found is None:
         plain = train.layer_decay == 1 and not train.frozen
         return None if plain else Start(None, train.layer_decay, train.frozen)
-    found = find_start(train, model, num_classes)
     variables = found.pretrained.load()
-    _check_planned(found.digest, planned, f"weights {train.weights}")
     check_unchanged(found.files)
     name = f"{model} {train.weights} {found.digest}"
     return Start(variables, train.layer_decay, train.frozen, name)
 
 
-def make_teacher(
-    train: TrainConfig, source: Source, planned: str | None, *, stated: bool = False
-) -> Teacher | None:
-    """The network that trials learn from, with its weights, if there is one.
+def teacher_subject(
+    train: TrainConfig, source: Source, *, stated: bool = False
+) -> Subject | None:
+    """The teacher that a table names, as a model with given weights.
 
     Args:
         train: The table.
         source: The images that it teaches on.
-        planned: Digest of the teacher when the trials got their names.
         stated: Whether the user listed their classes in order.
-
-    Raises:
-        UserError: If its weights are others now.
-    """
-    subject = teacher_subject(train, source, stated=stated)
-    if subject is None:
-        return None
-    _check_planned(subject.digest, planned, f"teacher {subject.name}")
-    classifier = subject.classifier()
-    name = f"{subject.name} {subject.weights} {subject.digest}"
-    return Teacher(classifier, subject.variables(classifier), name)
-
-
-def _check_planned(digest: str, planned: str | None, what: str) -> None:
-    if digest != planned:
-        raise UserError(
-            f"{what} changed after the work was planned, so trials would carry the "
-            "name of other weights; run the same command again to use the new ones"
-        )
-
-
-def teacher_subject(
-    train: TrainConfig, source: Source, *, stated: bool = False
-) -> Subject | None:
-    """The teacher as a model with given weights; arguments as for `make_teacher`.
 
     Raises:
         UserError: If it is not exactly one network, or its outputs are in another

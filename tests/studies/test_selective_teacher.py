@@ -47,7 +47,7 @@ def test_students_learn_from_the_best_trial(tmp_path):
     best = max(teachers, key=lambda run: run.metrics["val_accuracy"])
     plan = make_plan(config)
     (student,) = (job for job in plan.of(Training) if job.teachers)
-    teacher = student.find_teacher(plan, ResultStore(tmp_path))
+    teacher = student.load_teacher(ResultStore(tmp_path))
     assert teacher.name == f"mixer_micro {best.run_id}"
     row = trials[student.trials[0].trial_id]
     assert row.settings["teacher"] == "mixer_micro best-trial"
@@ -87,10 +87,10 @@ def test_the_best_of_all_finished_trials_teaches(tmp_path):
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [0.5])
     with pytest.raises(UserError, match="1 of its 2 trials are not finished"):
-        student.find_teacher(plan, store)
+        student.load_teacher(store)
     finish(store, teachers, [0.5, 0.75])
     best = teachers.trials[1].trial_id
-    teacher = student.find_teacher(plan, store)
+    teacher = student.load_teacher(store)
     assert teacher.name == f"mixer_micro {best}"
     assert best_trial(store, student.teachers).trial_id == best
     assert best_trial(store, teachers.teachers) is None
@@ -100,9 +100,9 @@ def test_the_best_of_all_finished_trials_teaches(tmp_path):
         np.testing.assert_array_equal(teacher.variables[name], values)
     weights_of(store, best).unlink()
     with pytest.raises(UserError, match=f"weights of trial {best} are gone"):
-        student.find_teacher(plan, store)
+        student.load_teacher(store)
     # Tables without such a teacher are as before.
-    assert teachers.find_teacher(plan, store) is None
+    assert teachers.load_teacher(store) is None
 
 
 def test_diverged_teachers(tmp_path):
@@ -111,7 +111,7 @@ def test_diverged_teachers(tmp_path):
     store = ResultStore(tmp_path, create=True)
     finish(store, teachers, [float("nan"), float("nan")])
     with pytest.raises(UserError, match="all 2 trials diverged"):
-        student.find_teacher(plan, store)
+        student.load_teacher(store)
 
 
 def test_another_set_of_teachers_is_another_student(tmp_path):

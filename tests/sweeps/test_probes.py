@@ -134,7 +134,7 @@ def test_reports_tell_probes_apart(finished):
 def test_everything_that_decides_numbers_is_in_the_ids(tmp_path):
     def ids(probe=(), **changes):
         plan = make_plan(experiment(tmp_path, probe, **changes))
-        heads = [head for job in plan.of(probing_module.Probing) for head in job.heads]
+        heads = [head for job in plan.of(probing_module.Probing) for head in job.models]
         return {h.title: h.digest for h in heads}
 
     base = ids({"protocols": ["linear_probe", "logistic_regression", "knn"]})
@@ -317,7 +317,7 @@ def test_the_input_that_weights_ask_for_is_part_of_what_they_are(tmp_path):
         plan = make_plan(experiment(tmp_path, probe, evaluate, train=train))
         return (
             subjects(plan)[0].digest,
-            plan.of(probing_module.Probing)[0].heads[0].digest,
+            plan.of(probing_module.Probing)[0].models[0].digest,
             *trial_ids(plan),
         )
 

@@ -298,13 +298,6 @@ def test_damaged_weights_are_made_again(tmp_path):
     assert len(list((tmp_path / "weights").glob("*.corrupt"))) == 3
 
 
-def test_loop_strategy_on_several_devices(tmp_path):
-    train = experiment(tmp_path).train[0].model_dump(mode="json")
-    train |= {"strategy": "loop", "epochs": 1}
-    runs = list(sweep(experiment(tmp_path, train=train)))
-    assert {run.status for run in runs} == {"ok"}
-
-
 def test_a_limit_below_the_batch_size(tmp_path):
     runs = list(sweep(experiment(tmp_path, limit=16)))
     assert {run.status for run in runs} == {"ok"}

@@ -115,7 +115,7 @@ def test_a_grid_is_the_product_of_its_lists_without_repeats():
                 "batch_size": 1000,
                 "grid": {"sgd": {"learning_rate": [0.1], "ema_decay": [0.9]}},
             },
-            ["no weights to start from", "averages no weights"],
+            ["without weights to start from", "averages no weights"],
         ),
         ({"halving": {"first_epoch": 2}}, ["would stop nobody"]),
     ],

@@ -19,7 +19,7 @@ from jaxbench.results import ResultStore
 from jaxbench.studies.entries import load_results
 from jaxbench.studies.grids import load_sweeps
 from jaxbench.sweeps import make_plan, sweep
-from jaxbench.sweeps.starts import make_start
+from jaxbench.sweeps.starts import load_start
 from model_zoo import create_model, load_variables, save_variables
 from model_zoo.weights.files import load_metadata
 from tests.sweeps.experiment import experiment
@@ -165,7 +165,7 @@ def test_case_09_a_teachers_weights_are_restored(tmp_path):
     before = weights_digest(load_variables(weights))
     one_bit(weights)
     with pytest.raises(UserError, match="not hold the weights of trial"):
-        student.find_teacher(plan, store)
+        student.load_teacher(store)
     with pytest.warns(RuntimeWarning, match="moved to"):
         again = list(sweep(taught(first)))
     assert weights_digest(load_variables(weights)) == before
@@ -204,8 +204,8 @@ def test_case_09_starts_and_teachers_that_change(tmp_path, own_weights, role):
     job = plan.of(training_module.Training)[0]
     one_bit(own_weights)
     read = {
-        "weights": lambda: make_start(job.train, job.model, 8, job.start),
-        "teacher": lambda: job.find_teacher(plan, ResultStore(tmp_path, create=True)),
+        "weights": lambda: load_start(job.train, job.model, job.start),
+        "teacher": lambda: job.load_teacher(ResultStore(tmp_path, create=True)),
     }
     with pytest.raises(UserError, match="changed after the work was planned"):
         read[role]()

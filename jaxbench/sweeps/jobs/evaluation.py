@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,14 +15,13 @@ from jaxbench.engine import Evaluation as Measured
 from jaxbench.engine import calibrate, compile_evaluation, evaluate, weights_digest
 from jaxbench.engine.trial_weights import trained_weights
 from jaxbench.metrics import SCORE_METRICS
-from jaxbench.results import Run
+from jaxbench.results import Run, run_digest
 from jaxbench.sweeps.jobs.protocol import (
     Context,
     Job,
     Kind,
     Plan,
     Target,
-    evaluation_cells,
 )
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.subjects import check_subjects, make_subjects
@@ -29,23 +29,91 @@ from model_zoo import Classifier, Variables
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation(Job):
-    """Models that share their programs, and the datasets to measure them on.
+class Measurement(Job):
+    """Models that are measured on datasets: a run for each pair.
 
     Attributes:
-        models: One `Subject`, or all trials of a population. Each has a `digest`, a
-            `title`, `class_names`, `settings()` for its rows and `classifier()`.
+        models: Each has a `digest`, a `title` and `settings()` that identify it in a
+            row.
         targets: The datasets.
-        trained_by: The job that trains them, if one does.
     """
 
     models: tuple[Any, ...]
     targets: tuple[Target, ...]
+
+    makes = "evaluation"
+    version = NUMBERS_VERSION["evaluation"]
+
+    @functools.cached_property
+    def cells(self) -> dict[str, tuple[Any, Target]]:
+        """Model and dataset of each run."""
+        pairs = itertools.product(self.models, self.targets)
+        return {
+            run_digest({"kind": self.makes, "model": m.digest, "target": t.digest}): (
+                m,
+                t,
+            )
+            for m, t in pairs
+        }
+
+    def run_ids(self) -> tuple[str, ...]:
+        """The ids of all runs, by model."""
+        return tuple(self.cells)
+
+    def settings(self, run_id: str) -> dict[str, Any]:
+        """Model, dataset and role."""
+        model, target = self.cells[run_id]
+        return model.settings() | {"dataset": target.address, "role": target.role}
+
+    def measured(
+        self,
+        config: ExperimentConfig,
+        run_id: str,
+        classifier: Classifier,
+        *,
+        settings: Mapping[str, Any],
+        weights: str,
+        **parts: Any,
+    ) -> Run:
+        """The row of a run; `weights` is the digest of the network's."""
+        (_, target), spec = self.cells[run_id], classifier.input_spec
+        # How many images it should have had, where it was prepared in part.
+        partial = getattr(target.source, "partial", None)
+        return self.finished(
+            config,
+            run_id,
+            settings={
+                "num_classes": classifier.num_classes,
+                "num_parameters": classifier.num_parameters,
+                "image_size": spec.size[0],
+                "crop_fraction": spec.crop_fraction,
+                "interpolation": spec.interpolation,
+                "num_published": None if partial is None else partial[0],
+                # With these, metrics can be computed again from the columns.
+                "num_resamples": config.evaluate.num_resamples,
+                "resampling_seed": config.seed,
+                "reference_dataset": target.reference,
+                **settings,
+            },
+            provenance={
+                "weights_digest": weights,
+                "dataset_fingerprint": target.source.fingerprint,
+            },
+            **parts,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Measurement):
+    """One `Subject`, or the trials of a population, measured by its own outputs.
+
+    Attributes:
+        trained_by: The job that trains the models, if one does.
+    """
+
     trained_by: Job | None = None
 
     kind = "evaluation"
-    makes = "evaluation"
-    version = NUMBERS_VERSION["evaluation"]
 
     @property
     def title(self) -> str:
@@ -56,20 +124,6 @@ class Evaluation(Job):
     def needs(self) -> frozenset[str]:
         """The trials that are measured."""
         return frozenset(self.trained_by.run_ids() if self.trained_by else ())
-
-    @functools.cached_property
-    def cells(self) -> dict[str, tuple[Any, Target]]:
-        """Model and dataset of each run."""
-        return evaluation_cells(self.models, self.targets)
-
-    def run_ids(self) -> tuple[str, ...]:
-        """The ids of all runs, by model."""
-        return tuple(self.cells)
-
-    def settings(self, run_id: str) -> dict[str, Any]:
-        """Model, dataset and role."""
-        model, target = self.cells[run_id]
-        return model.settings() | {"dataset": target.address, "role": target.role}
 
     def work(self, context: Context, missing: frozenset[str]) -> Iterator[Run]:
         """Measures each model, in one pass over each dataset."""
@@ -162,7 +216,7 @@ class _Passes:
 
     def measure(self, run_id: str, target: Target) -> Run:
         """The row of one pass, with its per-example columns."""
-        config, datasets = self.context.config, self.context.plan.datasets
+        datasets = self.context.plan.datasets
         # Decoding a dataset into memory; 0 where it was decoded before or on the way.
         loaded_before = datasets.load_seconds
         first = self.context.plan.seen_by(self.model, self.job.targets[0])
@@ -174,25 +228,18 @@ class _Passes:
         timing = dataclasses.asdict(found.timing)
         timing["load_seconds"] = datasets.load_seconds - loaded_before
         counts = ("num_examples", "num_skipped", "num_nonfinite", "batch_size")
-        return self.job.finished(
-            config,
+        names = (*counts, "num_devices", "temperature")
+        return self.job.measured(
+            self.context.config,
             run_id,
+            self.classifier,
             settings={
-                **model_settings(self.classifier),
-                **{
-                    name: getattr(found, name)
-                    for name in (*counts, "num_devices", "temperature")
-                },
-                "num_published": published_count(target),
+                **{name: getattr(found, name) for name in names},
                 "peak_memory_source": timing.pop("peak_memory_source"),
-                **target.measuring(config),
             },
+            weights=self.weights,
             metrics=found.metrics,
             timing={name: float(value) for name, value in timing.items()},
-            provenance={
-                "weights_digest": self.weights,
-                "dataset_fingerprint": target.source.fingerprint,
-            },
             examples=found.columns,
         )
 
@@ -218,24 +265,6 @@ class _Passes:
             key=jax.random.key(config.seed),
             progress=self.context.listener.progress,
         )
-
-
-def model_settings(classifier: Classifier) -> dict[str, Any]:
-    """The size of a network and what it sees of an image, in a row."""
-    spec = classifier.input_spec
-    return {
-        "num_classes": classifier.num_classes,
-        "num_parameters": classifier.num_parameters,
-        "image_size": spec.size[0],
-        "crop_fraction": spec.crop_fraction,
-        "interpolation": spec.interpolation,
-    }
-
-
-def published_count(target: Target) -> int | None:
-    """How many images a dataset should have had, where it was prepared in part."""
-    partial = getattr(target.source, "partial", None)
-    return None if partial is None else partial[0]
 
 
 def _plan(plan: Plan) -> Iterator[Evaluation]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from jaxbench.config import ProbeConfig, SubjectConfig
@@ -32,11 +33,16 @@ class Head:
     """One way to classify the features of a backbone.
 
     Attributes:
+        subject: The backbone.
+        train: Address of the training images.
         protocol: Name of the protocol.
         neighbors: Of the protocol "knn".
         digest: Names the backbone and everything that decides the head.
     """
 
+    # Named by the digest, as everything is.
+    subject: Subject = dataclasses.field(compare=False)
+    train: str
     protocol: str
     neighbors: int | None
     digest: str
@@ -48,10 +54,21 @@ class Head:
             return f"k-NN {self.neighbors}"
         return self.protocol.replace("_", " ")
 
+    def settings(self) -> dict[str, Any]:
+        """What identifies it in a row."""
+        return {
+            **self.subject.settings(),
+            "protocol": self.protocol,
+            "probe_id": self.digest,
+            "probe_train": self.train,
+            "num_neighbors": self.neighbors,
+        }
+
 
 def make_heads(plan: Plan, probe: ProbeConfig, subject: Subject) -> Iterator[Head]:
     """Every head of a table on one backbone."""
     train, validation = probe_sources(plan, probe)
+    head = partial(Head, subject, probe.train)
     for protocol in dict.fromkeys(probe.protocols):
         keys = {key: getattr(probe, key) for key in _KEYS[protocol]}
         payload = {
@@ -65,12 +82,12 @@ def make_heads(plan: Plan, probe: ProbeConfig, subject: Subject) -> Iterator[Hea
         }
         if protocol == "knn":
             for count in sorted(set(probe.neighbors)):
-                yield Head(protocol, count, run_digest(payload | {"neighbors": count}))
+                yield head(protocol, count, run_digest(payload | {"neighbors": count}))
             continue
         if validation is not None:
             del payload["validation_share"]
             payload["validation"] = validation.fingerprint
-        yield Head(protocol, None, run_digest(payload))
+        yield head(protocol, None, run_digest(payload))
 
 
 def probe_sources(plan: Plan, probe: ProbeConfig) -> tuple[Source, Source | None]:

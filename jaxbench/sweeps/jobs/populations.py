@@ -64,46 +64,42 @@ def expand_trainings(plan: Plan, train: TrainConfig) -> Iterator[Training]:
         shared["teacher"] = sorted(id for job in taught_by for id in job.run_ids())
     for model in expand_models(train.models):
         spec = create_model(model, image_size=train.image_size).input_spec
-        spec = spec.adjusted(train.crop_fraction, train.interpolation)
-        shared["input"] = dataclasses.asdict(spec)
+        choices = (train.crop_fraction, train.interpolation)
+        shared["input"] = dataclasses.asdict(spec.adjusted(*choices))
         shared["images"] = "stream" if streams(train, source, spec) else "resident"
+        start = None
         if train.weights is not None:
-            shared["weights"] = find_start(train, model, num_classes).digest
+            start = find_start(train, model, num_classes)
+            shared["weights"] = start.digest
+            # Images are normalised as those were that the weights come from.
+            own = start.pretrained.classifier.input_spec
+            spec = dataclasses.replace(own, size=spec.size)
+        fixed = (num_classes, spec.adjusted(*choices))
         for optimizer, grid in train.grid.items():
             points = grid_points(grid, train.seeds)
             size = train.max_members or len(points)
             for first in range(0, len(points), size):
                 part = points[first : first + size]
+                named = shared | {"model": model, "optimizer": optimizer}
                 if train.halving is not None:
                     # Who goes on depends on who is there.
-                    shared["grid"] = [point.settings() for point in part]
-                yield Training(
-                    *(train, model, optimizer),
-                    tuple(
-                        Trial(
-                            *(train, model, optimizer, point, num_classes),
-                            _trial_id(shared, train, model, optimizer, point),
-                        )
-                        for point in part
-                    ),
-                    taught_by,
-                    shared.get("weights"),
-                    teacher.digest if teacher else None,
+                    named["grid"] = [point.settings() for point in part]
+                of = (train, model, optimizer)
+                trials = tuple(
+                    Trial(*of, point, *fixed, _trial_id(named, train, point))
+                    for point in part
                 )
+                yield Training(*of, trials, taught_by, start, teacher)
 
 
 def _trial_id(
-    shared: Mapping[str, Any],
-    train: TrainConfig,
-    model: str,
-    optimizer: str,
-    hyper: HyperParameters,
+    shared: Mapping[str, Any], train: TrainConfig, hyper: HyperParameters
 ) -> str:
-    payload = {"model": model, "optimizer": optimizer} | hyper.settings()
-    if optimizer == "adan" and train.layer_decay != 1 and hyper.weight_decay:
+    payload = {**shared, **hyper.settings()}
+    if shared["optimizer"] == "adan" and train.layer_decay != 1 and hyper.weight_decay:
         # Its decay once ignored the rates by layer; those runs are other ones.
         payload["decay"] = "by layer"
-    return run_digest({**shared, **payload})
+    return run_digest(payload)
 
 
 def _taught_by(plan: Plan, train: TrainConfig) -> tuple[Training, ...]:

@@ -31,7 +31,7 @@ from jaxbench.probing import (
     validation_rows,
 )
 from jaxbench.results import Run
-from jaxbench.sweeps.jobs.evaluation import model_settings, published_count
+from jaxbench.sweeps.jobs.evaluation import Measurement
 from jaxbench.sweeps.jobs.heads import (
     Head,
     check_table,
@@ -41,13 +41,10 @@ from jaxbench.sweeps.jobs.heads import (
 )
 from jaxbench.sweeps.jobs.protocol import (
     Context,
-    Job,
     Kind,
     Plan,
     Target,
-    evaluation_cells,
 )
-from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.own import is_own
 from jaxbench.sweeps.subjects import Subject, check_subjects
 from model_zoo import Classifier, Variables
@@ -56,52 +53,27 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Probing(Job):
-    """A backbone with the heads of a table, and the datasets to measure them on.
+class Probing(Measurement):
+    """The heads of a table on one backbone: its `models`.
 
     Attributes:
         probe: The table.
-        subject: The backbone.
-        heads: Its heads.
-        targets: The datasets.
     """
 
     probe: ProbeConfig
-    subject: Subject
-    heads: tuple[Head, ...]
-    targets: tuple[Target, ...]
 
     kind = "probes"
-    makes = "evaluation"
-    version = NUMBERS_VERSION["evaluation"]
+
+    @property
+    def subject(self) -> Subject:
+        """The backbone."""
+        return self.models[0].subject
 
     @property
     def title(self) -> str:
         """Backbone and heads."""
-        heads = ", ".join(head.title for head in self.heads)
+        heads = ", ".join(head.title for head in self.models)
         return f"{self.subject.name} ({self.subject.weights}): {heads}"
-
-    @functools.cached_property
-    def cells(self) -> dict[str, tuple[Head, Target]]:
-        """Head and dataset of each run."""
-        return evaluation_cells(self.heads, self.targets)
-
-    def run_ids(self) -> tuple[str, ...]:
-        """The ids of all runs, by head."""
-        return tuple(self.cells)
-
-    def settings(self, run_id: str) -> dict[str, Any]:
-        """Backbone, head, dataset and role."""
-        head, target = self.cells[run_id]
-        return {
-            **self.subject.settings(),
-            "dataset": target.address,
-            "role": target.role,
-            "protocol": head.protocol,
-            "probe_id": head.digest,
-            "probe_train": self.probe.train,
-            "num_neighbors": head.neighbors,
-        }
 
     def work(self, context: Context, missing: frozenset[str]) -> Iterator[Run]:
         """Fits the heads that are missing somewhere, and measures them there."""
@@ -217,7 +189,7 @@ class _Work:
         if self.neighbors is None:
             self.neighbors = NeighborClassifier(
                 *(self.features(self.train), self.num_classes),
-                max(h.neighbors or 0 for h in self.job.heads),
+                max(h.neighbors or 0 for h in self.job.models),
                 votes=probe.votes,
                 temperature=probe.vote_temperature,
                 prior_votes=probe.prior_votes,
@@ -282,31 +254,26 @@ class _Work:
         else:
             names = config.evaluate.metrics or tuple(SCORE_METRICS)
             metrics = summarize_columns(columns, tuple(names), **resampling)
-        return self.job.finished(
+        return self.job.measured(
             config,
             run_id,
+            self.classifier,
             settings={
                 **fitted.settings,
-                **model_settings(self.classifier),
                 "num_classes": self.num_classes,
-                "num_published": published_count(target),
                 "num_skipped": features.num_skipped,
                 "num_devices": self.context.mesh.size,
                 "temperature": fitted.temperature,
                 "num_examples": len(columns["id"]),
                 "num_nonfinite": int((~columns["finite"]).sum()),
                 "batch_size": config.evaluate.batch_size,
-                **target.measuring(config),
             },
+            weights=self.weights,
             metrics=metrics,
             timing={
                 "features_seconds": features.seconds,
                 "fit_seconds": fitted.seconds,
                 "score_seconds": time.perf_counter() - started,
-            },
-            provenance={
-                "weights_digest": self.weights,
-                "dataset_fingerprint": target.source.fingerprint,
             },
             examples=columns,
         )
@@ -359,7 +326,7 @@ def _plan(plan: Plan) -> Iterator[Probing]:
             )
             seen |= {head.digest for head in heads}
             if heads:
-                yield Probing(probe, subject, heads, plan.targets)
+                yield Probing(heads, plan.targets, probe)
 
 
 def _problems(config: ExperimentConfig) -> Iterator[str]:

@@ -43,33 +43,6 @@ class Target:
     digest: str
     reference: str | None = None
 
-    def measuring(self, config: ExperimentConfig) -> dict[str, Any]:
-        """Settings with which metrics can be computed again from a row's columns."""
-        return {
-            "num_resamples": config.evaluate.num_resamples,
-            "resampling_seed": config.seed,
-            "reference_dataset": self.reference,
-        }
-
-
-def evaluation_cells(
-    models: Iterable[Any], targets: Iterable[Target]
-) -> dict[str, tuple[Any, Target]]:
-    """Every model with every target, by the id of its run.
-
-    Args:
-        models: Anything with a `digest` that names it.
-        targets: The datasets.
-    """
-    targets = tuple(targets)
-    return {
-        run_digest(
-            {"kind": "evaluation", "model": model.digest, "target": target.digest}
-        ): (model, target)
-        for model in models
-        for target in targets
-    }
-
 
 class Job(abc.ABC):
     """A piece of work that yields runs.

@@ -31,15 +31,12 @@ from jaxbench.sweeps.jobs.trials import (
     streams,
 )
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
-from jaxbench.sweeps.starts import (
-    make_start,
-    make_teacher,
-)
+from jaxbench.sweeps.starts import FoundStart, load_start
+from jaxbench.sweeps.subjects import Subject
 from jaxbench.training import (
     HyperParameters,
     ImageStream,
     PopulationResult,
-    Start,
     Teacher,
     compile_population,
     train_population,
@@ -60,8 +57,8 @@ class Training(Job):
         optimizer: The optimizer's name.
         trials: The population.
         taught_by: Earlier jobs, the best trial of which is the teacher, if so.
-        start: Digest of the weights that the trials start from, if any.
-        teacher: Digest of a teacher that is not trained here, if any.
+        start: The weights that the trials start from, if any.
+        teacher: A teacher that is not trained here, if any.
     """
 
     train: TrainConfig
@@ -69,8 +66,8 @@ class Training(Job):
     optimizer: str
     trials: tuple[Trial, ...]
     taught_by: tuple["Training", ...] = ()
-    start: str | None = None
-    teacher: str | None = None
+    start: FoundStart | None = None
+    teacher: Subject | None = None
 
     kind = "population"
     makes = "trial"
@@ -121,8 +118,8 @@ class Training(Job):
             self.optimizer,
             self._images(plan, classifier.input_spec),
             make_recipe(self.train, plan.config.limit),
-            begin=self._begin(),
-            teacher=self.find_teacher(plan, context.store),
+            begin=load_start(self.train, self.model, self.start),
+            teacher=self.load_teacher(context.store),
             strategy=self.train.strategy,
             mesh=self._mesh(context.mesh),
         )
@@ -194,8 +191,8 @@ class Training(Job):
             members,
             images,
             recipe,
-            begin=self._begin(),
-            teacher=self.find_teacher(context.plan, context.store),
+            begin=load_start(self.train, self.model, self.start),
+            teacher=self.load_teacher(context.store),
             strategy=train.strategy,
             mesh=self._mesh(context.mesh),
             validate=self._validation(context, classifier),
@@ -251,10 +248,6 @@ class Training(Job):
             curves=curves | {"step": np.array(result.stops, np.float64)},
         )
 
-    def _begin(self) -> Start | None:
-        num_classes = self.trials[0].num_classes
-        return make_start(self.train, self.model, num_classes, self.start)
-
     def _images(self, plan: Plan, spec: InputSpec) -> ImageArrays | ImageStream:
         """The training images: in memory where the table says so, or they fit."""
         source = plan.datasets.open(self.train.dataset)
@@ -289,19 +282,23 @@ class Training(Job):
 
         return validate
 
-    def find_teacher(self, plan: Plan, store: ResultStore) -> Teacher | None:
+    def load_teacher(self, store: ResultStore) -> Teacher | None:
         """The network that the trials learn from, with its weights, if there is one.
 
         Raises:
             UserError: If it is to be the best of earlier trials, and these are not
-                finished, all diverged, or the weights of the best are lost.
+                finished, all diverged, or the weights of the best are lost; or if its
+                file changed since the work was planned.
         """
-        best = best_trial(store, self.teachers)
-        if best is None:
-            source, stated = plan.datasets.open(self.train.dataset), plan.config.classes
-            return make_teacher(self.train, source, self.teacher, stated=bool(stated))
-        variables = trained_weights(store, best.trial_id)
-        return Teacher(best.classifier(), variables, f"{best.model} {best.trial_id}")
+        best, given = best_trial(store, self.teachers), self.teacher
+        if best is not None:
+            variables, name = trained_weights(store, best.trial_id), best.model
+            return Teacher(best.classifier(), variables, f"{name} {best.trial_id}")
+        if given is None:
+            return None
+        classifier, name = given.classifier(), f"{given.name} {given.weights}"
+        variables = given.variables(classifier)
+        return Teacher(classifier, variables, f"{name} {given.digest}")
 
 
 def best_trial(store: ResultStore, trials: Sequence[Trial]) -> Trial | None:

@@ -11,7 +11,7 @@ from jaxbench.config import BEST_TRIAL, GridConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.sweeps.expansion import expand_models, model_problems
-from jaxbench.sweeps.starts import find_start, teacher_entry
+from jaxbench.sweeps.starts import teacher_entry
 from jaxbench.sweeps.subjects import check_subjects
 from jaxbench.training import (
     LOSSES,
@@ -53,6 +53,7 @@ class Trial:
         optimizer: The optimizer's name.
         hyper: The point.
         num_classes: Of the dataset.
+        spec: The images that the network sees.
         trial_id: Names the run and the weights that it leaves.
     """
 
@@ -61,6 +62,7 @@ class Trial:
     optimizer: str
     hyper: HyperParameters
     num_classes: int
+    spec: InputSpec
     trial_id: str
 
     # Its outputs are the classes of the dataset, in their order.
@@ -88,10 +90,7 @@ class Trial:
         }
 
     def classifier(self) -> Classifier:
-        """The network, with the recipe's regularisation.
-
-        One that starts from trained weights sees images normalised as those were.
-        """
+        """The network, with the recipe's regularisation."""
         train, recipe = self.train, make_recipe(self.train)
         classifier = create_model(
             self.model,
@@ -101,12 +100,7 @@ class Trial:
             drop_rate=recipe.drop_rate,
             drop_path_rate=recipe.drop_path_rate,
         )
-        spec = classifier.input_spec
-        if train.weights is not None:
-            found = find_start(train, self.model, self.num_classes).pretrained
-            spec = dataclasses.replace(found.classifier.input_spec, size=spec.size)
-        spec = spec.adjusted(train.crop_fraction, train.interpolation)
-        return dataclasses.replace(classifier, input_spec=spec)
+        return dataclasses.replace(classifier, input_spec=self.spec)
 
 
 def make_recipe(train: TrainConfig, limit: int | None = None) -> Recipe:

@@ -4,12 +4,15 @@ The method is SimCLR's, Chen et al. (2020), https://arxiv.org/abs/2002.05709; ba
 curation is that of arXiv 2403.19579, whose open points are options here.
 """
 
-from jaxbench.training.contrastive.checks import contrastive_problems
 from jaxbench.training.contrastive.curation import Curation, CurationState, decide
 from jaxbench.training.contrastive.encoder import Encoder
 from jaxbench.training.contrastive.losses import huber_term, nt_xent, unit_length
 from jaxbench.training.contrastive.recipes import ContrastiveRecipe
-from jaxbench.training.contrastive.train import ContrastiveResult, train_contrastive
+from jaxbench.training.contrastive.train import (
+    ContrastiveResult,
+    contrastive_problems,
+    train_contrastive,
+)
 from jaxbench.training.contrastive.views import Views, two_views
 
 __all__ = [

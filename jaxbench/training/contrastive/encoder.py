@@ -67,9 +67,13 @@ class Encoder:
         return self.classifier.input_spec
 
     @property
+    def head_size(self) -> tuple[int, int]:
+        """Widths of the head's hidden layer and of a projection."""
+        return self.hidden or self.classifier.num_features or 0, self.width
+
+    @property
     def _head_shapes(self) -> dict[str, tuple[int, ...]]:
-        features = self.classifier.num_features or 0
-        hidden = self.hidden or features
+        features, (hidden, _) = self.classifier.num_features or 0, self.head_size
         return {
             f"{_PREFIX}0.kernel": (features, hidden),
             f"{_PREFIX}0.bias": (hidden,),

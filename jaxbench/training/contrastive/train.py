@@ -1,7 +1,7 @@
 """Contrastive training of one network: the loop on the host and what it gives."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,6 @@ from jaxbench.data import ImageArrays
 from jaxbench.engine.programs import compiled
 from jaxbench.errors import UserError
 from jaxbench.training.checkpoints import PopulationCheckpoints, Progress
-from jaxbench.training.contrastive.checks import (
-    contrastive_problems,
-    encoder_problems,
-)
 from jaxbench.training.contrastive.curation import CurationState
 from jaxbench.training.contrastive.encoder import Encoder
 from jaxbench.training.contrastive.recipes import ContrastiveRecipe
@@ -34,6 +30,7 @@ from jaxbench.training.members import (
     HyperParameters,
     epoch_order,
     initial_variables,
+    member_problems,
     member_scalars,
 )
 from jaxbench.training.optimizers import Optimizer, get_optimizer
@@ -126,7 +123,7 @@ def train_contrastive(
     """
     row = optimizer if isinstance(optimizer, Optimizer) else get_optimizer(optimizer)
     problems = contrastive_problems(row, member, recipe, len(data.images))
-    problems += encoder_problems(encoder, recipe, tuple(data.images.shape[1:3]))
+    problems += _encoder_problems(encoder, recipe, tuple(data.images.shape[1:3]))
     if problems:
         raise UserError(f"contrastive training: {'; '.join(problems)}")
     images = TrainingImages(data.images, np.zeros(len(data.images), np.int32))
@@ -139,6 +136,58 @@ def train_contrastive(
         ) as checkpoints:
             run.train(checkpoints, on_chunk)
     return run.result()
+
+
+def contrastive_problems(
+    optimizer: Optimizer,
+    member: HyperParameters,
+    recipe: ContrastiveRecipe,
+    num_images: int | None = None,
+) -> list[str]:
+    """Problems that show before an image is read.
+
+    Args:
+        optimizer: A row of `OPTIMIZERS`.
+        member: Rate, decay, seed and the optimizer's own options.
+        recipe: What compared runs share.
+        num_images: Of the training set, if known.
+    """
+    problems = list(member_problems((member,), optimizer, Recipe()))
+    if member.label_smoothing is not None:
+        problems.append("label_smoothing has no use without labels")
+    if optimizer.curvature_every is not None:
+        problems.append(
+            f"{optimizer.name} needs the curvature of a classifier's loss, and there "
+            "are no classes; choose another optimizer"
+        )
+    if optimizer.evaluated is not None:
+        problems.append(
+            f"{optimizer.name} is evaluated at other weights than it trains at, for "
+            "which running statistics would have to be taken anew; choose another"
+        )
+    if num_images is not None and recipe.batch_size > num_images:
+        problems.append(
+            f"batch_size is {recipe.batch_size} and there are {num_images} images, so "
+            "no batch can be filled; choose a smaller batch_size"
+        )
+    return problems
+
+
+def _encoder_problems(
+    encoder: Encoder, recipe: ContrastiveRecipe, size: tuple[int, ...]
+) -> Iterator[str]:
+    wanted = tuple(encoder.input_spec.size)
+    if size != wanted:
+        yield (
+            f"images are {size} (height, width), {encoder.name} wants {wanted}; load "
+            "them with its input_spec"
+        )
+    asked = Encoder(encoder.classifier, recipe.hidden, recipe.width).head_size
+    if encoder.head_size != asked:
+        yield (
+            f"the encoder's head has (hidden, width) {encoder.head_size}, the recipe's "
+            f"{asked}; make it Encoder(classifier, recipe.hidden, recipe.width)"
+        )
 
 
 def draw_spec(
