@@ -45,13 +45,12 @@ def show_plan(plan) -> None:
     table = Table(title=f"Plan of {plan.config.name!r}")
     for column in ("work", "what", "runs"):
         table.add_column(column, justify="right" if column == "runs" else "left")
-    evaluations = plan.of(Evaluation)
     for job in plan.jobs:
-        if job not in evaluations:
+        if not isinstance(job, Evaluation):
             table.add_row(job.kind, job.title, str(len(job.run_ids())))
         elif job.trained_by is None:
             table.add_row("load", f"{job.title} ({job.models[0].weights})", "")
-    owners = sum(len(job.models) for job in evaluations)
+    owners = sum(len(job.models) for job in plan.of(Evaluation))
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
         if targets:

@@ -5,11 +5,14 @@ import dataclasses
 import pytest
 
 from jaxbench.config import load_config
+from jaxbench.engine import make_data_mesh
 from jaxbench.errors import UserError
 from jaxbench.results import ResultStore, Run, run_digest
 from jaxbench.sweeps import Listener, find_job, make_plan, sweep
 from jaxbench.sweeps.jobs import KINDS
-from jaxbench.sweeps.jobs.protocol import Job, Kind
+from jaxbench.sweeps.jobs.evaluation import Evaluation
+from jaxbench.sweeps.jobs.protocol import Context, Job, Kind
+from jaxbench.sweeps.jobs.training import Training
 from tests.sweeps.experiment import as_toml, experiment
 
 PROBE = {
@@ -163,6 +166,18 @@ def test_a_found_job_is_done_by_itself(every_kind):
     plan = dataclasses.replace(make_plan(config), jobs=(find_job(config, job.digest),))
     runs: list[Run] = list(sweep(plan))
     assert [(run.run_id, run.status) for run in runs] == [(*job.run_ids(), "ok")]
+
+
+def test_programs_compiled_ahead_are_those_of_the_work(every_kind):
+    plan = make_plan(load_config(every_kind))
+    store = ResultStore(plan.config.results, create=True)
+    context = Context(plan, store, make_data_mesh(), Listener())
+    for job in plan.jobs:
+        job.compile(context)
+    jobs = (*plan.of(Training), *plan.of(Evaluation))
+    runs = list(sweep(dataclasses.replace(plan, jobs=jobs)))
+    assert [run.error for run in runs if run.error] == []
+    assert {run.timing["compile_seconds"] for run in runs} == {0.0}
 
 
 def test_stored_runs_are_found_again(every_kind):

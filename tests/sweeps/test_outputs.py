@@ -57,6 +57,16 @@ def experiment(results, data, *models, **options):
     return parse_config(table, origin="test")
 
 
+@pytest.fixture
+def planned(tmp_path, folders):
+    """Plans the evaluation of models on one of the folders."""
+
+    def plan(data, *models, **options):
+        return make_plan(experiment(tmp_path, folders / data, *models, **options))
+
+    return plan
+
+
 def outputs_of(plan) -> Outputs:
     outputs = subjects(plan)[0].outputs
     assert outputs is not None
@@ -86,41 +96,39 @@ def weights(tmp_path):
     return write
 
 
-def test_case_08_an_order_that_nothing_says_is_refused(tmp_path, folders, weights):
+def test_case_08_an_order_that_nothing_says_is_refused(planned, tmp_path, weights):
     model = weights(12)
     with pytest.raises(UserError, match="label 1 is '10' to torchvision and '2' to"):
-        make_plan(experiment(tmp_path, folders / "numbers", model))
+        planned("numbers", model)
     for order, label in (("torchvision", 1), ("timm", 9)):
         entry = model | {"class_order": order}
-        plan = make_plan(experiment(tmp_path, folders / "numbers", entry))
+        plan = planned("numbers", entry)
         assert labels(plan)["10"] == label
     # A list says it too.
     listed = tmp_path / "names.txt"
     listed.write_text("\n".join(NUMBERS))
     entry = model | {"classes": str(listed)}
-    plan = make_plan(experiment(tmp_path, folders / "numbers", entry))
+    plan = planned("numbers", entry)
     assert labels(plan) == {name: label for label, name in enumerate(NUMBERS)}
     entry |= {"class_order": "timm"}
     with pytest.raises(UserError, match="classes and class_order both say"):
-        make_plan(experiment(tmp_path, folders / "numbers", entry))
+        planned("numbers", entry)
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_case_08_label_names_decide(tmp_path, folders, weights, numbered):
+def test_case_08_label_names_decide(planned, weights, numbered):
     names = list(NUMBERS)
     named = {str(i): name for i, name in enumerate(names)} if numbered else names
-    plan = make_plan(
-        experiment(tmp_path, folders / "numbers", weights(12, label_names=named))
-    )
+    plan = planned("numbers", weights(12, label_names=named))
     assert labels(plan) == {name: label for label, name in enumerate(NUMBERS)}
     assert outputs_of(plan).said_by == "label_names"
 
 
-def test_case_08_label_descriptions_are_matched_too(tmp_path, folders, weights):
+def test_case_08_label_descriptions_are_matched_too(planned, weights):
     names = [f"m.{number}" for number in NUMBERS]
     described = dict(zip(names, NUMBERS, strict=True))
     model = weights(12, label_names=names, label_descriptions=described)
-    plan = make_plan(experiment(tmp_path, folders / "numbers", model))
+    plan = planned("numbers", model)
     assert labels(plan) == {name: label for label, name in enumerate(NUMBERS)}
 
 
@@ -134,22 +142,22 @@ def test_case_08_label_descriptions_are_matched_too(tmp_path, folders, weights):
     ],
 )
 def test_case_08_label_names_that_do_not_fit_are_refused(
-    tmp_path, folders, weights, config, said
+    planned, weights, config, said
 ):
     with pytest.raises(UserError, match=said):
-        make_plan(experiment(tmp_path, folders / "numbers", weights(12, **config)))
+        planned("numbers", weights(12, **config))
 
 
-def test_case_08_weights_of_this_package_have_its_order(tmp_path, folders, weights):
+def test_case_08_weights_of_this_package_have_its_order(planned, tmp_path, weights):
     classifier = create_model("resnet_micro", num_classes=12)
     path = tmp_path / "trial.safetensors"
     variables = twins.random_variables(classifier)
     model = {"name": "resnet_micro", "weights": str(path)}
     save_variables(path, variables)
     with pytest.raises(UserError, match="nothing says in which order"):
-        make_plan(experiment(tmp_path, folders / "numbers", model))
+        planned("numbers", model)
     save_variables(path, variables, {"trial_id": "abc"})
-    plan = make_plan(experiment(tmp_path, folders / "numbers", model))
+    plan = planned("numbers", model)
     assert outputs_of(plan).class_names is None
 
 
@@ -178,16 +186,16 @@ def test_case_08_a_teacher_in_another_order_is_refused(tmp_path, folders, weight
 
 
 def test_case_37_folders_of_imagenets_classes_need_no_option(
-    tmp_path, folders, weights
+    planned, tmp_path, folders, weights
 ):
     model = weights(1000)
     wanted = {name: wordnet_ids().index(name) for name in IDS}
-    plan = make_plan(experiment(tmp_path, folders / "imagenet", model))
+    plan = planned("imagenet", model)
     assert labels(plan) == wanted
     outputs = outputs_of(plan)
     assert (outputs.count, outputs.said_by) == (1000, "imagenet")
     # By its words as well; and said aloud it is the same run.
-    by_words = make_plan(experiment(tmp_path, folders / "words", model))
+    by_words = planned("words", model)
     assert sorted(labels(by_words).values()) == sorted(wanted.values())
     aloud = experiment(tmp_path, folders / "imagenet", model | {"classes": "imagenet"})
     assert set(make_plan(aloud).run_ids()) == set(plan.run_ids())
@@ -209,25 +217,21 @@ def test_case_37_every_dataset_of_a_plan_is_matched(tmp_path, folders, weights, 
 
 
 def test_case_37_a_model_of_these_classes_alone_keeps_their_order(
-    tmp_path, folders, weights
+    planned, tmp_path, weights
 ):
-    plan = make_plan(experiment(tmp_path, folders / "imagenet", weights(5)))
+    plan = planned("imagenet", weights(5))
     assert outputs_of(plan).class_names is None
     entry = {"name": "resnet_micro.mine", "weights": str(tmp_path / "zoo")}
     entry |= {"classes": "imagenet"}
     with pytest.raises(UserError, match="num_classes=5, and imagenet names 1000"):
-        make_plan(experiment(tmp_path, folders / "imagenet", entry))
+        planned("imagenet", entry)
 
 
 @pytest.mark.parametrize("count", [21841, 21843, 11821])
-def test_case_37_larger_imagenets_are_refused_by_name(
-    tmp_path, folders, weights, count
-):
+def test_case_37_larger_imagenets_are_refused_by_name(planned, weights, count):
     for asked in ({}, {"classes": "imagenet"}):
         with pytest.raises(UserError, match=f"has {count} outputs: those of a larger"):
-            make_plan(
-                experiment(tmp_path, folders / "imagenet", weights_of(count) | asked)
-            )
+            planned("imagenet", weights_of(count) | asked)
 
 
 def weights_of(count: int) -> dict:
@@ -237,13 +241,11 @@ def weights_of(count: int) -> dict:
 
 
 def test_case_37_a_dataset_that_a_list_lacks_is_refused_before_anything_runs(
-    tmp_path, folders, weights
+    planned, folders, weights
 ):
     shifted = [f"folder:{folders / 'numbers'}"]
     with pytest.raises(UserError, match=r"resnet_micro\.mine: .*12 of 12 classes are"):
-        make_plan(
-            experiment(tmp_path, folders / "imagenet", weights(1000), shifted=shifted)
-        )
+        planned("imagenet", weights(1000), shifted=shifted)
 
 
 def test_case_08_orders_are_rows_of_their_own_on_every_page(tmp_path, folders, weights):
@@ -265,7 +267,7 @@ def test_case_08_orders_are_rows_of_their_own_on_every_page(tmp_path, folders, w
     ]
 
 
-def test_case_18_crops_and_filters_are_rows_of_their_own(tmp_path, folders):
+def test_case_18_crops_and_filters_are_rows_of_their_own(planned, tmp_path, folders):
     model = {"name": "resnet_micro", "weights": "random:0", "num_classes": 5}
     changes = ({}, {"crop_fraction": 0.5}, {"interpolation": "nearest"})
     entries = [model | change for change in changes]
@@ -282,20 +284,18 @@ def test_case_18_crops_and_filters_are_rows_of_their_own(tmp_path, folders):
     }
     # What is asked for and what is so anyway are one run.
     spelled = model | {"crop_fraction": 1.0, "interpolation": "bilinear"}
-    again = make_plan(
-        experiment(tmp_path, folders / "imagenet", spelled | {"image_size": 8})
-    )
+    again = planned("imagenet", spelled | {"image_size": 8})
     assert set(again.run_ids()) == {runs[0].run_id}
 
 
-def test_case_18_the_crop_of_an_entry_is_that_of_its_images(tmp_path, folders):
+def test_case_18_the_crop_of_an_entry_is_that_of_its_images(planned, tmp_path, folders):
     """The numbers of a run with another crop are those of images that are cut so."""
     model = {"name": "resnet_micro", "weights": "random:0", "crop_fraction": 0.5}
     (run,) = sweep(experiment(tmp_path, folders / "imagenet", model))
     classifier = create_model("resnet_micro", num_classes=5)
     spec = InputSpec((8, 8), 0.5, interpolation="bilinear")
     classifier = dataclasses.replace(classifier, input_spec=spec)
-    (subject,) = subjects(make_plan(experiment(tmp_path, folders / "imagenet", model)))
+    (subject,) = subjects(planned("imagenet", model))
     found = evaluate(
         classifier,
         subject.variables(classifier),
@@ -306,25 +306,23 @@ def test_case_18_the_crop_of_an_entry_is_that_of_its_images(tmp_path, folders):
 
 
 def test_case_07_a_config_says_the_size_of_published_results(
-    tmp_path, folders, weights
+    planned, tmp_path, weights
 ):
     model = weights(5) | {"image_size": "test"}
     path = tmp_path / "zoo" / "resnet_micro.mine" / "config.json"
     config = json.loads(path.read_text())
     config["pretrained_cfg"] |= {"test_input_size": [3, 12, 12], "test_crop_pct": 1.0}
     path.write_text(json.dumps(config))
-    plan = make_plan(experiment(tmp_path, folders / "imagenet", model))
+    plan = planned("imagenet", model)
     (subject,) = subjects(plan)
     spec = subject.classifier().input_spec
     assert (spec.size, spec.crop_fraction) == ((12, 12), 1.0)
     assert subject.found.spec == spec
-    plain = make_plan(
-        experiment(tmp_path, folders / "imagenet", model | {"image_size": None})
-    )
+    plain = planned("imagenet", model | {"image_size": None})
     assert set(plain.run_ids()).isdisjoint(plan.run_ids())
     untrained = {"name": "resnet_micro", "weights": "random:0", "image_size": "test"}
     with pytest.raises(UserError, match="random ones have none; give a number"):
-        make_plan(experiment(tmp_path, folders / "imagenet", untrained))
+        planned("imagenet", untrained)
 
 
 def test_case_37_python_refuses_labels_that_are_not_the_models(folders):

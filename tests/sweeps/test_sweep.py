@@ -292,7 +292,9 @@ def test_damaged_weights_are_made_again(tmp_path):
         path.write_bytes(path.read_bytes()[:500])
     evaluate = config.evaluate.model_dump(mode="json")
     evaluate["shifted"].append("digits-c/contrast_4")
-    with pytest.warns(RuntimeWarning, match="no readable safetensors file.*moved to"):
+    with pytest.warns(
+        RuntimeWarning, match="not a readable safetensors file.*moved to"
+    ):
         new = list(sweep(experiment(tmp_path, evaluate=evaluate)))
     assert [run.status for run in new] == ["ok"] * 3
     assert len(list((tmp_path / "weights").glob("*.corrupt"))) == 3

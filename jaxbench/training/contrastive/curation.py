@@ -83,11 +83,6 @@ class Curation:
         if not self.measure and self.method != "none":
             yield f"measure is false, and method {self.method!r} needs the distance"
 
-    @property
-    def measures(self) -> bool:
-        """Whether a step computes the distance."""
-        return self.measure
-
     def limits(self) -> "Limits":
         """What decides a draw, as arguments of the compiled step."""
         rejects = self.method != "none"

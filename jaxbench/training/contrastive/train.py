@@ -204,7 +204,7 @@ def draw_spec(
         ),
         recipe.views,
         recipe.curation.method,
-        recipe.curation.measures,
+        recipe.curation.measure,
         recipe.normalized,
         recipe.budget,
         branches=jax.default_backend() != "cpu",
