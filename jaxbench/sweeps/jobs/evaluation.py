@@ -47,14 +47,11 @@ class Measurement(Job):
     @functools.cached_property
     def cells(self) -> dict[str, tuple[Any, Target]]:
         """Model and dataset of each run."""
-        pairs = itertools.product(self.models, self.targets)
-        return {
-            run_digest({"kind": self.makes, "model": m.digest, "target": t.digest}): (
-                m,
-                t,
-            )
-            for m, t in pairs
-        }
+        cells = {}
+        for model, target in itertools.product(self.models, self.targets):
+            named = {"model": model.digest, "target": target.digest}
+            cells[run_digest({"kind": "evaluation", **named})] = (model, target)
+        return cells
 
     def run_ids(self) -> tuple[str, ...]:
         """The ids of all runs, by model."""
@@ -135,7 +132,12 @@ class Evaluation(Measurement):
             ):
                 open_runs.setdefault(model.digest, []).append(run_id)
         if self.trained_by is not None:
-            yield from self.trained_by.restore(context, frozenset(open_runs))
+            try:
+                yield from self.trained_by.restore(context, frozenset(open_runs))
+            except Exception as error:
+                for run_ids in open_runs.values():
+                    yield from self.failed(context.config, run_ids, error)
+                return
         for model in self.models:
             run_ids = open_runs.get(model.digest)
             if not run_ids:

@@ -51,9 +51,9 @@ class Job(abc.ABC):
     the same experiment, so it never has to be sent anywhere itself.
 
     Attributes:
-        kind: Names the kind, in digests.
+        kind: Names the kind, in digests and on the screen.
         makes: The kind of the runs.
-        version: Of the runs' numbers.
+        version: Raised by a change that moves the runs' numbers; a part of their rows.
     """
 
     kind: ClassVar[str]
