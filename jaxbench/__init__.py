@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxbench.config import ExperimentConfig, load_config
-    from jaxbench.data import open_dataset
+    from jaxbench.data import open_dataset, register_corruption, register_dataset
     from jaxbench.engine import Evaluation, evaluate
+    from jaxbench.metrics import register_metric
     from jaxbench.results import ResultStore
     from jaxbench.sweeps import sweep
+    from jaxbench.training import register_optimizer
 
 _HOMES = {
     "Evaluation": "jaxbench.engine",
@@ -21,6 +23,10 @@ _HOMES = {
     "evaluate": "jaxbench.engine",
     "load_config": "jaxbench.config",
     "open_dataset": "jaxbench.data",
+    "register_corruption": "jaxbench.data",
+    "register_dataset": "jaxbench.data",
+    "register_metric": "jaxbench.metrics",
+    "register_optimizer": "jaxbench.training",
     "sweep": "jaxbench.sweeps",
 }
 
@@ -31,6 +37,10 @@ __all__ = [
     "evaluate",
     "load_config",
     "open_dataset",
+    "register_corruption",
+    "register_dataset",
+    "register_metric",
+    "register_optimizer",
     "sweep",
 ]
 

@@ -207,7 +207,7 @@ def _remeasure(
         typer.Exit: With status 1 if a run could not be measured anew.
     """
     from jaxbench.engine import enable_persistent_cache
-    from jaxbench.sweeps.own import import_own
+    from jaxbench.own import import_own
     from jaxbench.sweeps.remeasure import remeasure
 
     for module in imports:

@@ -29,8 +29,13 @@ from jaxbench.data.batches import (
     Skipped,
     load_images,
 )
-from jaxbench.data.catalog import DATASETS, expand_addresses, open_dataset
-from jaxbench.data.corruptions import CORRUPTIONS, CorruptedSource
+from jaxbench.data.catalog import expand_addresses, open_dataset
+from jaxbench.data.corruptions import (
+    CORRUPTIONS,
+    CorruptedSource,
+    register_corruption,
+)
+from jaxbench.data.datasets import DATASETS, register_dataset
 from jaxbench.data.known import KNOWN, KnownDataset
 from jaxbench.data.known.prepare import prepare_known
 from jaxbench.data.prepare import PreparedDataset, prepare_dataset
@@ -75,6 +80,8 @@ __all__ = [
     "random_erasing",
     "random_flip",
     "random_resized_crop",
+    "register_corruption",
+    "register_dataset",
     "split_calibration",
     "take",
 ]

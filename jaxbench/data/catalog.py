@@ -1,7 +1,8 @@
-"""DATASETS: what exists by name; `open_dataset`: an address becomes a source.
+"""Addresses: `open_dataset` turns one into a source.
 
-An address is `NAME[/CONFIG][@SPLIT]` for what is in the table, or `KIND:PATH[@SPLIT]`
-for a user's own data: `digits@test`, `digits-c/gaussian_noise_3`, `imagenet-r`,
+An address is `NAME[/CONFIG][@SPLIT]` for what is in the table, `MODULE:NAME[@SPLIT]`
+for what a user's module opens, or `KIND:PATH[@SPLIT]` for files:
+`digits@test`, `digits-c/gaussian_noise_3`, `imagenet-r`, `my_data:faces@test`,
 `folder:/data/pets.tar.gz@validation`, `arrays:faces.npz`,
 `tfds:imagenet_v2/topimages@test[:25%]`.
 """
@@ -11,18 +12,14 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from jaxbench.data.class_names import ClassOrder, labelled_as
-from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
-from jaxbench.data.known import KNOWN, KnownDataset
+from jaxbench.data.datasets import DATASETS, Dataset, register_dataset
 from jaxbench.data.known.open import (
     NotPreparedError,
     check_prepared,
     known_address,
-    open_known,
 )
 from jaxbench.data.modifiers import (
     apply_modifiers,
@@ -31,93 +28,11 @@ from jaxbench.data.modifiers import (
 )
 from jaxbench.data.source import Source, View
 from jaxbench.data.sources.arrays import open_arrays
-from jaxbench.data.sources.embedded import (
-    DIGITS_SHARES,
-    open_digits,
-    open_digits_ood,
-)
 from jaxbench.data.sources.folder import open_folder
 from jaxbench.data.sources.tfds import open_tfds, prepared_configs
 from jaxbench.data.splits import STANDARD_SHARES, stratified_parts
 from jaxbench.errors import UserError, printable, unknown_name
-
-_DIGITS_LICENCE = "CC BY 4.0"
-_DIGITS_REFERENCE = "https://archive.ics.uci.edu/dataset/80"
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A row of DATASETS.
-
-    Attributes:
-        open: Called with the config and the split; "" where the dataset has none.
-        description: One sentence.
-        licence: Of the images.
-        reference: Where they come from.
-        splits: Names after "@".
-        default_split: The one meant by an address without.
-        configs: Names after "/"; one of them must be given.
-        known: What is known of a published dataset, which has to be prepared; None for
-            what lies in the package.
-    """
-
-    open: Callable[[str, str], Source]
-    description: str
-    licence: str
-    reference: str
-    splits: tuple[str, ...] = ()
-    default_split: str = ""
-    configs: tuple[str, ...] = ()
-    known: KnownDataset | None = None
-
-
-def _published(name: str, row: KnownDataset) -> Dataset:
-    return Dataset(
-        partial(open_known, name, row),
-        row.description,
-        row.licence,
-        row.reference,
-        splits=row.splits,
-        default_split=row.default_split,
-        configs=row.configs,
-        known=row,
-    )
-
-
-def _open_corrupted_digits(config: str, split: str) -> Source:
-    corruption, _, severity = config.rpartition("_")
-    return CorruptedSource(
-        open_digits(split or "test"),
-        corruption,
-        int(severity),
-        name=f"digits-c/{config}",
-    )
-
-
-DATASETS: dict[str, Dataset] = {
-    "digits": Dataset(
-        lambda config, split: open_digits(split),
-        "Handwritten digits 0 to 7, 1,443 gray images of 8x8 pixels, 60/20/20.",
-        _DIGITS_LICENCE,
-        _DIGITS_REFERENCE,
-        splits=tuple(DIGITS_SHARES),
-        default_split="test",
-    ),
-    "digits-ood": Dataset(
-        lambda config, split: open_digits_ood(),
-        "Handwritten digits 8 and 9, which no class of `digits` fits: 354 images.",
-        _DIGITS_LICENCE,
-        _DIGITS_REFERENCE,
-    ),
-    "digits-c": Dataset(
-        _open_corrupted_digits,
-        "The test part of `digits` under a corruption of severity 1 to 5.",
-        _DIGITS_LICENCE,
-        "https://arxiv.org/abs/1903.12261",
-        configs=tuple(f"{name}_{s}" for name in CORRUPTIONS for s in SEVERITIES),
-    ),
-    **{name: _published(name, row) for name, row in KNOWN.items()},
-}
+from jaxbench.own import is_module
 
 
 def _open_arrays_part(path: str, split: str | None, name: str) -> Source:
@@ -168,7 +83,7 @@ def parse_address(address: str) -> Address:
             "folder, or make a link to it under another name"
         )
     kind, colon, path = address.partition(":")
-    if not colon or not re.fullmatch(r"[\w-]+", kind):
+    if not colon or not re.fullmatch(r"[\w.-]+", kind):
         kind, path = "", address
     if kind in _PATH_KINDS:
         path = os.path.expanduser(path)
@@ -176,7 +91,12 @@ def parse_address(address: str) -> Address:
     if not at or "/" in split or (kind in _PATH_KINDS and os.path.exists(path)):
         head, split = path, None
     if kind and kind not in KINDS:
-        raise UserError(f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}")
+        if not is_module(kind):
+            raise UserError(
+                f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}"
+            )
+        kind, head = "", f"{kind}:{head}"
+        DATASETS.find(head, register_dataset)
     if not head or split == "":
         raise UserError(
             f"{address!r} is not a dataset address; wanted NAME[/CONFIG][@SPLIT] or "

@@ -4,13 +4,17 @@ import fnmatch
 import os
 import re
 
-from jaxbench.data.corruptions import CORRUPTIONS, SEVERITIES, CorruptedSource
+from jaxbench.data.corruptions import (
+    CORRUPTIONS,
+    SEVERITIES,
+    CorruptedSource,
+    register_corruption,
+)
 from jaxbench.data.source import Source
 from jaxbench.data.transformations import TRANSFORMATIONS, TransformedSource
 from jaxbench.errors import UserError, unknown_name
 
-_NAMES = {**CORRUPTIONS, **TRANSFORMATIONS}
-_MODIFIER = re.compile(r"([a-z]+(?:_[a-z]+)*)_([0-9.]+)")
+_MODIFIER = re.compile(r"((?:[\w.]+:)?[a-z]+(?:_[a-z]+)*)_([0-9.]+)")
 
 
 def split_modifiers(address: str) -> tuple[str, tuple[str, ...]]:
@@ -38,8 +42,9 @@ def _looks_like_modifier(text: str) -> bool:
     plain = re.split(r"[*?\[]", text)[0]
     if plain != text:
         # Not the second part of a split such as `test[:10%]+train[90%:]`.
-        known = any(f"{name}_".startswith(plain) for name in _NAMES)
-        severity = any(plain.startswith(f"{name}_") for name in _NAMES)
+        names = [*CORRUPTIONS, *TRANSFORMATIONS]
+        known = any(f"{name}_".startswith(plain) for name in names)
+        severity = any(plain.startswith(f"{name}_") for name in names)
         return (known or severity) and "/" not in text and "@" not in text
     return _MODIFIER.fullmatch(text) is not None
 
@@ -59,9 +64,11 @@ def apply_modifiers(source: Source, modifiers: tuple[str, ...], address: str) ->
     for modifier in modifiers:
         match = _MODIFIER.fullmatch(modifier)
         name, number = match.groups() if match else (modifier, "")
-        if name not in _NAMES:
-            kind = "corruption or transformation"
-            raise UserError(f"{address!r}: {unknown_name(kind, name, _NAMES)}")
+        CORRUPTIONS.find(name, register_corruption)
+        if name not in CORRUPTIONS and name not in TRANSFORMATIONS:
+            names = [*CORRUPTIONS, *TRANSFORMATIONS]
+            problem = unknown_name("corruption or transformation", name, names)
+            raise UserError(f"{address!r}: {problem}")
         if name in CORRUPTIONS and not number.isdecimal():
             raise UserError(f"{address!r}: severity is {number}, wanted 1 to 5")
         try:
@@ -93,6 +100,7 @@ def expand_modifier(pattern: str) -> list[str]:
     found = fnmatch.filter(known, pattern)
     if not found:
         raise UserError(
-            f"+{pattern} matches nothing among {', '.join(_NAMES)}, each with a number"
+            f"+{pattern} matches nothing among "
+            f"{', '.join([*CORRUPTIONS, *TRANSFORMATIONS])}, each with a number"
         )
     return found

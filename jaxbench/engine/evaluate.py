@@ -28,7 +28,7 @@ from jaxbench.engine.step import StepPlan, compile_step
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.engine.timing import Timing
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.metrics import SCORE_METRICS, fit_temperature
+from jaxbench.metrics import SCORE_METRICS, fit_temperature, register_metric
 from model_zoo import Classifier
 
 
@@ -75,7 +75,7 @@ def evaluate(
     dataset: Dataset,
     *,
     role: Role = "clean",
-    metrics: Sequence[str] = tuple(SCORE_METRICS),
+    metrics: Sequence[str] | None = None,
     reference: Evaluation | None = None,
     calibration: Dataset | None = None,
     temperature: float | None = None,
@@ -101,7 +101,8 @@ def evaluate(
         dataset: A source, or images in memory of the model's input size.
         role: "clean" and "shifted" images carry labels of the model's classes; "ood"
             images belong to none of them, their labels are not looked at.
-        metrics: Names from `SCORE_METRICS`; "ood" datasets have `OOD_METRICS` instead.
+        metrics: Names from `SCORE_METRICS`, or `module:name`; all of the table when
+            None. "ood" datasets have `OOD_METRICS` instead.
         reference: For "ood", the clean evaluation of the same model.
         calibration: Images on which a temperature is fitted before the pass. Every
             score is then given at T = 1 and at the fitted T, but for coarse classes,
@@ -130,6 +131,9 @@ def evaluate(
         ValueError: If an argument is out of range or does not fit the others; all
             such are named.
     """
+    metrics = tuple(SCORE_METRICS) if metrics is None else tuple(metrics)
+    for name in metrics:
+        SCORE_METRICS.find(name, register_metric)
     problems = [
         *_range_problems(role, metrics, on_error, batch_size, num_resamples, key),
         *_fit_problems(role, dataset, reference, calibration, temperature),
@@ -170,7 +174,7 @@ def evaluate(
     if reference is not None:
         values = summarize_ood_columns(reference.columns, found.columns, **resampling)
     else:
-        values = summarize_columns(found.columns, tuple(metrics), **resampling)
+        values = summarize_columns(found.columns, metrics, **resampling)
     return Evaluation(
         metrics=values,
         num_examples=len(found.columns["id"]),

@@ -12,6 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxbench.own import own_parts
+
 _PACKAGES = ("jaxbench", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
@@ -31,6 +33,7 @@ def provenance(mesh: jax.sharding.Mesh | None = None) -> dict[str, str]:
         "matmul_precision": str(
             getattr(jax.config, "jax_default_matmul_precision", None) or "default"
         ),
+        **({"own_parts": parts} if (parts := own_parts()) else {}),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

@@ -74,6 +74,7 @@ from jaxbench.metrics.operating import (
     GuaranteedThreshold,
     guaranteed_threshold,
 )
+from jaxbench.metrics.own import register_metric
 from jaxbench.metrics.paired import PairedDifference, mcnemar, paired_bootstrap
 from jaxbench.metrics.permutation import (
     PermutationTest,
@@ -182,6 +183,7 @@ __all__ = [
     "prediction_sets",
     "rank_stability",
     "rank_stability_of_resamples",
+    "register_metric",
     "reliability_bins",
     "risk_at_coverage",
     "risk_coverage_curve",

@@ -6,10 +6,12 @@ differ in what they are measured on: the scores of one set of examples
 logits or features (`ARRAY_METRICS`).
 """
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, cast
 
 import jax.numpy as jnp
 
@@ -22,6 +24,7 @@ from jaxbench.metrics.samples import Sample, sort_scores
 from jaxbench.metrics.scores import ExampleScores, require_scores
 from jaxbench.metrics.smooth import smooth_error
 from jaxbench.metrics.types import Column, Scalar
+from jaxbench.own import Table
 
 Direction = Literal["higher", "lower", "none"]
 Kind = Literal["mean", "bins", "order"]
@@ -270,17 +273,24 @@ def _out_of_distribution() -> dict[str, OodMetric]:
     }
 
 
-SCORE_METRICS: dict[str, ScoreMetric] = {**_means(), **_calibration(), **_selective()}
-OOD_METRICS: dict[str, OodMetric] = _out_of_distribution()
-ARRAY_METRICS: dict[str, ArrayMetric] = {
-    "classwise_ece": ArrayMetric(
-        classwise_calibration_error, "logits", "lower", UNIT, _CLASSWISE
-    ),
-    "frechet_distance": ArrayMetric(
-        frechet_distance, "features", "lower", POSITIVE, _FID
-    ),
-}
-METRICS: dict[str, Metric] = {**SCORE_METRICS, **OOD_METRICS, **ARRAY_METRICS}
+SCORE_METRICS: Table[ScoreMetric] = Table(
+    "metric", {**_means(), **_calibration(), **_selective()}
+)
+OOD_METRICS: Mapping[str, OodMetric] = MappingProxyType(_out_of_distribution())
+ARRAY_METRICS: Mapping[str, ArrayMetric] = MappingProxyType(
+    {
+        "classwise_ece": ArrayMetric(
+            classwise_calibration_error, "logits", "lower", UNIT, _CLASSWISE
+        ),
+        "frechet_distance": ArrayMetric(
+            frechet_distance, "features", "lower", POSITIVE, _FID
+        ),
+    }
+)
+# A chain iterates its last map first.
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    ChainMap(*cast(Any, (ARRAY_METRICS, OOD_METRICS, SCORE_METRICS)))
+)
 
 
 def rank_both(

@@ -1,7 +1,7 @@
 """Many metrics of one set of scores at once: one sort, one compiled program."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -86,7 +86,7 @@ def choose(
     return names
 
 
-def lookup(kind: str, table: dict[str, Row], names: Iterable[str]) -> dict[str, Row]:
+def lookup(kind: str, table: Mapping[str, Row], names: Iterable[str]) -> dict[str, Row]:
     """The rows of a table by name.
 
     Args:

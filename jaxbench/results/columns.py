@@ -35,6 +35,7 @@ SETTINGS = {
     "optimizer": Column("string", "name of the optimizer that trained the weights"),
     "learning_rate": Column("float64", "peak learning rate"),
     "weight_decay": Column("float64", "weight decay, in the optimizer's convention"),
+    "own_options": Column("string", "options of an optimizer of your own, as text"),
     "seed": Column("int64", "seed of initial weights and order of the examples"),
     "trial_id": Column("string", "run_id of the trial that made the weights"),
     "epochs": Column("int64", "passes over the training images"),
@@ -115,6 +116,7 @@ SETTINGS = {
 
 PROVENANCE = {
     "git_commit": "commit of the working tree",
+    "own_parts": "parts that were registered, with digests of their sources",
     "jaxbench_version": "version of this package",
     "jax_version": "version of jax",
     "flax_version": "version of flax",

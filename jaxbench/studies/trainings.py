@@ -17,7 +17,11 @@ Training = tuple[Any, ...]
 
 OPTIONS = tuple(
     dict.fromkeys(
-        [*SHARED_OPTIONS, *(n for o in OPTIMIZERS.values() for n in o.options)]
+        [
+            *SHARED_OPTIONS,
+            *(n for o in OPTIMIZERS.values() for n in o.options),
+            "own_options",
+        ]
     )
 )
 _RENAMED = {"batch_size": "train_batch_size"}

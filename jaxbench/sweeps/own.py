@@ -1,13 +1,16 @@
-"""A user's own classifier, named `module:attribute` where a zoo name may stand."""
+"""A user's own parts in an experiment, such as a classifier `module:attribute`."""
 
-import importlib
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-from jaxbench.config import SubjectConfig
-from jaxbench.errors import UserError, unknown_name
-from model_zoo import Classifier
+from jaxbench.config import ExperimentConfig, SubjectConfig
+from jaxbench.errors import UserError
+from jaxbench.metrics import SCORE_METRICS, register_metric
+from jaxbench.own import import_own, own_attribute, source_digest
+from jaxbench.training import OPTIMIZERS, register_optimizer
+from model_zoo import Classifier, registry
+from model_zoo.own import OwnEntry
 
 
 def is_own(name: str) -> bool:
@@ -25,12 +28,7 @@ def own_classifier(name: str) -> Classifier:
     Raises:
         UserError: If there is no such module or attribute, or it is no classifier.
     """
-    module_name, _, attribute = name.partition(":")
-    module = import_own(module_name, f"model {name!r}", "module:attribute, with the")
-    if not hasattr(module, attribute):
-        known = [found for found in vars(module) if not found.startswith("_")]
-        raise UserError(f"model {name!r}: {unknown_name('name', attribute, known)}")
-    found = getattr(module, attribute)
+    found = own_attribute(name, "model")
     if not isinstance(found, Classifier):
         raise UserError(
             f"model {name!r} is a {type(found).__name__}, wanted a classifier: wrap "
@@ -60,24 +58,41 @@ def check_own(entry: SubjectConfig) -> None:
         raise UserError(f"model {entry.name!r}: {'; '.join(problems)}")
 
 
-def import_own(name: str, what: str = "imports", wanted: str = "a") -> ModuleType:
-    """Imports a user's module, from the working directory or installed.
+def find_parts(config: ExperimentConfig) -> Iterator[str]:
+    """Imports a user's modules, and registers the parts named `module:attribute`.
 
-    Args:
-        name: The module.
-        what: What names it, for the message.
-        wanted: What that was to be, for the message.
-
-    Raises:
-        UserError: If it cannot be imported.
+    Yields:
+        What cannot be imported or registered.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(
-            f"{what}: cannot import {name!r}: {error}; wanted {wanted} module in the "
-            "working directory or installed"
-        ) from error
+    optimizers = [name for train in config.train for name in train.grid]
+    optimizers += [table.optimizer for table in config.pretrain]
+    steps: list[tuple[Any, ...]] = [(import_own, name) for name in config.imports]
+    steps += [(OPTIMIZERS.find, name, register_optimizer) for name in optimizers]
+    names = config.evaluate.metrics or ()
+    steps += [(SCORE_METRICS.find, name, register_metric) for name in names]
+    for function, *arguments in steps:
+        try:
+            function(*arguments)
+        except UserError as error:
+            yield str(error)
+
+
+def trained_parts(model: str, optimizer: str) -> dict[str, dict[str, str]]:
+    """Digests of the sources of a user's own backbone and optimizer, for run ids."""
+    found = {f"optimizer {n}": d for n, d in OPTIMIZERS.digests([optimizer]).items()}
+    entry = registry.architectures().get(model)
+    if isinstance(entry, OwnEntry):
+        found[f"model {model}"] = source_digest(entry.build().make)
+    return {"own_parts": found} if found else {}
+
+
+def own_options(optimizer: str, options: Mapping[str, float]) -> dict[str, str]:
+    """Options of a user's own optimizer as one column: their names are not known."""
+    text = ", ".join(f"{name}={value:g}" for name, value in sorted(options.items()))
+    return {"own_options": text} if text and optimizer in OPTIMIZERS.own else {}
+
+
+def measured_parts(metrics: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """Digests of the sources of a user's own metrics; None measures all of them."""
+    found = SCORE_METRICS.digests(SCORE_METRICS if metrics is None else metrics)
+    return {"own_metrics": found} if found else {}

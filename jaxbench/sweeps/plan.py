@@ -16,7 +16,7 @@ from jaxbench.sweeps.jobs import KINDS
 from jaxbench.sweeps.jobs.evaluation import Evaluation
 from jaxbench.sweeps.jobs.protocol import AnyDigested, Job, Plan, Target
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
-from jaxbench.sweeps.own import import_own
+from jaxbench.sweeps.own import find_parts, measured_parts
 
 
 def make_plan(config: ExperimentConfig) -> Plan:
@@ -26,8 +26,7 @@ def make_plan(config: ExperimentConfig) -> Plan:
         UserError: If a name does not exist, or datasets do not fit the models or each
             other; all problems of a step are reported at once.
     """
-    for module in config.imports:
-        import_own(module)
+    _raise_all(find_parts(config))
     problems = [text for kind in KINDS.values() for text in kind.problems(config)]
     problems += [
         unknown_name("metric", name, SCORE_METRICS)
@@ -102,6 +101,7 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
             scoring = scoring_of(source)
             digest = run_digest(
                 ({"scoring": scoring.digest} if scoring else {})
+                | (measured_parts(evaluate.metrics) if role != "ood" else {})
                 | {
                     "version": NUMBERS_VERSION["evaluation"],
                     "dataset": source.fingerprint,

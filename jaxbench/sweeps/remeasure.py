@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.metrics import OOD_METRICS, SCORE_METRICS
+from jaxbench.metrics import OOD_METRICS, SCORE_METRICS, register_metric
 from jaxbench.results import ResultStore, Run
 from jaxbench.sweeps.claims import claim
 
@@ -76,6 +76,8 @@ def remeasure(
     Raises:
         UserError: If a metric does not exist, or another process does the same.
     """
+    for name in metrics or ():
+        SCORE_METRICS.find(name, register_metric)
     known = (*SCORE_METRICS, *OOD_METRICS)
     names = tuple(known if metrics is None else dict.fromkeys(metrics))
     if unknown := [name for name in names if name not in known]:

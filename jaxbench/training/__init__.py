@@ -15,6 +15,7 @@ from jaxbench.training.optimizers import (
     Leaves,
     Optimizer,
     get_optimizer,
+    register_optimizer,
 )
 from jaxbench.training.planning import plan_problems
 from jaxbench.training.population import (
@@ -50,6 +51,7 @@ __all__ = [
     "get_optimizer",
     "get_recipe",
     "plan_problems",
+    "register_optimizer",
     "train_population",
     "warmup_cosine",
 ]

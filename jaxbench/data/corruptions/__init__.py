@@ -14,6 +14,13 @@ from jaxbench.data.corruptions.source import (
     SEVERITIES,
     CorruptedSource,
     keyed_rng,
+    register_corruption,
 )
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "CorruptedSource", "keyed_rng"]
+__all__ = [
+    "CORRUPTIONS",
+    "SEVERITIES",
+    "CorruptedSource",
+    "keyed_rng",
+    "register_corruption",
+]

@@ -6,6 +6,7 @@ thread count, machine and NumPy version.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from jaxbench.data.source import (
     read_only,
 )
 from jaxbench.errors import UserError, unknown_name
+from jaxbench.own import Table
 from model_zoo.input_spec import InputSpec
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -36,27 +38,69 @@ _CROP = InputSpec(size=(SIDE, SIDE), crop_fraction=0.875, interpolation="bilinea
 Corruption = Callable[[Pixels, int, np.random.RandomState], Pixels]
 # Name -> fn(image uint8 [h, w, 3], severity 1..5, rng) -> uint8 [h, w, 3]: the fifteen
 # of ImageNet-C, then the four that it keeps for validation.
-CORRUPTIONS: dict[str, Corruption] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
-    "defocus_blur": blur.defocus_blur,
-    "glass_blur": blur.glass_blur,
-    "motion_blur": blur.motion_blur,
-    "zoom_blur": blur.zoom_blur,
-    "snow": weather.snow,
-    "frost": weather.frost,
-    "fog": weather.fog,
-    "brightness": digital.brightness,
-    "contrast": digital.contrast,
-    "elastic_transform": digital.elastic_transform,
-    "pixelate": digital.pixelate,
-    "jpeg_compression": digital.jpeg_compression,
-    "speckle_noise": noise.speckle_noise,
-    "gaussian_blur": blur.gaussian_blur,
-    "spatter": weather.spatter,
-    "saturate": digital.saturate,
-}
+CORRUPTIONS: Table[Corruption] = Table(
+    "corruption",
+    {
+        "gaussian_noise": noise.gaussian_noise,
+        "shot_noise": noise.shot_noise,
+        "impulse_noise": noise.impulse_noise,
+        "defocus_blur": blur.defocus_blur,
+        "glass_blur": blur.glass_blur,
+        "motion_blur": blur.motion_blur,
+        "zoom_blur": blur.zoom_blur,
+        "snow": weather.snow,
+        "frost": weather.frost,
+        "fog": weather.fog,
+        "brightness": digital.brightness,
+        "contrast": digital.contrast,
+        "elastic_transform": digital.elastic_transform,
+        "pixelate": digital.pixelate,
+        "jpeg_compression": digital.jpeg_compression,
+        "speckle_noise": noise.speckle_noise,
+        "gaussian_blur": blur.gaussian_blur,
+        "spatter": weather.spatter,
+        "saturate": digital.saturate,
+    },
+)
+_NAME = re.compile(r"([\w.]+:)?[a-z]+(_[a-z]+)*")
+
+
+def register_corruption(name: str, function: Corruption) -> None:
+    """Adds a user's own corruption to those of this process.
+
+    Any address may then end in `+NAME_1` to `+NAME_5`.
+
+    Args:
+        name: Small letters, words joined by "_"; not one that the table has.
+        function: `function(image, severity, rng)`, from an image uint8 [h, w, 3], a
+            severity from 1 to 5 and a `np.random.RandomState` to an image of the same
+            shape and type. The stream belongs to the example: same id, same draws.
+
+    Raises:
+        UserError: If the name is taken or does not fit, or the function fails or
+            changes the shape or type of an image.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"corruption is named {name!r}, wanted small letters, words joined by '_'"
+        )
+    if not CORRUPTIONS.is_new(name, function):
+        return
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    try:
+        found = function(image, 1, np.random.RandomState(0))
+    except Exception as error:
+        raise UserError(
+            f"corruption {name!r} raises {type(error).__name__} on an image of "
+            f"{SIDE}x{SIDE} pixels: {error}"
+        ) from error
+    given = (getattr(found, "dtype", None), getattr(found, "shape", None))
+    if given != (image.dtype, image.shape):
+        raise UserError(
+            f"corruption {name!r} turns uint8 {image.shape} into {given[0]} "
+            f"{given[1]}, wanted the same"
+        )
+    CORRUPTIONS.add(name, function, function)
 
 
 def keyed_rng(
@@ -129,6 +173,7 @@ class CorruptedSource:
         what = (self._corruption, str(self._severity), str(self._seed), _VERSION)
         if self._corruption == "jpeg_compression":
             what += (f"libjpeg {features.version('jpg')}",)
+        what += tuple(CORRUPTIONS.digests([self._corruption]).values())
         return digest(self.base.fingerprint, what)
 
     @property

@@ -31,6 +31,7 @@ from jaxbench.results import Run, run_digest
 from jaxbench.sweeps.expansion import expand_models, model_problems
 from jaxbench.sweeps.jobs.protocol import Context, Job, Kind, Plan
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
+from jaxbench.sweeps.own import trained_parts
 from jaxbench.training import OPTIMIZERS, HyperParameters, get_optimizer
 from jaxbench.training.contrastive import (
     ContrastiveRecipe,
@@ -278,6 +279,7 @@ def expand_pretrainings(plan: Plan, table: PretrainConfig) -> Iterator[Pretraini
     for model in expand_models(table.models):
         for recipe in recipes:
             payload = shared | {"model": model, "recipe": dataclasses.asdict(recipe)}
+            payload |= trained_parts(model, table.optimizer)
             named = {
                 run_digest(payload | {"member": member.settings()}): member
                 for member in members

@@ -21,6 +21,7 @@ from jaxbench.sweeps.jobs.trials import (
     streams,
 )
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
+from jaxbench.sweeps.own import trained_parts
 from jaxbench.sweeps.starts import find_start, teacher_subject
 from jaxbench.training import HyperParameters
 from model_zoo import create_model
@@ -96,6 +97,7 @@ def _trial_id(
     shared: Mapping[str, Any], train: TrainConfig, hyper: HyperParameters
 ) -> str:
     payload = {**shared, **hyper.settings()}
+    payload |= trained_parts(shared["model"], shared["optimizer"])
     if shared["optimizer"] == "adan" and train.layer_decay != 1 and hyper.weight_decay:
         # Its decay once ignored the rates by layer; those runs are other ones.
         payload["decay"] = "by layer"

@@ -11,6 +11,7 @@ from jaxbench.config import BEST_TRIAL, GridConfig, TrainConfig
 from jaxbench.data import AUGMENTATIONS, Source
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.sweeps.expansion import expand_models, model_problems
+from jaxbench.sweeps.own import own_options
 from jaxbench.sweeps.starts import teacher_entry
 from jaxbench.sweeps.subjects import check_subjects
 from jaxbench.training import (
@@ -87,6 +88,7 @@ class Trial:
             "trial_id": self.trial_id,
             "dtype": self.train.dtype,
             **self.hyper.settings(),
+            **own_options(self.optimizer, self.hyper.options),
         }
 
     def classifier(self) -> Classifier:

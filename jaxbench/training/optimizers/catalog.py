@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxbench.errors import UserError, unknown_name
+from jaxbench.own import Table
 from jaxbench.training.optimizers.adabound import adabound
 from jaxbench.training.optimizers.adam import adafactor, adam, adamax, adamw, adopt
 from jaxbench.training.optimizers.adan import adan
@@ -311,7 +312,8 @@ _LATER = (
     ),
 )
 
-OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
+OPTIMIZERS: Table[Optimizer] = Table(
+    "optimizer",
     {
         row.name: row
         for rows in (
@@ -322,7 +324,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(
             _LATER,
         )
         for row in rows
-    }
+    },
 )
 
 
