@@ -6,7 +6,7 @@ import functools
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from jax.sharding import Mesh
 
@@ -161,8 +161,9 @@ class Plan:
     jobs: tuple[Job, ...] = ()
 
     def of(self, kind: type[AnyJob]) -> tuple[AnyJob, ...]:
-        """The jobs of one class."""
-        return tuple(job for job in self.jobs if isinstance(job, kind))
+        """The jobs of one kind."""
+        found = (job for job in self.jobs if job.kind == kind.kind)
+        return cast(tuple[AnyJob, ...], tuple(found))
 
     def seen_by(self, model: Any, target: Target) -> Target:
         """A dataset with the labels that a model's outputs have.
