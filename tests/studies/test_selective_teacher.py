@@ -148,6 +148,10 @@ def test_teachers_are_compared_on_the_same_images(tmp_path):
     # The student itself may be scored on others.
     alone = experiment(tmp_path, BASE, student | {"validation": "digits@test"})
     assert len(make_plan(alone).of(Training)) == 2
+    # The same table twice trains its trials once, and teaches as one.
+    twice = experiment(tmp_path, BASE, BASE, student)
+    once = experiment(tmp_path, BASE, student)
+    assert set(make_plan(twice).run_ids()) == set(make_plan(once).run_ids())
 
 
 def test_teachers_and_students_have_the_same_classes(tmp_path):

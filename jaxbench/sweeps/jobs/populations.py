@@ -115,7 +115,9 @@ def _taught_by(plan: Plan, train: TrainConfig) -> tuple[Training, ...]:
     if teacher is None or teacher.weights != BEST_TRIAL:
         return ()
     earlier = plan.of(Training)
-    found = tuple(job for job in earlier if job.model == teacher.name)
+    # Equal tables make equal jobs.
+    named = {job.digest: job for job in earlier if job.model == teacher.name}
+    found = tuple(named.values())
     if not found:
         names = ", ".join(sorted({job.model for job in earlier})) or "nothing"
         raise UserError(
