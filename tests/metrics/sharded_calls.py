@@ -236,7 +236,7 @@ def _functions() -> dict[str, Call]:
             LOGITS,
         ),
     }
-    others = set(public_functions()) - set(own) - {"pad_examples"}
+    others = set(public_functions()) - set(own)
     return own | {name: _filled(getattr(m, name)) for name in sorted(others)}
 
 

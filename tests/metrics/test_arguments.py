@@ -52,8 +52,7 @@ OF_STATES = {"severity_auroc": {"groups": LEVELS}}
 OF_STATES["frechet_distance_of_moments"] = {
     name: m.FeatureMoments.empty(CLASSES).update(Z) for name in ("a", "b")
 }
-# Any number of arrays of any dtype: see test_padding.py.
-FUNCTIONS = [name for name in public_functions() if name != "pad_examples"]
+FUNCTIONS = public_functions()
 # Element by element, of any shape: no rows to take a mean over.
 ELEMENTWISE = {"clopper_pearson_upper", "wilson_interval"}
 

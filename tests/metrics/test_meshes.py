@@ -46,7 +46,6 @@ EXEMPT = {
     "ClassificationState.empty": "takes none; every call on a state begins with it",
     "FeatureMoments.empty": "takes none; every call on a state begins with it",
     "FeatureMoments.all_reduce": "is for shard_map alone: test_frechet.py",
-    "pad_examples": "works on the host",
     "ArrayMetric.function": "a field, called for every row of the catalog",
 }
 
