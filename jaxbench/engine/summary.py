@@ -12,6 +12,7 @@ from jaxbench.metrics import (
     ExampleScores,
     bootstrap_intervals,
     bootstrap_ood_intervals,
+    pad_examples,
     summarize,
     summarize_ood,
 )
@@ -91,31 +92,16 @@ def suffixes(columns: Columns) -> tuple[str, ...]:
 
 
 def to_scores(columns: Columns, suffix: str = "") -> ExampleScores:
-    """Columns as the metrics take them, padded to a length that few datasets differ in.
-
-    Lengths are rounded up to an eighth of a power of two and the padding is masked:
-    metrics are compiled for every length they meet, and a sweep meets many.
-    """
-    rows = len(columns["label"])
-    length = padded_length(rows)
+    """Columns as the metrics take them, padded: a sweep meets many numbers of rows."""
     names = {name: name + suffix for name in TEMPERED_COLUMNS}
     fields = {
-        name: _pad(columns[names.get(name, name)], length)
+        name: columns[names.get(name, name)]
         for name in ExampleScores._fields
         if name != "mask"
     }
-    mask = np.arange(length) < rows
-    return jax.device_put(ExampleScores(**fields, mask=mask))
-
-
-def padded_length(rows: int) -> int:
-    """The smallest multiple of an eighth of a power of two that holds `rows`."""
-    step = max(32, 2 ** max(0, (rows - 1).bit_length() - 3))
-    return -(-rows // step) * step
-
-
-def _pad(column: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(column, (0, length - len(column)))
+    every = np.ones(len(columns["label"]), bool)
+    scores, _ = pad_examples(ExampleScores(**fields, mask=every))
+    return jax.device_put(scores)
 
 
 @functools.partial(jax.jit, static_argnums=1)

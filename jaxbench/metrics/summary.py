@@ -29,6 +29,9 @@ def summarize(
 ) -> dict[str, Scalar]:
     """Measures one set of scores: one sort for all metrics, compiled once a shape.
 
+    Only the metrics asked for are compiled. `pad_examples` brings different numbers of
+    rows to one shape.
+
     Where a row that counts has a non-finite logit, accuracy and top-5 accuracy count
     it as wrong, and every other metric is NaN: see docs/metrics.md.
 

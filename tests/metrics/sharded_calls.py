@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from jaxbench import metrics as m
+from tests.metrics.public import public_functions
 
 ROWS, CLASSES, MODELS = 32, 4, 3
 
@@ -235,12 +236,8 @@ def _functions() -> dict[str, Call]:
             LOGITS,
         ),
     }
-    public = {
-        name: getattr(m, name)
-        for name in m.__all__
-        if inspect.isfunction(getattr(m, name))
-    }
-    return own | {n: _filled(f) for n, f in public.items() if n not in own}
+    others = set(public_functions()) - set(own)
+    return own | {name: _filled(getattr(m, name)) for name in sorted(others)}
 
 
 def _catalog() -> dict[str, Call]:

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxbench import metrics as m
 from jaxbench.metrics.sums import ExactSum
+from tests.metrics.public import public_functions
 from tests.metrics.sharded_calls import ARRAYS, CALLS, CLASSES, ROWS, spec_of
 
 KERNELS = Path(m.__file__).parent
@@ -82,11 +83,10 @@ def assert_equals(found, expected):
 
 
 def public_names():
+    yield from public_functions()
     for name in m.__all__:
         value = getattr(m, name)
-        if inspect.isfunction(value):
-            yield name
-        elif inspect.isclass(value):
+        if inspect.isclass(value):
             for method, of in vars(value).items():
                 own = inspect.isfunction(of) or isinstance(of, classmethod)
                 if own and not method.startswith("_"):
@@ -113,11 +113,20 @@ ALIKE = {
     "area_under_generalized_risk_coverage",
     "area_under_risk_coverage",
     "average_precision",
+    "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
+    "coverage_at_95_accuracy",
+    "coverage_at_99_accuracy",
     "coverage_at_accuracy",
+    "ece_equal_mass",
     "excess_area_under_generalized_risk_coverage",
     "excess_area_under_risk_coverage",
     "fpr_at_tpr",
+    "mce_equal_mass",
+    "risk_at_80_coverage",
     "risk_at_coverage",
+    "top_5_accuracy",
 }
 WAYS = [
     pytest.param(name, marks=pytest.mark.slow) if " " in name or name in ALIKE else name
