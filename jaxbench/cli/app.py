@@ -11,6 +11,7 @@ from jaxbench.cli import (
     cache,
     coupling,
     inspect,
+    pretrain,
     probe,
     results,
     study,
@@ -65,6 +66,7 @@ for _command in (results.results, results.report, results.compare, zoo.convert):
     app.command()(_guarded(_command))
 
 app.command()(_guarded(probe.probe))
+app.command()(_guarded(pretrain.pretrain))
 app.command()(_guarded(coupling.coupling))
 
 _data = typer.Typer(help="List, describe and prepare datasets.", no_args_is_help=True)

@@ -64,8 +64,8 @@ def coupling(
     sweeps = load_sweeps(load_results(store))
     if not sweeps:
         raise UserError(
-            f"{str(folder)!r} has no finished trials, so there is no optimizer to "
-            "compare; train some with jaxbench run or jaxbench sweep"
+            f"{str(folder)!r} has no finished trials, so no optimizers to compare; "
+            "train some with jaxbench run or jaxbench sweep"
         )
     tables = []
     for number, sweep in enumerate(sweeps):

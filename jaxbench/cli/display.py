@@ -5,16 +5,21 @@ import math
 import os
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from jaxbench.errors import counted
 
@@ -47,13 +52,13 @@ def show_plan(plan) -> None:
         table.add_column(column, justify="right" if column == "runs" else "left")
     for job in plan.jobs:
         if not isinstance(job, Evaluation):
-            table.add_row(job.kind, job.title, str(len(job.run_ids())))
+            table.add_row(job.kind, _what(job), str(len(job.run_ids())))
         elif job.trained_by is None:
             table.add_row("load", f"{job.title} ({job.models[0].weights})", "")
     owners = sum(len(job.models) for job in plan.of(Evaluation))
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
-        if targets:
+        if targets and (owners or plan.of(Probing)):
             listed = ", ".join(f"{t.address} ({len(t.source)})" for t in targets)
             models = counted(owners, "model")
             what = f"{models} on {counted(len(targets), f'{role} dataset')}: {listed}"
@@ -71,6 +76,28 @@ def show_plan(plan) -> None:
     )
 
 
+def _what(job) -> str:
+    """A job's title, with what its runs do not share or are measured on."""
+    from jaxbench.sweeps.jobs.contrastive import Pretraining
+    from jaxbench.sweeps.jobs.training import Training
+
+    if isinstance(job, Pretraining):
+        return f"{job.title}, probed on {job.tested_on}"
+    if not isinstance(job, Training):
+        return job.title
+    hypers = [trial.hyper for trial in job.trials]
+    rates, decays = (
+        ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+        for values in (
+            (hyper.learning_rate for hyper in hypers),
+            (hyper.weight_decay for hyper in hypers),
+        )
+    )
+    grid = job.train.grid[job.optimizer]
+    taken = "" if grid.learning_rate else f" (defaults of {job.optimizer})"
+    return f"{job.title}: lr {rates}, wd {decays}{taken}"
+
+
 def _training_steps(plan) -> int:
     from jaxbench.sweeps.jobs.training import Training
     from jaxbench.sweeps.jobs.trials import make_recipe
@@ -81,6 +108,15 @@ def _training_steps(plan) -> int:
         size = len(plan.datasets.open(job.train.dataset))
         total += recipe.epochs * (size // recipe.batch_size) * len(job.trials)
     return total
+
+
+class _ImagesPerSecond(ProgressColumn):
+    """The throughput of a stage, whose progress is in images."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        known = "images" in task.fields and speed is not None
+        return Text(f"{speed:,.0f} images/s" if known else "")
 
 
 def watch(plan, store) -> list:
@@ -94,39 +130,33 @@ def watch(plan, store) -> list:
     started, runs = time.perf_counter(), []
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
+        _ImagesPerSecond(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
         console=console,
+        # Epochs and runs take minutes; two of them are needed for an estimate.
+        speed_estimate_period=3600,
     ) as progress:
         total = plan.num_trials + plan.num_evaluations
         overall = progress.add_task("runs", total=total)
         current = progress.add_task("starting", total=None)
-        told: set[tuple] = set()
+        printed: set[tuple] = set()
 
         def stage(title: str) -> None:
             nonlocal current
             # `reset` would keep the total of the stage before.
             progress.remove_task(current)
-            current = progress.add_task(title, total=None)
+            current = progress.add_task(title, total=None, images=True)
 
         def finished(run) -> None:
             progress.advance(overall)
             if run.status == "failed":
-                _print_failure(run, told)
+                _print_failure(run, printed)
             elif run.kind == "trial":
-                settings, score = (
-                    run.settings,
-                    run.metrics.get("val_accuracy", math.nan),
-                )
-                progress.console.print(
-                    f"trained {settings['model']} + {settings['optimizer']} "
-                    f"lr {settings['learning_rate']:g} "
-                    f"wd {settings['weight_decay']:g} seed {settings['seed']}: "
-                    f"validation accuracy {score:.1%}",
-                    markup=False,
-                    highlight=False,
-                )
+                progress.console.print(_trained(run), markup=False, highlight=False)
 
         listener = Listener(
             stage=stage,
@@ -142,11 +172,26 @@ def watch(plan, store) -> list:
     return runs
 
 
-def _print_failure(run, told: set[tuple]) -> None:
-    """Once in full for a model: what ails it on one dataset, ails it on all."""
+def _trained(run) -> str:
+    """What was trained, and how good it is."""
+    settings = run.settings
+    what = (
+        f"trained {settings['model']} + {settings['optimizer']} "
+        f"lr {settings['learning_rate']:g} wd {settings['weight_decay']:g} "
+        f"seed {settings['seed']}"
+    )
+    if not _is_contrastive(settings):
+        accuracy = run.metrics.get("val_accuracy", math.nan)
+        return f"{what}: validation accuracy {accuracy:.1%}"
+    accuracy = run.metrics["probe_accuracy"]
+    return f"{what}, curation {settings['curation']}: probe accuracy {accuracy:.1%}"
+
+
+def _print_failure(run, printed: set[tuple]) -> None:
+    """Prints an error once in full for a model: it mostly fails on every dataset."""
     model, message = run.settings.get("model"), run.error.message
-    text = "the same error" if (model, message) in told else message
-    told.add((model, message))
+    text = "the same error" if (model, message) in printed else message
+    printed.add((model, message))
     errors.print(
         f"failed: {model} on {run.settings.get('dataset')}: {text}",
         style="red",
@@ -162,6 +207,7 @@ def results_table(
     columns: Sequence[str] | None = None,
     only: bool = False,
     form: str = "table",
+    file: Path | None = None,
 ) -> None:
     """Prints the short table of a store: the chosen trials, or the models.
 
@@ -171,8 +217,12 @@ def results_table(
         columns: The table's columns; see `short_table`.
         only: Likewise.
         form: A `TableFormat`.
+        file: CSV file that gets the whole table too; `-` prints it.
+
+    Raises:
+        UserError: If the file cannot be written.
     """
-    from jaxbench.cli.tables import TableFormat, print_as
+    from jaxbench.cli.tables import TableFormat, print_as, write_csv
     from jaxbench.reports.summary import short_table
     from jaxbench.studies.entries import load_results
 
@@ -184,6 +234,8 @@ def results_table(
     if form != TableFormat.TABLE:
         print_as(short_table(ranked, columns, only=only), TableFormat(form))
         return
+    if file is not None:
+        write_csv(file, short_table(ranked, columns, only=only))
     if entries:
         trained = len(results.trials) > len(contrastive)
         _print_entries(ranked, trained, columns, only)
@@ -238,8 +290,8 @@ def _is_contrastive(trial: dict) -> bool:
 def print_table(table) -> None:
     """Prints an Arrow table, a row a line."""
     shown = Table(*table.column_names)
-    for row in table.to_pylist():
-        shown.add_row(*(_cell(value) for value in row.values()))
+    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        shown.add_row(*map(_cell, row))
     console.print(shown)
 
 

@@ -9,16 +9,18 @@ import typer
 
 from jaxbench.cli.display import console, errors, results_table, show_plan, watch
 from jaxbench.cli.inputs import check_weights, show_inputs
+from jaxbench.cli.options import Execution
 from jaxbench.cli.signals import as_interruption
 from jaxbench.cli.study import write_study
 from jaxbench.config import ExperimentConfig
 from jaxbench.errors import UserError, counted
 
 
-def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
+def execute(config: ExperimentConfig, how: Execution) -> None:
     """Plans, runs, shows and reports an experiment.
 
     Raises:
+        UserError: If the experiment has a mistake, or will have no table to write.
         typer.Exit: With status 1 if a run failed, with 128 and the signal's number
             (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP) after a signal.
     """
@@ -31,15 +33,22 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
     # It prints by a handler of its own.
     logging.getLogger("huggingface_hub").propagate = False
     if config.study is not None:
-        # A misspelt option is told now, not after hours of work.
+        # A misspelt option is an error now, not after hours of work.
         find_study(config.study.kind, config.study.options)
-    if limit is not None:
-        update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
-        config = config.model_copy(update=update)
+    if how.limit is not None:
+        folder = f"{config.results}-limit{how.limit}"
+        config = config.model_copy(update={"limit": how.limit, "results": folder})
+    if how.workers is not None:
+        config = config.model_copy(update={"workers": how.workers})
     enable_persistent_cache()
     with console.status("opening datasets"):
         plan = make_plan(config)
-    if dry_run:
+    if how.results_file is not None and not plan.num_evaluations:
+        raise UserError(
+            "--results-file: contrastive runs have no table of classifiers; leave it "
+            f"out, and use: jaxbench results {config.results} --csv FILE"
+        )
+    if how.dry_run:
         show_plan(plan)
         show_inputs(plan)
         check_weights(plan)
@@ -59,15 +68,18 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
         )
         errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
         raise typer.Exit(found.status) from None
-    _conclude(config, plan, store, runs)
+    _conclude(config, plan, store, runs, how.results_file)
 
 
-def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
+def _conclude(
+    config: ExperimentConfig, plan, store, runs, results_file: Path | None
+) -> None:
     """Shows what was asked for, new or not, and reports on the whole folder."""
     from jaxbench.reports import write_report
 
     metrics = config.evaluate.metrics
-    results_table(store, run_ids=set(plan.run_ids()), columns=metrics)
+    ids = set(plan.run_ids())
+    results_table(store, run_ids=ids, columns=metrics, file=results_file)
     _say_what_lacks(store, plan, metrics)
     report = write_report(
         store, Path(config.results) / "report.html", title=config.name
@@ -79,7 +91,7 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
         f"[bold]{report.resolve()}[/]"
     )
     if config.study is not None:
-        # What failed is told whatever becomes of the study.
+        # What failed is reported whatever becomes of the study.
         try:
             write_study(config.study.kind, Path(config.results), config.study.options)
         except UserError as error:

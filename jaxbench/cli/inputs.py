@@ -1,67 +1,14 @@
-"""Options about what a model sees and what its outputs mean; and how they are shown."""
+"""What models see and what their outputs mean, as a dry run shows it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated, Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from jaxbench.cli.display import console
 from jaxbench.errors import UserError
 from model_zoo.input_spec import InputSpec
-
-ImageSize = Annotated[
-    int | None, typer.Option(min=1, help="Input size; the model's own by default.")
-]
-TestSize = Annotated[
-    bool,
-    typer.Option(
-        "--test-size",
-        help="The size and crop that published results were measured at.",
-    ),
-]
-CropFraction = Annotated[
-    float | None,
-    typer.Option(help="Share of the resized image that is kept; the model's own."),
-]
-Interpolation = Annotated[
-    str | None,
-    typer.Option(
-        help="Resize filter: nearest, bilinear, bicubic or lanczos; the model's own."
-    ),
-]
-Classes = Annotated[
-    str | None,
-    typer.Option(
-        help="The model's classes in order: 'imagenet', or a text file with one name "
-        "a line. Not needed for folders named by WordNet ids."
-    ),
-]
-ClassOrder = Annotated[
-    str | None,
-    typer.Option(
-        help="How the model's folders were numbered: 'torchvision' (plainly sorted) or "
-        "'timm' (digits as numbers, case-blind)."
-    ),
-]
-
-
-def input_keys(
-    image_size: int | None,
-    test_size: bool,
-    crop_fraction: float | None,
-    interpolation: str | None,
-) -> dict[str, Any]:
-    """The keys of a model's table that say what it sees."""
-    if test_size and image_size is not None:
-        raise UserError("--image-size and --test-size both say a size; give one")
-    return {
-        "image_size": "test" if test_size else image_size,
-        "crop_fraction": crop_fraction,
-        "interpolation": interpolation,
-    }
 
 
 def show_inputs(plan) -> None:

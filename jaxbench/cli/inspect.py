@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxbench.cli.display import console
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 
 if TYPE_CHECKING:
     from jaxbench.data import KnownDataset
@@ -258,7 +258,7 @@ def data_prepare(
             done = [prepare_dataset(source, name, data_dir)]
     for summary in done:
         counts = ", ".join(f"{n:,} of {s}" for s, n in summary.num_examples.items())
-        classes = f"{len(summary.class_names):,} classes"
+        classes = counted(len(summary.class_names), "class", "classes")
         console.print(
             f"{summary.name}: {counts}; {classes}; {summary.path}",
             markup=False,

@@ -5,38 +5,33 @@ from typing import Annotated
 import typer
 
 from jaxbench.cli.execution import execute
-from jaxbench.cli.inputs import (
-    Classes,
-    CropFraction,
-    ImageSize,
-    Interpolation,
-    TestSize,
-    input_keys,
-)
-from jaxbench.cli.work import (
-    Calibration,
-    DryRun,
-    Dtype,
+from jaxbench.cli.options import (
+    Execution,
     Imports,
-    Limit,
-    Metrics,
+    Inputs,
+    Measuring,
+    ModelList,
     OnError,
-    Ood,
-    Resamples,
     Results,
-    Shifted,
+    TestSize,
     Weights,
     WeightsDir,
+    grouped,
+    named_models,
+    weights_source,
 )
 from jaxbench.config import PRETRAINED, parse_config
 from jaxbench.errors import UserError
 
 
+@grouped
 def probe(
+    *,
     model: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Zoo names, wildcards allowed; or MODULE:NAME, your own."),
-    ],
+    ] = None,
+    model_list: ModelList = None,
     train: Annotated[str, typer.Option(help="Dataset to fit on and to search in.")],
     test: Annotated[list[str], typer.Option(help="Dataset to measure on.")],
     validation: Annotated[
@@ -56,25 +51,36 @@ def probe(
         str | None,
         typer.Option(help="Numbers of neighbours with commas between: 10,20,100,200."),
     ] = None,
-    votes: Annotated[str, typer.Option(help="Of neighbours: weighted, uniform.")] = (
-        "weighted"
-    ),
+    votes: Annotated[
+        str, typer.Option(help="How neighbours vote: weighted or uniform.")
+    ] = "weighted",
     learning_rate: Annotated[
         list[float] | None,
-        typer.Option("--learning-rate", "--lr", help="One or more, trained together."),
+        typer.Option(
+            "--learning-rate",
+            "--lr",
+            help="Of the linear probe, one or more, trained together.",
+        ),
     ] = None,
     weight_decay: Annotated[
-        list[float] | None, typer.Option("--weight-decay", "--wd", help="One or more.")
+        list[float] | None,
+        typer.Option(
+            "--weight-decay", "--wd", help="Of the linear probe, one or more."
+        ),
     ] = None,
     penalty: Annotated[
         list[float] | None,
         typer.Option(help="L2 penalty of the logistic regression, one or more."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of the probe.")] = None,
-    train_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Of the probe.")
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes of the linear probe.")
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd or lars.")] = None,
+    train_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Features in a step of the linear probe.")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Of the linear probe: sgd or lars.")
+    ] = None,
     feature_norm: Annotated[
         str | None, typer.Option(help="none, l2, standardize or batch_norm.")
     ] = None,
@@ -85,35 +91,35 @@ def probe(
             help="Keep features in RESULTS/features for other probes.",
         ),
     ] = False,
-    shifted: Shifted = None,
-    ood: Ood = None,
-    calibration: Calibration = None,
-    metrics: Metrics = None,
-    classes: Classes = None,
-    image_size: ImageSize = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            "--class-map",
+            help="The datasets' classes in the order of their labels: 'imagenet', or "
+            "a text file with one name a line. For folders that hold a part of them.",
+        ),
+    ] = None,
+    inputs: Inputs,
     test_size: TestSize = False,
-    crop_fraction: CropFraction = None,
-    interpolation: Interpolation = None,
-    dtype: Dtype = "float32",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a step.")] = 64,
-    resamples: Resamples = 1000,
+    measuring: Measuring,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images in a step.")
+    ] = 64,
     on_error: OnError = "raise",
     imports: Imports = None,
     results: Results = "results/probe",
-    limit: Limit = None,
-    dry_run: DryRun = False,
+    execution: Execution,
 ) -> None:
     """Classify frozen features: linear probes and nearest neighbours, every metric.
 
     Example: [bold]jaxbench probe vit_micro --weights random:0 --train digits@train
     --validation digits@validation --test digits@test --knn 10,20[/]
     """
-    if weights_dir is not None and weights != PRETRAINED:
-        raise UserError("--weights and --weights-dir both say where weights are")
+    names = named_models(model, model_list)
     subject = {
-        "weights": str(weights_dir) if weights_dir else weights,
-        **input_keys(image_size, test_size, crop_fraction, interpolation),
-        "dtype": dtype,
+        "weights": weights_source(weights, weights_dir),
+        **inputs.keys(test_size=test_size),
     }
     given = {
         "protocols": protocol,
@@ -127,34 +133,22 @@ def probe(
         "feature_norm": feature_norm,
     }
     table = {
-        "name": f"probe {' '.join(model)}",
+        "name": f"probe {' '.join(names)}",
         "results": results,
         "on_error": on_error,
         "imports": imports or [],
         "classes": classes,
         "probe": {
-            "models": [subject | {"name": name} for name in model],
+            "models": [subject | {"name": name} for name in names],
             "train": train,
             "validation": validation,
             "votes": votes,
             "keep_features": keep_features,
             **{key: value for key, value in given.items() if value},
         },
-        "evaluate": {
-            "clean": test,
-            "shifted": shifted or [],
-            "ood": ood or [],
-            "calibration": _calibration(calibration),
-            "metrics": metrics or None,
-            "batch_size": batch_size,
-            "num_resamples": resamples,
-        },
+        "evaluate": measuring.table(test, batch_size),
     }
-    execute(parse_config(table, origin="probe"), limit=limit, dry_run=dry_run)
-
-
-def _calibration(text: str | None) -> str | int | None:
-    return int(text) if text and text.isdecimal() else text
+    execute(parse_config(table, origin="probe"), execution)
 
 
 def _numbers(text: str | None) -> list[int]:
@@ -162,6 +156,6 @@ def _numbers(text: str | None) -> list[int]:
     wrong = [part for part in parts if not part.isdecimal()]
     if wrong:
         raise UserError(
-            f"--knn {text!r}: {', '.join(wrong)} is no whole number; wanted 10,20,100"
+            f"--knn {text!r}: not a whole number: {', '.join(wrong)}; wanted 10,20,100"
         )
     return [int(part) for part in parts]

@@ -1,5 +1,6 @@
 """`jaxbench study`: the pages of the studies, from finished results."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,22 +8,57 @@ import typer
 from rich.table import Table
 
 from jaxbench.cli.display import console
+from jaxbench.cli.options import grouped
 from jaxbench.cli.tables import CsvFolder, show_page
 
 if TYPE_CHECKING:
     from jaxbench.reports.page import Page
 
 Folder = Annotated[Path, typer.Argument(help="Folder of results.")]
-Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="FOLDER/study-NAME.html if not given."),
-]
-Figures = Annotated[
-    Path | None, typer.Option(help="Also write every figure into this folder.")
-]
-Formats = Annotated[
-    list[str] | None, typer.Option("--format", help="Of the figures: svg, png, pdf.")
-]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a study writes."""
+
+    csv_folder: CsvFolder = None
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The page; FOLDER/study-NAME.html if not given."
+        ),
+    ] = None
+    figures: Annotated[
+        Path | None, typer.Option(help="Also write every figure into this folder.")
+    ] = None
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Of the figures: svg, png, pdf; svg and png."),
+    ] = None
+
+    def write(self, page: "Page", path: Path) -> None:
+        """Writes the page, and the figures where they are asked for."""
+        from jaxbench.reports.writing import write_page
+
+        written = write_page(
+            page,
+            path,
+            figures_dir=self.figures,
+            formats=tuple(self.formats or ("svg", "png")),
+        )
+        console.print(f"Study: [bold]{written.resolve()}[/]")
+        if self.figures:
+            console.print(f"Figures: {self.figures}", markup=False)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """The bootstrap of a study."""
+
+    num_resamples: Annotated[
+        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
+    ] = 1000
+    seed: Annotated[int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")] = 0
 
 
 def list_studies() -> None:
@@ -38,7 +74,9 @@ def list_studies() -> None:
     console.print(table)
 
 
+@grouped
 def study_coupling(
+    *,
     folder: Folder,
     rule: Annotated[
         str, typer.Option(help="Which pairs failed: 'fitted' or 'eq1'.")
@@ -47,10 +85,7 @@ def study_coupling(
         bool,
         typer.Option(help="Measure the weights of the best trial of each pair."),
     ] = True,
-    csv_folder: CsvFolder = None,
-    output: Output = None,
-    figures: Figures = None,
-    formats: Formats = None,
+    files: Files,
 ) -> None:
     """Write the page of which optimizer fits which backbone.
 
@@ -59,17 +94,15 @@ def study_coupling(
     Example: [bold]jaxbench study coupling results/digits-grid[/]
     """
     options = {"rule": rule, "weights": weights}
-    page = write_study("coupling", folder, options, output, figures, formats)
-    show_page(page, csv_folder, shown=())
+    page = write_study("coupling", folder, options, files)
+    show_page(page, files.csv_folder, shown=())
 
 
 def write_study(
     kind: str,
     folder: Path,
     options: dict[str, Any],
-    output: Path | None = None,
-    figures: Path | None = None,
-    formats: list[str] | None = None,
+    files: Files = Files(),
 ) -> "Page":
     """Builds a study's page from a results folder, writes it and says what it found.
 
@@ -77,30 +110,19 @@ def write_study(
         kind: Name of the study.
         folder: Where the results are.
         options: Of the study.
-        output: The file; FOLDER/study-KIND.html when None.
-        figures: Where the figures go too, if anywhere.
-        formats: Of the figures.
+        files: Where it goes.
 
     Raises:
-        UserError: If there is no such study or option, or the results lack what it
+        UserError: If the study or an option is unknown, or the results lack what it
             needs.
     """
     from jaxbench.reports.studies import find_study
-    from jaxbench.reports.writing import write_page
     from jaxbench.results import ResultStore
 
     study = find_study(kind, options)
     page = study.build(ResultStore(folder), options)
-    path = write_page(
-        page,
-        output or folder / f"study-{kind}.html",
-        figures_dir=figures,
-        formats=tuple(formats or ("svg", "png")),
-    )
     show_findings(page)
-    console.print(f"Study: [bold]{path.resolve()}[/]")
-    if figures:
-        console.print(f"Figures: {figures}", markup=False)
+    files.write(page, files.output or folder / f"study-{kind}.html")
     return page
 
 

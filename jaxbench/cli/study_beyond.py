@@ -5,15 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
-from jaxbench.cli.tables import CsvFolder, show_page
+from jaxbench.cli.options import grouped
+from jaxbench.cli.study import Files, Folder, Resampling, write_study
+from jaxbench.cli.tables import show_page
 from jaxbench.errors import UserError
 
 # Tables of pairs and of kinds of images are long: the page and the files have them all.
 _MOST_ROWS = 20
 
 
+@grouped
 def beyond(
+    *,
     folder: Folder,
     reference: Annotated[
         str | None,
@@ -51,18 +54,10 @@ def beyond(
             "--show", help="Model whose curves are drawn; repeat it, * works."
         ),
     ] = None,
-    num_resamples: Annotated[
-        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
-    ] = 1000,
-    seed: Annotated[
-        int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")
-    ] = 0,
-    csv_folder: CsvFolder = None,
-    output: Output = None,
-    figures: Figures = None,
-    formats: Formats = None,
+    resampling: Resampling,
+    files: Files,
 ) -> None:
-    """Show what sets models apart that one accuracy does not tell.
+    """Show what sets models apart beyond one accuracy.
 
     After arXiv 2311.09215: calibration, robustness, invariance, shape bias and error
     consistency, error ratios by kind of image, linear probes.
@@ -77,17 +72,16 @@ def beyond(
         "groups": _groups(group or []),
         "calibration_on": tuple(calibration_on or ()),
         "shown": tuple(shown or ()),
-        "num_resamples": num_resamples,
-        "seed": seed,
+        **vars(resampling),
     }
-    page = write_study("beyond", folder, options, output, figures, formats)
-    show_page(page, csv_folder, most_rows=_MOST_ROWS)
+    page = write_study("beyond", folder, options, files)
+    show_page(page, files.csv_folder, most_rows=_MOST_ROWS)
 
 
 def _groups(pairs: list[str]) -> dict[str, str]:
     found, wrong = {}, []
     for pair in pairs:
-        # Labels have "=" where a setting tells two models apart.
+        # Labels have "=" where two models differ in a setting.
         model, _, name = pair.rpartition("=")
         if model and name:
             found[model] = name

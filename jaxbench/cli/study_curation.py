@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
-from jaxbench.cli.tables import CsvFolder, show_page
+from jaxbench.cli.options import grouped
+from jaxbench.cli.study import Files, Folder, write_study
+from jaxbench.cli.tables import show_page
 
 
+@grouped
 def curation(
+    *,
     folder: Folder,
     level: Annotated[
         float, typer.Option(help="Coverage of the intervals over seeds.")
     ] = 0.95,
-    csv_folder: CsvFolder = None,
-    output: Output = None,
-    figures: Figures = None,
-    formats: Formats = None,
+    files: Files,
 ) -> None:
     """Show what leaving out bad batches does to contrastive training, and its cost.
 
@@ -25,5 +25,5 @@ def curation(
 
     Example: [bold]jaxbench study curation results/studies/curation-digits[/]
     """
-    page = write_study("curation", folder, {"level": level}, output, figures, formats)
-    show_page(page, csv_folder)
+    page = write_study("curation", folder, {"level": level}, files)
+    show_page(page, files.csv_folder)

@@ -1,12 +1,13 @@
-"""The command about knowing when one is wrong: study selective."""
+"""The command about selective prediction: study selective."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jaxbench.cli.study import Figures, Folder, Formats, Output, write_study
-from jaxbench.cli.tables import CsvFolder, show_page
+from jaxbench.cli.options import grouped
+from jaxbench.cli.study import Files, Folder, Resampling, write_study
+from jaxbench.cli.tables import show_page
 
 # Tables of the terminal; the page and the files have all.
 _SHOWN = ("models", "scaling", "twins", "students")
@@ -14,7 +15,9 @@ _SHOWN = ("models", "scaling", "twins", "students")
 _DETAILS = ("Family", "Cov@95 %", "Images")
 
 
+@grouped
 def selective(
+    *,
     folder: Folder,
     reference: Annotated[
         str | None,
@@ -33,19 +36,11 @@ def selective(
     ] = None,
     group_size: Annotated[
         int | None,
-        typer.Option(help="Foreign classes of a level; as many as known classes."),
+        typer.Option(help="Unknown classes of a level; as many as known classes."),
     ] = None,
     levels: Annotated[int, typer.Option(max=10_000, help="Levels of severity.")] = 11,
-    num_resamples: Annotated[
-        int, typer.Option(max=1_000_000, help="Bootstrap resamples.")
-    ] = 1000,
-    seed: Annotated[
-        int, typer.Option(max=2**32 - 1, help="Chooses the resamples.")
-    ] = 0,
-    csv_folder: CsvFolder = None,
-    output: Output = None,
-    figures: Figures = None,
-    formats: Formats = None,
+    resampling: Resampling,
+    files: Files,
 ) -> None:
     """Show which models know when they are wrong, and what made them so.
 
@@ -61,8 +56,7 @@ def selective(
         "shown": tuple(shown or ()),
         "severity_group_size": group_size,
         "severity_levels": levels,
-        "num_resamples": num_resamples,
-        "seed": seed,
+        **vars(resampling),
     }
-    page = write_study("selective", folder, options, output, figures, formats)
-    show_page(page, csv_folder, shown=_SHOWN, details=_DETAILS)
+    page = write_study("selective", folder, options, files)
+    show_page(page, files.csv_folder, shown=_SHOWN, details=_DETAILS)

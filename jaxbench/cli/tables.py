@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jaxbench.cli.display import console, reserve_stdout
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 
 if TYPE_CHECKING:
     from jaxbench.reports.cells import Table
@@ -27,16 +27,17 @@ class TableFormat(enum.StrEnum):
     JSON = "json"
 
 
-def _for_a_program(folder: Path | None) -> Path | None:
-    reserve_stdout(str(folder) == "-")
-    return folder
+def for_a_program(path: Path | None) -> Path | None:
+    """Callback of an option whose value `-` prints a table: nothing else is printed."""
+    reserve_stdout(str(path) == "-")
+    return path
 
 
 CsvFolder = Annotated[
     Path | None,
     typer.Option(
         "--csv",
-        callback=_for_a_program,
+        callback=for_a_program,
         help="Also write every table into this folder, whole; shares and accuracies "
         "as fractions. - prints them instead, one after the other.",
     ),
@@ -123,12 +124,12 @@ def show_table(
     shown = fitting(some.without_empty(), console.width, details)
     console.print(shown.to_rich())
     hidden = {
-        "rows": len(table.rows) - len(shown.rows),
-        "columns": len(table.columns) - len(shown.columns),
+        "more row": len(table.rows) - len(shown.rows),
+        "more column": len(table.columns) - len(shown.columns),
     }
-    more = [f"{count:,} more {what}" for what, count in hidden.items() if count]
+    more = [counted(count, what) for what, count in hidden.items() if count]
     if more:
-        text = f"{' and '.join(more)}: --csv DIR writes them"
+        text = f"{' and '.join(more)} in the files of --csv DIR"
         console.print(text, style="dim", markup=False, highlight=False)
 
 
@@ -151,13 +152,16 @@ def fitting(table: "Table", width: int, details: Collection[str] = ()) -> "Table
 
 
 def write_csv(path: Path, table: "Table") -> None:
-    """Writes a table's values, fractions as fractions.
+    """Writes a table's values, fractions as fractions; prints them to `-`.
 
     A column with intervals is followed by their ends, NAME_low and NAME_high.
 
     Raises:
         UserError: If the file cannot be written.
     """
+    if str(path) == "-":
+        sys.stdout.write(table.to_csv())
+        return
     with writing_csv(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(table.to_csv(), encoding="utf-8")
@@ -194,11 +198,12 @@ def table_of_arrow(found) -> "Table":
     """An Arrow table as a table: names as they are, numbers in full."""
     from jaxbench.reports.cells import Column, Table, text_cell
 
-    rows = found.to_pylist()
+    # By place: a query may give two columns one name.
+    values = [column.to_pylist() for column in found.columns]
     columns = []
-    for name in found.column_names:
-        known = [row[name] for row in rows if row[name] is not None]
+    for name, column in zip(found.column_names, values, strict=True):
+        known = [value for value in column if value is not None]
         numeric = bool(known) and all(isinstance(v, int | float) for v in known)
         columns.append(Column(name, numeric, name=name))
-    cells = tuple(tuple(text_cell(value) for value in row.values()) for row in rows)
-    return Table(tuple(columns), cells)
+    rows = zip(*values, strict=True)
+    return Table(tuple(columns), tuple(tuple(map(text_cell, row)) for row in rows))

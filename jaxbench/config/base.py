@@ -52,6 +52,7 @@ Name = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 # Steps and rows are counted in 32 bits.
 Count = Annotated[int, Within(1, 2**31 - 1)]
 Epochs = Annotated[int, Within(1, 1_000_000)]
+Workers = Annotated[int, Within(1, 4096)]
 # More than there are images is cut where it is used.
 BatchSize = Annotated[int, Within(1, 2**30)]
 ImageSize = Annotated[int, Within(1, 16_384)]

@@ -33,15 +33,22 @@ class GridConfig(Table):
 
     Other keys are the optimizer's own hyper-parameters (`beta1 = [0.9, 0.95]`), or
     `label_smoothing` and `ema_decay`; each is a list of values.
+
+    Attributes:
+        learning_rate: Rates to try; the optimizer's default rate when None.
+        weight_decay: Decays to try with each rate; when None 0, or the optimizer's
+            default decay where the rate is the default one too.
     """
 
     model_config = pydantic.ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Values]  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)]
-    weight_decay: Annotated[
-        tuple[NotNegative, ...], Field(min_length=1, strict=False)
-    ] = (0.0,)
+    learning_rate: (
+        Annotated[tuple[Rate, ...], Field(min_length=1, strict=False)] | None
+    ) = None
+    weight_decay: (
+        Annotated[tuple[NotNegative, ...], Field(min_length=1, strict=False)] | None
+    ) = None
 
     @property
     def options(self) -> dict[str, tuple[float, ...]]:

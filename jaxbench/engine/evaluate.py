@@ -87,6 +87,7 @@ def evaluate(
     keep_logits: bool = False,
     keep_features: bool = False,
     progress: Progress | None = None,
+    num_threads: int | None = None,
 ) -> Evaluation:
     """Runs a classifier over a dataset and measures it.
 
@@ -119,7 +120,8 @@ def evaluate(
         key: Randomness of the resamples; required unless `num_resamples` is 0.
         keep_logits: Whether to return logits.
         keep_features: Whether to return penultimate features.
-        progress: Called with (steps done, steps in all).
+        progress: Called with (images done, images in all).
+        num_threads: That decode the images of a source; one a usable core when None.
 
     Returns:
         Metrics, per-example columns and cost. On several processes, the same on
@@ -156,6 +158,7 @@ def evaluate(
             batch_size=batch_size,
             mesh=mesh,
             on_error=on_error,
+            num_threads=num_threads,
         )
     request = PassRequest(
         model,
@@ -167,6 +170,7 @@ def evaluate(
         keep_logits=keep_logits,
         keep_features=keep_features,
         progress=progress,
+        num_threads=num_threads,
         scoring=scoring,
     )
     found = run_pass(request, dataset, batch_size)
@@ -194,6 +198,7 @@ def calibrate(
     batch_size: int = 256,
     mesh: Mesh | None = None,
     on_error: OnError = "raise",
+    num_threads: int | None = None,
 ) -> float:
     """Fits the temperature that minimises the NLL on a dataset.
 
@@ -204,6 +209,7 @@ def calibrate(
         batch_size: As for `evaluate`.
         mesh: As for `evaluate`.
         on_error: As for `evaluate`.
+        num_threads: As for `evaluate`.
 
     Returns:
         A positive temperature; see `jaxbench.metrics.fit_temperature`.
@@ -227,6 +233,7 @@ def calibrate(
         mesh or make_data_mesh(),
         on_error=on_error,
         keep_logits=True,
+        num_threads=num_threads,
     )
     found = run_pass(request, dataset, batch_size)
     finite = found.columns["finite"]

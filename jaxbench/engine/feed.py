@@ -56,6 +56,7 @@ def open_batches(
     *,
     on_error: str,
     share: tuple[int, int],
+    num_threads: int | None = None,
 ) -> BatchLoader | ArrayBatches:
     """Opens one pass over a dataset.
 
@@ -66,6 +67,7 @@ def open_batches(
         batch_size: Rows of a batch over all processes.
         on_error: "raise" or "skip".
         share: (index, count) of this process's part of every batch.
+        num_threads: That decode a source; one a usable core when None.
 
     Raises:
         ValueError: If images in memory have another size than the model takes.
@@ -78,6 +80,7 @@ def open_batches(
             on_error=on_error,  # pyright: ignore[reportArgumentType]
             shard_index=share[0],
             shard_count=share[1],
+            num_threads=num_threads,
         )
     came, wanted = dataset.images.shape[1:], (*spec.size, 3)
     if came != wanted:

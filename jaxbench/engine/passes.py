@@ -46,7 +46,8 @@ class PassRequest:
         temperature: A second temperature to score at, if any.
         keep_logits: Whether logits leave the device.
         keep_features: Whether features leave the device.
-        progress: Called with (steps done, steps in all).
+        progress: Called with (images done, images in all).
+        num_threads: That decode images; one a usable core when None.
         scoring: How outputs become decisions; None for one label an image, of the
             classifier's classes.
     """
@@ -60,6 +61,7 @@ class PassRequest:
     keep_logits: bool = False
     keep_features: bool = False
     progress: Progress | None = None
+    num_threads: int | None = None
     scoring: Scoring | None = None
 
 
@@ -150,6 +152,7 @@ def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
         plan.batch_size,
         on_error=request.on_error,
         share=process_share(plan.mesh),
+        num_threads=request.num_threads,
     )
     device = plan.mesh.local_devices[0]
     height, width = plan.model.input_spec.size
@@ -157,11 +160,10 @@ def _run(request: PassRequest, plan: StepPlan, dataset: Dataset) -> PassResult:
     require_memory(plan.batch_size // plan.mesh.size * per_image, device)
     stepper = Stepper.build(plan, request.variables, decision_rules(request.scoring))
     require_memory(stepper.program.memory_bytes, device)
-    labels = RowLabels(dataset, request.scoring, unlabelled=request.role == "ood")
     collector, clock = Collector(), StepClock()
     carry, failure = stepper.empty_carry(), None
     try:
-        carry = _feed(request, stepper, carry, batches, labels, collector, clock)
+        carry = _feed(request, stepper, carry, batches, dataset, collector, clock)
     except UserError as error:
         failure = error
     # Before the one collective of a pass: nobody waits for a process that gave up.
@@ -195,13 +197,14 @@ def _feed(
     stepper: Stepper,
     carry: Carry,
     batches,
-    row_labels: RowLabels,
+    dataset: Dataset,
     collector: Collector,
     clock: StepClock,
 ) -> Carry:
     """Sends every batch through the step; no host round trip on the way."""
     temperature = 1.0 if request.temperature is None else request.temperature
-    steps = len(batches)
+    row_labels = RowLabels(dataset, request.scoring, unlabelled=request.role == "ood")
+    steps, num_images = len(batches), len(dataset.labels)
     for number, batch in enumerate(clock.wait_for(batches)):
         labels = row_labels(batch)
         at = number % STEPS_PER_FETCH
@@ -217,7 +220,8 @@ def _feed(
             collector.add_rows(carry.rows, at + 1)
             carry = Carry(carry.state, stepper.empty_carry().rows)
         if request.progress:
-            request.progress(number + 1, steps)
+            done = (number + 1) * stepper.plan.batch_size
+            request.progress(min(done, num_images), num_images)
     return carry
 
 

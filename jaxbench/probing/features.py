@@ -76,6 +76,7 @@ def extract_features(
     mesh: Mesh | None = None,
     on_error: OnError = "raise",
     progress: Progress | None = None,
+    num_threads: int | None = None,
 ) -> Features:
     """Runs a backbone over a dataset in evaluation mode and keeps its features.
 
@@ -90,7 +91,8 @@ def extract_features(
         mesh: Devices to use; all of them when None.
         on_error: "raise" ends the pass at an unreadable image and names it; "skip"
             leaves it out and counts it.
-        progress: Called with (steps done, steps in all).
+        progress: Called with (images done, images in all).
+        num_threads: That decode the images of a source; one a usable core when None.
 
     Returns:
         Features in the dataset's order.
@@ -115,6 +117,7 @@ def extract_features(
         on_error=on_error,
         keep_features=True,
         progress=progress,
+        num_threads=num_threads,
     )
     found = run_pass(request, dataset, batch_size)
     assert found.features is not None

@@ -121,7 +121,12 @@ class Datasets:
             if key not in self._resident:
                 started = time.perf_counter()
                 decoded = decoded_source(source, spec)
-                images = load_images(decoded, spec, on_error=self._config.on_error)
+                images = load_images(
+                    decoded,
+                    spec,
+                    on_error=self._config.on_error,
+                    num_threads=self._config.workers,
+                )
                 self.load_seconds += time.perf_counter() - started
                 self._resident[key] = images
             return self._resident[key]

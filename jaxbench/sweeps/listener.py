@@ -1,4 +1,4 @@
-"""What a display is told while a sweep runs."""
+"""Callbacks that report a sweep's progress."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from jaxbench.results import Run
 
 @dataclasses.dataclass(frozen=True)
 class Listener:
-    """What a display wants to know while a sweep runs.
+    """Callbacks of a display; each does nothing by default.
 
     Attributes:
-        stage: Called with what begins now, in words.
-        progress: Called with (done, in all) of the current stage.
+        stage: Called with the title of the stage that begins.
+        progress: Called with (images done, images in all) of the current stage.
         finished: Called with every run that was kept, failed ones included.
         at_hand: Called with the number of runs that earlier sessions had finished.
     """

@@ -20,6 +20,8 @@ COMMANDS = (
     ["evaluate"],
     ["convert"],
     ["sweep"],
+    ["probe"],
+    ["pretrain"],
     ["results"],
     ["report"],
     ["compare"],

@@ -69,7 +69,7 @@ def test_a_folder_and_its_page(run, tmp_path):
     options += ("--figures", tmp_path / "figures", "--format", "png")
     result = run(tmp_path / "results", *options)
     assert result.exit_code == 0, result.output
-    assert "What 60 images of digits-c/blur_3 can tell apart" in result.output
+    assert "Which models 60 images of digits-c/blur_3 separate" in result.output
     assert "The benchmark lottery" in page.read_text("utf-8")
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png"}
 

@@ -3,11 +3,20 @@
 import csv
 import json
 
+import pyarrow
 import pytest
 from typer.testing import CliRunner
 
 from jaxbench.cli.app import app
-from jaxbench.cli.tables import TableFormat, print_as, write_csv, write_tables
+from jaxbench.cli.display import console, print_table
+from jaxbench.cli.tables import (
+    TableFormat,
+    print_as,
+    show_table,
+    table_of_arrow,
+    write_csv,
+    write_tables,
+)
 from jaxbench.reports.cells import Cell, Column, Table, metric_cell, metric_column
 from jaxbench.results import ResultStore
 from tests.reports.coupling_runs import coupling_runs
@@ -45,6 +54,22 @@ def test_tables_are_printed_for_a_dash(capsys):
     first, second = capsys.readouterr().out.split("\n\n")
     assert first.splitlines()[0] == "# models"
     assert second == f"# others\n{sample().to_csv()}"
+
+
+def test_a_short_table_says_how_much_is_missing():
+    table = Table(sample().columns, sample().rows * 3)
+    for most, text in ((2, "1 more row in the files of --csv DIR"), (1, "2 more rows")):
+        with console.capture() as shown:
+            show_table("Models", "All of them.", table, most_rows=most)
+        assert text in shown.get()
+
+
+def test_a_query_may_give_two_columns_one_name():
+    found = pyarrow.table([[1, 2], [None, "b"]], names=["x", "x"])
+    assert table_of_arrow(found).to_csv() == "x,x\n1,\n2,b\n"
+    with console.capture() as shown:
+        print_table(found)
+    assert shown.get().count("│ b │") == 1
 
 
 def stdout(*arguments):

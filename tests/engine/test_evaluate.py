@@ -140,6 +140,21 @@ def test_more_steps_than_one_fetch(digits):
     assert_same(small, large)
 
 
+def test_progress_is_in_images(digits):
+    seen = []
+    evaluate(
+        linear_model(),
+        kernel(),
+        digits,
+        batch_size=128,
+        mesh=make_data_mesh(1),
+        num_resamples=0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    # The last batch is padded.
+    assert seen == [(128, 289), (256, 289), (289, 289)]
+
+
 def test_compiles_once_for_all_datasets_and_weights(digits):
     traces = []
 

@@ -1,5 +1,6 @@
 """From a `[train]` table to populations: recipes, grids, starts, teachers."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from jaxbench.results import ResultStore
 from jaxbench.sweeps import make_plan, sweep
 from jaxbench.sweeps.jobs.training import Training
 from jaxbench.sweeps.jobs.trials import grid_points, make_recipe
-from jaxbench.training import RECIPES, HyperParameters
+from jaxbench.training import RECIPES, HyperParameters, get_optimizer
 from model_zoo import create_model, save_variables
 from tests.sweeps.experiment import experiment
 
@@ -73,12 +74,34 @@ def test_the_studys_recipes_are_those_of_its_table():
 def test_a_grid_is_the_product_of_its_lists_without_repeats():
     grid = {"learning_rate": [0.1, 0.1], "beta1": [0.9, 0.5], "label_smoothing": [0.1]}
     table = train_table(grid={"adamw": grid}, seeds=[0, 3])
-    points = grid_points(table.grid["adamw"], table.seeds)
+    points = grid_points(get_optimizer("adamw"), table.grid["adamw"], table.seeds)
     assert points == [
         HyperParameters(0.1, 0.0, seed, 0.1, options={"beta1": beta})
         for seed in (0, 3)
         for beta in (0.9, 0.5)
     ]
+
+
+@pytest.mark.parametrize(
+    ("grid", "pairs"),
+    [
+        ({}, [(5e-4, 0.05)]),
+        ({"weight_decay": [0.1, 0.2]}, [(5e-4, 0.1), (5e-4, 0.2)]),
+        # Where rates are given, a decay is as well, or there is none.
+        ({"learning_rate": [0.1]}, [(0.1, 0.0)]),
+    ],
+)
+def test_an_optimizer_brings_its_default_rate_and_decay(grid, pairs):
+    table = train_table(grid={"adamw": grid})
+    points = grid_points(get_optimizer("adamw"), table.grid["adamw"], (0,))
+    assert [(point.learning_rate, point.weight_decay) for point in points] == pairs
+
+
+def test_an_optimizer_without_default_needs_a_rate():
+    bare = dataclasses.replace(get_optimizer("adamw"), defaults={})
+    table = train_table(grid={"adamw": {}})
+    with pytest.raises(UserError, match="adamw has no default learning rate; give"):
+        grid_points(bare, table.grid["adamw"], (0,))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +112,10 @@ def test_a_grid_is_the_product_of_its_lists_without_repeats():
         (
             {"grid": {"sgd": {"learning_rate": [1.0], "beta1": [0.9]}}},
             ["unknown hyper-parameter of sgd 'beta1'"],
+        ),
+        (
+            {"grid": {"sgd": {"learning_rates": [1.0]}}},
+            ["hyper-parameter of sgd 'learning_rates'; did you mean 'learning_rate'"],
         ),
         ({"loss": "cross_entropi"}, ["did you mean 'cross_entropy'"]),
         ({"augmentations": ["crop", "flp"]}, ["did you mean 'flip'"]),

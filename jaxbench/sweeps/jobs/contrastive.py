@@ -115,6 +115,7 @@ class Pretraining(Job):
         encoder, datasets = self.encoder(), context.plan.datasets
         source = datasets.open(self.table.dataset, foreign=True)
         images = datasets.images(source, encoder.input_spec)
+        progress, rows = context.listener.progress, self.recipe.batch_size
         result = train_contrastive(
             encoder,
             self.table.optimizer,
@@ -124,7 +125,7 @@ class Pretraining(Job):
             # Backends run other programs, so none goes on with another's state.
             checkpoint_dir=folder / jax.default_backend(),
             checkpoint_seconds=self.table.checkpoint_seconds,
-            on_chunk=context.listener.progress,
+            on_chunk=lambda spent, total: progress(spent * rows, total * rows),
         )
         save_weights(context.folder, run_id, self.model, result.variables)
         begun, num_skipped = time.perf_counter(), 0

@@ -212,6 +212,7 @@ class _Passes:
                 batch_size=context.config.evaluate.batch_size,
                 mesh=context.mesh,
                 on_error=context.config.on_error,
+                num_threads=context.config.workers,
             )
         found.variables = jax.device_put(variables)
         return found
@@ -266,6 +267,7 @@ class _Passes:
             num_resamples=config.evaluate.num_resamples,
             key=jax.random.key(config.seed),
             progress=self.context.listener.progress,
+            num_threads=config.workers,
         )
 
 

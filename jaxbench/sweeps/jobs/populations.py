@@ -23,7 +23,7 @@ from jaxbench.sweeps.jobs.trials import (
 from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.own import trained_parts
 from jaxbench.sweeps.starts import find_start, teacher_subject
-from jaxbench.training import HyperParameters
+from jaxbench.training import HyperParameters, get_optimizer
 from model_zoo import create_model
 
 
@@ -77,7 +77,7 @@ def expand_trainings(plan: Plan, train: TrainConfig) -> Iterator[Training]:
             spec = dataclasses.replace(own, size=spec.size)
         fixed = (num_classes, spec.adjusted(*choices))
         for optimizer, grid in train.grid.items():
-            points = grid_points(grid, train.seeds)
+            points = grid_points(get_optimizer(optimizer), grid, train.seeds)
             size = train.max_members or len(points)
             for first in range(0, len(points), size):
                 part = points[first : first + size]

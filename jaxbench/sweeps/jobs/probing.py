@@ -165,6 +165,7 @@ class _Work:
                 mesh=self.context.mesh,
                 on_error=config.on_error,
                 progress=listener.progress,
+                num_threads=config.workers,
             )
 
         # No digest of weights says what a user's own function computes.

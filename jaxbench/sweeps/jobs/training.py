@@ -181,9 +181,11 @@ class Training(Job):
     ) -> PopulationResult:
         train, recipe = self.train, make_recipe(self.train, context.config.limit)
         # The stops of halving come on top; a display may as well forget them.
-        steps = recipe.epochs * (len(images.labels) // recipe.batch_size)
-        every = train.validate_every
-        points = steps // every if every else recipe.epochs
+        an_epoch = len(images.labels) // recipe.batch_size
+        steps = train.validate_every or an_epoch
+        points = recipe.epochs * an_epoch // steps
+        # Progress is in images, of all members.
+        size = steps * recipe.batch_size * len(members)
         progress = context.listener.progress
         return train_population(
             classifier,
@@ -196,11 +198,13 @@ class Training(Job):
             strategy=train.strategy,
             mesh=self._mesh(context.mesh),
             validate=self._validation(context, classifier),
-            validate_every=every,
+            validate_every=train.validate_every,
             halving=make_halving(train),
             checkpoint_dir=checkpoints,
             checkpoint_seconds=train.checkpoint_seconds,
-            on_point=lambda point, _: progress(point + 1, max(points, point + 1)),
+            on_point=lambda point, _: progress(
+                size * (point + 1), size * max(points, point + 1)
+            ),
         )
 
     def _row(
@@ -252,7 +256,12 @@ class Training(Job):
         """The training images: in memory where the table says so, or they fit."""
         source = plan.datasets.open(self.train.dataset)
         if streams(self.train, source, spec):
-            return ImageStream(source, spec, on_error=plan.config.on_error)
+            return ImageStream(
+                source,
+                spec,
+                on_error=plan.config.on_error,
+                num_threads=plan.config.workers,
+            )
         return plan.datasets.images(source, spec)
 
     def _mesh(self, mesh: Mesh) -> Mesh | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from jaxbench.training import (
     SHARED_OPTIONS,
     Halving,
     HyperParameters,
+    Optimizer,
     Recipe,
     Start,
     get_optimizer,
@@ -159,17 +160,33 @@ def make_halving(train: TrainConfig) -> Halving | None:
     return Halving(rule.first_epoch, rule.factor, rule.metric, maximize=maximize)
 
 
-def grid_points(grid: GridConfig, seeds: tuple[int, ...]) -> list[HyperParameters]:
-    """The product of a grid's values, without repeats."""
-    points = itertools.product(
-        grid.learning_rate, grid.weight_decay, seeds, *grid.options.values()
-    )
+def grid_points(
+    optimizer: Optimizer, grid: GridConfig, seeds: tuple[int, ...]
+) -> list[HyperParameters]:
+    """The product of a grid's values, without repeats.
+
+    Where no rate is given, rate and decay are the optimizer's defaults.
+
+    Raises:
+        UserError: If the optimizer has no default rate either.
+    """
+    default = {} if grid.learning_rate else optimizer.defaults
+    if not (rates := grid.learning_rate or _one(default, "learning_rate")):
+        raise UserError(
+            f"{optimizer.name} has no default learning rate; give `learning_rate`"
+        )
+    decays = grid.weight_decay or _one(default, "weight_decay") or (0.0,)
+    points = itertools.product(rates, decays, seeds, *grid.options.values())
     found = []
     for rate, decay, seed, *values in dict.fromkeys(points):
         options = dict(zip(grid.options, values, strict=True))
         common = {n: options.pop(n) for n in SHARED_OPTIONS if n in options}
         found.append(HyperParameters(rate, decay, int(seed), options=options, **common))
     return found
+
+
+def _one(values: Mapping[str, float], name: str) -> tuple[float, ...]:
+    return (values[name],) if name in values else ()
 
 
 def streams(train: TrainConfig, source: Source, spec: InputSpec) -> bool:
@@ -230,7 +247,11 @@ def check_values(train: TrainConfig, source: Source, limit: int | None) -> None:
     }
     for name, grid in train.grid.items():
         points = _tried(
-            problems, f"grid.{name}", lambda grid=grid: grid_points(grid, train.seeds)
+            problems,
+            f"grid.{name}",
+            lambda name=name, grid=grid: grid_points(
+                get_optimizer(name), grid, train.seeds
+            ),
         )
         if recipe is None or points is None:
             continue
