@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +18,9 @@ from rich.progress import (
 from rich.table import Table
 
 from jaxbench.errors import counted
+
+if TYPE_CHECKING:
+    from jaxbench.sweeps import Listener
 
 # What a file or a pipe gets is not cut or folded: it has no width.
 _UNFOLDED = 100_000
@@ -83,13 +87,18 @@ def _training_steps(plan) -> int:
     return total
 
 
-def watch(plan, store) -> list:
+def watch(plan, store, loggers: Sequence["Listener"] = ()) -> list:
     """Runs a plan under a progress display.
+
+    Args:
+        plan: The experiment.
+        store: Where results go.
+        loggers: What else follows the sweep.
 
     Returns:
         The runs of this call, failed ones included.
     """
-    from jaxbench.sweeps import Listener, sweep
+    from jaxbench.sweeps import Listener, combined, sweep
 
     started, runs = time.perf_counter(), []
     with Progress(
@@ -128,7 +137,7 @@ def watch(plan, store) -> list:
                     highlight=False,
                 )
 
-        listener = Listener(
+        display = Listener(
             stage=stage,
             progress=lambda done, of: progress.update(
                 current, completed=done, total=of
@@ -136,6 +145,7 @@ def watch(plan, store) -> list:
             finished=finished,
             at_hand=lambda count: progress.update(overall, completed=count),
         )
+        listener = combined([display, *loggers])
         runs.extend(sweep(plan, store=store, listener=listener))
     seconds = time.perf_counter() - started
     console.print(f"{counted(len(runs), 'run')} in {seconds:.0f} s")

@@ -3,7 +3,9 @@
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,15 +16,26 @@ from jaxbench.cli.study import write_study
 from jaxbench.config import ExperimentConfig
 from jaxbench.errors import UserError, counted
 
+if TYPE_CHECKING:
+    from jaxbench.loggers import Loggers
 
-def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> None:
+
+def execute(
+    config: ExperimentConfig,
+    *,
+    limit: int | None,
+    log: Sequence[str] | None,
+    dry_run: bool,
+) -> None:
     """Plans, runs, shows and reports an experiment.
 
     Raises:
+        UserError: If the experiment has a mistake, or a tracker cannot be used.
         typer.Exit: With status 1 if a run failed, with 128 and the signal's number
             (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP) after a signal.
     """
     from jaxbench.engine import enable_persistent_cache
+    from jaxbench.loggers import make_loggers
     from jaxbench.reports.studies import find_study
     from jaxbench.results import ResultStore
     from jaxbench.sweeps import make_plan
@@ -31,8 +44,9 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
     # It prints by a handler of its own.
     logging.getLogger("huggingface_hub").propagate = False
     if config.study is not None:
-        # A misspelt option is told now, not after hours of work.
+        # A misspelt option is an error now, not after hours of work.
         find_study(config.study.kind, config.study.options)
+    loggers = make_loggers([*config.log, *(log or ())], config.name)
     if limit is not None:
         update = {"limit": limit, "results": f"{config.results}-limit{limit}"}
         config = config.model_copy(update=update)
@@ -47,8 +61,13 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
     store = ResultStore(config.results, create=True)
     for problem in store.problems:
         errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
+    with loggers:
+        _work(config, plan, store, loggers)
+
+
+def _work(config: ExperimentConfig, plan, store, loggers: "Loggers") -> None:
     try:
-        runs = watch(plan, store)
+        runs = watch(plan, store, loggers.listeners)
     except KeyboardInterrupt as error:
         found = as_interruption(error)
         count = len(store.completed() & set(plan.run_ids()))
@@ -59,10 +78,10 @@ def execute(config: ExperimentConfig, *, limit: int | None, dry_run: bool) -> No
         )
         errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
         raise typer.Exit(found.status) from None
-    _conclude(config, plan, store, runs)
+    _conclude(config, plan, store, runs, loggers)
 
 
-def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
+def _conclude(config: ExperimentConfig, plan, store, runs, loggers: "Loggers") -> None:
     """Shows what was asked for, new or not, and reports on the whole folder."""
     from jaxbench.reports import write_report
 
@@ -72,6 +91,7 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
     report = write_report(
         store, Path(config.results) / "report.html", title=config.name
     )
+    loggers.file(report)
     failed = [run for run in runs if run.status == "failed"]
     unfinished = False
     console.print(
@@ -79,9 +99,11 @@ def _conclude(config: ExperimentConfig, plan, store, runs) -> None:
         f"[bold]{report.resolve()}[/]"
     )
     if config.study is not None:
-        # What failed is told whatever becomes of the study.
+        # What failed is reported whatever becomes of the study.
         try:
-            write_study(config.study.kind, Path(config.results), config.study.options)
+            kind, options = config.study.kind, config.study.options
+            write_study(kind, Path(config.results), options)
+            loggers.file(Path(config.results) / f"study-{kind}.html")
         except UserError as error:
             errors.print(f"no study page: {error}", markup=False)
             unfinished = True

@@ -19,6 +19,7 @@ from jaxbench.cli.work import (
     Dtype,
     Imports,
     Limit,
+    Log,
     Metrics,
     OnError,
     Ood,
@@ -101,6 +102,7 @@ def probe(
     imports: Imports = None,
     results: Results = "results/probe",
     limit: Limit = None,
+    log: Log = None,
     dry_run: DryRun = False,
 ) -> None:
     """Classify frozen features: linear probes and nearest neighbours, every metric.
@@ -150,7 +152,8 @@ def probe(
             "num_resamples": resamples,
         },
     }
-    execute(parse_config(table, origin="probe"), limit=limit, dry_run=dry_run)
+    config = parse_config(table, origin="probe")
+    execute(config, limit=limit, log=log, dry_run=dry_run)
 
 
 def _calibration(text: str | None) -> str | int | None:

@@ -74,6 +74,12 @@ Imports = Annotated[
     list[str] | None,
     typer.Option("--import", help="Module to import first: it registers own models."),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Also log to tensorboard:DIR, wandb:PROJECT or mlflow:URI. Repeatable."
+    ),
+]
 Dtype = Annotated[str, typer.Option(help="float32 or bfloat16 activations.")]
 
 
@@ -83,6 +89,7 @@ def run(
         str | None, typer.Option("--results", "-o", help="Instead of the file's own.")
     ] = None,
     limit: Limit = None,
+    log: Log = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run an experiment file: train, evaluate, report. Again does what is missing.
@@ -92,7 +99,7 @@ def run(
     loaded = load_config(config)
     if results:
         loaded = loaded.model_copy(update={"results": results})
-    execute(loaded, limit=limit, dry_run=dry_run)
+    execute(loaded, limit=limit, log=log, dry_run=dry_run)
 
 
 def evaluate(
@@ -126,6 +133,7 @@ def evaluate(
     imports: Imports = None,
     results: Results = "results/evaluate",
     limit: Limit = None,
+    log: Log = None,
     dry_run: DryRun = False,
 ) -> None:
     """Evaluate models on datasets, every metric in one pass.
@@ -165,6 +173,7 @@ def evaluate(
     execute(
         parse_config(table, origin="evaluate"),
         limit=limit,
+        log=log,
         dry_run=dry_run,
     )
 
@@ -227,6 +236,7 @@ def sweep(
     imports: Imports = None,
     results: Results = "results/sweep",
     limit: Limit = None,
+    log: Log = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train every model with every optimizer over a grid, and measure all of them.
@@ -276,6 +286,7 @@ def sweep(
     execute(
         parse_config(table, origin="sweep"),
         limit=limit,
+        log=log,
         dry_run=dry_run,
     )
 

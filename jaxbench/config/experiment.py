@@ -49,6 +49,8 @@ class ExperimentConfig(Table):
             "imagenet" for its thousand. For folders that hold a part of the classes
             that models know, or that are numbered in another order than theirs.
         imports: A user's modules to import first: they register models of their own.
+        log: Trackers that follow the experiment, such as "tensorboard:DIR";
+            not a part of a run's identity.
         train: Populations to train, if any: one table, or several (`[[train]]`).
         pretrain: Backbones to train without labels: one table, or several.
         probe: Backbones whose frozen features are classified: one table, or several.
@@ -63,6 +65,7 @@ class ExperimentConfig(Table):
     on_error: OnError = "raise"
     classes: Name | None = None
     imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    log: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     train: Annotated[tuple[TrainConfig, ...], Field(strict=False)] = ()
     pretrain: Annotated[tuple[PretrainConfig, ...], Field(strict=False)] = ()
     probe: Annotated[tuple[ProbeConfig, ...], Field(strict=False)] = ()
@@ -175,8 +178,9 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
 
 
 def config_digest(config: pydantic.BaseModel) -> str:
-    """A digest of every value of a config, defaults included."""
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    """A digest of every value of a config that numbers may depend on."""
+    values = config.model_dump(mode="json", exclude={"log"})
+    text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
