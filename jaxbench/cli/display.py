@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jaxbench.errors import counted
+
+if TYPE_CHECKING:
+    from jaxbench.sweeps import Listener
 
 # What a file or a pipe gets is not cut or folded: it has no width.
 _UNFOLDED = 100_000
@@ -119,13 +123,18 @@ class _ImagesPerSecond(ProgressColumn):
         return Text(f"{speed:,.0f} images/s" if known else "")
 
 
-def watch(plan, store) -> list:
+def watch(plan, store, loggers: Sequence["Listener"] = ()) -> list:
     """Runs a plan under a progress display.
+
+    Args:
+        plan: The experiment.
+        store: Where results go.
+        loggers: What else follows the sweep.
 
     Returns:
         The runs of this call, failed ones included.
     """
-    from jaxbench.sweeps import Listener, sweep
+    from jaxbench.sweeps import Listener, combined, sweep
 
     started, runs = time.perf_counter(), []
     with Progress(
@@ -158,7 +167,7 @@ def watch(plan, store) -> list:
             elif run.kind == "trial":
                 progress.console.print(_trained(run), markup=False, highlight=False)
 
-        listener = Listener(
+        display = Listener(
             stage=stage,
             progress=lambda done, of: progress.update(
                 current, completed=done, total=of
@@ -166,6 +175,7 @@ def watch(plan, store) -> list:
             finished=finished,
             at_hand=lambda count: progress.update(overall, completed=count),
         )
+        listener = combined([display, *loggers])
         runs.extend(sweep(plan, store=store, listener=listener))
     seconds = time.perf_counter() - started
     console.print(f"{counted(len(runs), 'run')} in {seconds:.0f} s")

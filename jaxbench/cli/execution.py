@@ -4,6 +4,7 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,16 +16,21 @@ from jaxbench.cli.study import write_study
 from jaxbench.config import ExperimentConfig
 from jaxbench.errors import UserError, counted
 
+if TYPE_CHECKING:
+    from jaxbench.loggers import Loggers
+
 
 def execute(config: ExperimentConfig, how: Execution) -> None:
     """Plans, runs, shows and reports an experiment.
 
     Raises:
-        UserError: If the experiment has a mistake, or will have no table to write.
+        UserError: If the experiment has a mistake, will have no table to write, or
+            a tracker cannot be used.
         typer.Exit: With status 1 if a run failed, with 128 and the signal's number
             (130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP) after a signal.
     """
     from jaxbench.engine import enable_persistent_cache
+    from jaxbench.loggers import make_loggers
     from jaxbench.reports.studies import find_study
     from jaxbench.results import ResultStore
     from jaxbench.sweeps import make_plan
@@ -35,6 +41,7 @@ def execute(config: ExperimentConfig, how: Execution) -> None:
     if config.study is not None:
         # A misspelt option is an error now, not after hours of work.
         find_study(config.study.kind, config.study.options)
+    loggers = make_loggers([*config.log, *(how.log or ())], config.name)
     if how.limit is not None:
         folder = f"{config.results}-limit{how.limit}"
         config = config.model_copy(update={"limit": how.limit, "results": folder})
@@ -56,8 +63,19 @@ def execute(config: ExperimentConfig, how: Execution) -> None:
     store = ResultStore(config.results, create=True)
     for problem in store.problems:
         errors.print(f"[yellow]unreadable, will be computed again:[/] {problem}")
+    with loggers:
+        _work(config, plan, store, how.results_file, loggers)
+
+
+def _work(
+    config: ExperimentConfig,
+    plan,
+    store,
+    results_file: Path | None,
+    loggers: "Loggers",
+) -> None:
     try:
-        runs = watch(plan, store)
+        runs = watch(plan, store, loggers.listeners)
     except KeyboardInterrupt as error:
         found = as_interruption(error)
         count = len(store.completed() & set(plan.run_ids()))
@@ -68,11 +86,16 @@ def execute(config: ExperimentConfig, how: Execution) -> None:
         )
         errors.print(f"  {shlex.join(['jaxbench', *sys.argv[1:]])}", markup=False)
         raise typer.Exit(found.status) from None
-    _conclude(config, plan, store, runs, how.results_file)
+    _conclude(config, plan, store, runs, results_file, loggers)
 
 
 def _conclude(
-    config: ExperimentConfig, plan, store, runs, results_file: Path | None
+    config: ExperimentConfig,
+    plan,
+    store,
+    runs,
+    results_file: Path | None,
+    loggers: "Loggers",
 ) -> None:
     """Shows what was asked for, new or not, and reports on the whole folder."""
     from jaxbench.reports import write_report
@@ -84,6 +107,7 @@ def _conclude(
     report = write_report(
         store, Path(config.results) / "report.html", title=config.name
     )
+    loggers.file(report)
     failed = [run for run in runs if run.status == "failed"]
     unfinished = False
     console.print(
@@ -93,7 +117,9 @@ def _conclude(
     if config.study is not None:
         # What failed is reported whatever becomes of the study.
         try:
-            write_study(config.study.kind, Path(config.results), config.study.options)
+            kind, options = config.study.kind, config.study.options
+            write_study(kind, Path(config.results), options)
+            loggers.file(Path(config.results) / f"study-{kind}.html")
         except UserError as error:
             errors.print(f"no study page: {error}", markup=False)
             unfinished = True

@@ -201,6 +201,12 @@ class Execution:
             help="Also write the table at the end into this CSV file; - prints it.",
         ),
     ] = None
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also log to tensorboard:DIR, wandb:PROJECT or mlflow:URI. Repeatable."
+        ),
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option(

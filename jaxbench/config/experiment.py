@@ -51,6 +51,8 @@ class ExperimentConfig(Table):
         imports: A user's modules to import first: they register models of their own.
         workers: Threads that decode images; one a usable core when None. No number
             depends on it.
+        log: Trackers that follow the experiment, such as "tensorboard:DIR";
+            not a part of a run's identity.
         train: Populations to train, if any: one table, or several (`[[train]]`).
         pretrain: Backbones to train without labels: one table, or several.
         probe: Backbones whose frozen features are classified: one table, or several.
@@ -66,6 +68,7 @@ class ExperimentConfig(Table):
     classes: Name | None = None
     imports: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     workers: Workers | None = None
+    log: Annotated[tuple[Name, ...], Field(strict=False)] = ()
     train: Annotated[tuple[TrainConfig, ...], Field(strict=False)] = ()
     pretrain: Annotated[tuple[PretrainConfig, ...], Field(strict=False)] = ()
     probe: Annotated[tuple[ProbeConfig, ...], Field(strict=False)] = ()
@@ -179,7 +182,7 @@ def parse_config(table: dict[str, Any], *, origin: str) -> ExperimentConfig:
 
 def config_digest(config: pydantic.BaseModel) -> str:
     """A digest of every value of a config that numbers may depend on."""
-    values = config.model_dump(mode="json", exclude={"workers"})
+    values = config.model_dump(mode="json", exclude={"log", "workers"})
     text = json.dumps(values, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

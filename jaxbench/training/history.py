@@ -79,9 +79,11 @@ class History:
         self.stopped[list(members)] = self.stops[point]
 
     def until(self, point: int) -> Curves:
-        """The curves up to and including a point, as copies."""
+        """The curves up to and including a point, as copies, and their steps."""
+        steps = np.float64(self.stops[: point + 1])
         return {
-            name: curve[:, : point + 1].copy() for name, curve in self.curves.items()
+            "step": np.tile(steps, (self._num_members, 1)),
+            **{n: curve[:, : point + 1].copy() for n, curve in self.curves.items()},
         }
 
     @property

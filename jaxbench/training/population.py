@@ -127,7 +127,7 @@ def train_population(
         checkpoint_seconds: Least time between two checkpoints, which are written at the
             points; 0 writes one at each.
         on_point: Called with the index of the point, from 0, and the curves so far,
-            [members, points].
+            [members, points]; `step` says how many steps each point has behind it.
 
     Raises:
         UserError: If an argument does not fit the others; all such are named. Also if

@@ -204,7 +204,8 @@ def test_validation_and_progress_see_every_epoch(train):
         result.curves["val_accuracy"], [[0.1, 0.4], [0.2, 0.5], [0.3, 0.6]]
     )
     shapes = [
-        dict.fromkeys(("train_loss", "seconds", "val_accuracy"), (3, e)) for e in (1, 2)
+        dict.fromkeys(("step", "train_loss", "seconds", "val_accuracy"), (3, e))
+        for e in (1, 2)
     ]
     assert seen == [(0, shapes[0]), (1, shapes[1])]
     last = [float(np.abs(v["head.bias"]).sum()) for v in result.variables]

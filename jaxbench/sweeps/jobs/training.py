@@ -34,7 +34,6 @@ from jaxbench.sweeps.numbers import NUMBERS_VERSION
 from jaxbench.sweeps.starts import FoundStart, load_start
 from jaxbench.sweeps.subjects import Subject
 from jaxbench.training import (
-    HyperParameters,
     ImageStream,
     PopulationResult,
     Teacher,
@@ -153,8 +152,7 @@ class Training(Job):
         folder = context.folder / "checkpoints" / self.digest
         members = run_digest({self.kind: [trial.trial_id for trial in trials]})
         checkpoints = folder / f"{members}-{layout}"
-        hypers = [trial.hyper for trial in trials]
-        result = self._fit(context, classifier, hypers, images, checkpoints)
+        result = self._fit(context, classifier, trials, images, checkpoints)
         for member, trial in enumerate(trials):
             weights = save_weights(
                 context.folder, trial.trial_id, self.model, result.variables[member]
@@ -175,7 +173,7 @@ class Training(Job):
         self,
         context: Context,
         classifier: Classifier,
-        members: Sequence[HyperParameters],
+        trials: Sequence[Trial],
         images: ImageArrays | ImageStream,
         checkpoints: Any,
     ) -> PopulationResult:
@@ -185,12 +183,19 @@ class Training(Job):
         steps = train.validate_every or an_epoch
         points = recipe.epochs * an_epoch // steps
         # Progress is in images, of all members.
-        size = steps * recipe.batch_size * len(members)
-        progress = context.listener.progress
+        size = steps * recipe.batch_size * len(trials)
+        listener = context.listener
+
+        def on_point(point: int, curves: Mapping[str, np.ndarray]) -> None:
+            listener.progress(size * (point + 1), size * max(points, point + 1))
+            for member, trial in enumerate(trials):
+                own = {name: curve[member] for name, curve in curves.items()}
+                listener.curves(trial.trial_id, trial.settings(), own)
+
         return train_population(
             classifier,
             self.optimizer,
-            members,
+            [trial.hyper for trial in trials],
             images,
             recipe,
             begin=load_start(self.train, self.model, self.start),
@@ -202,9 +207,7 @@ class Training(Job):
             halving=make_halving(train),
             checkpoint_dir=checkpoints,
             checkpoint_seconds=train.checkpoint_seconds,
-            on_point=lambda point, _: progress(
-                size * (point + 1), size * max(points, point + 1)
-            ),
+            on_point=on_point,
         )
 
     def _row(
