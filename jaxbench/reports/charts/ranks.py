@@ -53,6 +53,9 @@ def ranks_spec() -> dict[str, Any]:
     lines = base.encode(detail="i:N")
     colour = raw("colour:N", alt.Color)
     known = "isValid(datum.rank) && "
+    ends = alt.Chart(alt.NamedData(name="ends")).encode(
+        x=alt.value("width"), y=alt.Y("y:Q", scale=None)
+    )
     layers = [
         lines.transform_filter(f"!({_IS_LIT})").mark_line(
             color=token("line"), strokeWidth=1
@@ -69,14 +72,11 @@ def ranks_spec() -> dict[str, Any]:
         lines.transform_filter("datum.i === hot").mark_line(
             color=token("ink"), strokeWidth=3, aria=False
         ),
-        alt.Chart(alt.NamedData(name="ends"))
-        .mark_text(align="left", dx=10, aria=False)
-        .encode(
-            x=alt.value("width"),
-            y=alt.Y("y:Q", scale=None),
-            text="name:N",
-            color=colour,
-        ),
+        # A coloured dash and a name in ink: small text needs more contrast than lines.
+        ends.mark_point(
+            shape="stroke", xOffset=4, size=64, opacity=1, aria=False
+        ).encode(colour),
+        ends.mark_text(align="left", dx=11, aria=False).encode(text="name:N"),
     ]
     starts: dict[str, Any] = {"lit": [], "hot": -1, "places": [], "worst": 1}
     starts |= {"ticks": [1], "y_percent": False}

@@ -144,7 +144,10 @@ function search(label, change, start = "") {
 const button = (text, click, attributes = {}) => html("button", { type: "button", click, ...attributes }, text);
 
 // One stop of the Tab key for many elements: arrows move among them.
+// With another key, as in Alt and an arrow, they are the browser's.
+const isPlain = (event) => !event.altKey && !event.ctrlKey && !event.metaKey;
 function step(event, items, current) {
+  if (!isPlain(event)) return undefined;
   const at = items.indexOf(current);
   const moves = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
   if (event.key === "Home") return items[0];
@@ -161,9 +164,9 @@ function sampleOf({ colour, dash, shape }, isLine) {
   return svg("svg", { viewBox: "0 0 22 12", "aria-hidden": "true" }, mark);
 }
 
-// A list of models to choose from, with a filter.
-function chooser(labels, initial, verb, change) {
-  const chosen = new Set(initial);
+// A list of models to choose from, with a filter; it opens with the models of `start`.
+function chooser(labels, initial, verb, change, start = initial) {
+  const chosen = new Set(start);
   const count = html("summary");
   const boxes = labels.map((label, index) => {
     const box = html("input", { type: "checkbox", tabindex: index ? "-1" : "0", value: index });
@@ -220,6 +223,7 @@ function chooser(labels, initial, verb, change) {
 function legendButtons(legend, items, pressed, press, hover = () => {}) {
   // What is new replaces the old, so the keyboard's place is kept by its key.
   const focused = legend.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  let moved = false; // the focus that is restored emphasises nothing
   legend.replaceChildren(
     ...items.map(({ key, text, style, isLine, count }) =>
       html(
@@ -231,7 +235,7 @@ function legendButtons(legend, items, pressed, press, hover = () => {}) {
           click: () => press(key),
           pointerenter: () => hover(key),
           pointerleave: () => hover(null),
-          focus: () => hover(key),
+          focus: () => moved && hover(key),
           blur: () => hover(null),
         },
         sampleOf(style, isLine),
@@ -242,4 +246,5 @@ function legendButtons(legend, items, pressed, press, hover = () => {}) {
   );
   legend.classList.toggle("some", items.some(({ key }) => pressed.has(key)));
   if (focused !== null) [...legend.children].find((item) => item.dataset.key === focused)?.focus();
+  moved = true;
 }

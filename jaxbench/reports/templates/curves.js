@@ -17,11 +17,8 @@ KINDS.curves = ({ name, controls, plot, legend, views, redraw }, data, memory) =
     changed();
   };
   let beside = memory.beside ?? false, cursor = null, active = 0, hovered = null, parts = [];
-  const pick = chooser(labels, first, "show", () => remember());
-  if (memory.shown) {
-    const start = memory.shown.filter((label) => number.has(label)).map((label) => number.get(label));
-    labels.forEach((_, i) => pick.has(i) !== start.includes(i) && pick.set([i], start.includes(i)));
-  }
+  const start = memory.shown?.filter((label) => number.has(label)).map((label) => number.get(label));
+  const pick = chooser(labels, first, "show", () => remember(), start);
   if (!data.panels) controls.append(toggle("Side by side", beside, (on) => ((beside = on), remember())));
   controls.append(pick.element);
   const isolated = () => labels.filter((label) => state.models.has(label));
@@ -187,5 +184,5 @@ KINDS.curves = ({ name, controls, plot, legend, views, redraw }, data, memory) =
   plot.addEventListener("pointermove", follow);
   plot.addEventListener("pointerdown", follow);
   plot.addEventListener("pointerleave", (event) => hasLeft(event) && point(null));
-  return { panels, drawn };
+  return { panels, drawn, clear: () => (hovered = null) };
 };

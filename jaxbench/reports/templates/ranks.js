@@ -4,7 +4,8 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
   const grouped = data.groups.length > 0;
   // What Enter or a click changed, and how it was before: Escape undoes it.
   const before = new Map();
-  const pick = chooser(data.labels, memory.lit ?? data.shown, "highlight", () => changedChoice());
+  const start = memory.lit?.map((label) => data.labels.indexOf(label)).filter((i) => i >= 0);
+  const pick = chooser(data.labels, data.shown, "highlight", () => changedChoice(), start);
   controls.append(pick.element);
   let hot = -1;
   const all = data.labels.map((_, i) => i);
@@ -25,7 +26,7 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
   function changedChoice() {
     const now = pick.chosen();
     if (String(now) === String(data.shown)) delete memory.lit;
-    else memory.lit = now;
+    else memory.lit = now.map((i) => data.labels[i]);
     changed();
   }
   function flip(i) {
@@ -68,7 +69,7 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
   function drawn({ message, legend: shownItems = [] }, held) {
     if (message) return;
     const pressed = grouped ? state.groups : new Set(shownItems.map(({ key }) => key));
-    const press = grouped ? (key) => isolate(state.groups, key) : (key) => pick.set([Number(key)], false);
+    const press = grouped ? (key) => isolate(state.groups, key) : (key) => (state.models.delete(data.labels[key]), pick.set([Number(key)], false));
     legendButtons(legend, shownItems, pressed, press, (key) => grouped || emphasise(key === null ? -1 : Number(key)));
     const root = views.svg();
     const text = `${name}: ranks of ${count} models on ${places} datasets, ${lit().length} highlighted. Arrow keys move between models, Enter highlights one, Escape ends it.`;
@@ -86,7 +87,7 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
     return { x: area.x + left + view.scale("x")(k), y: area.y + top + view.scale("y")(data.ranks[i][k]) };
   }
   // Where a line begins; it moves with the page.
-  const start = (i) => {
+  const beginning = (i) => {
     const k = data.ranks[i].findIndex((rank) => rank !== null);
     return { getBoundingClientRect: () => (k < 0 ? views.svg().getBoundingClientRect() : at(i, k)) };
   };
@@ -130,9 +131,9 @@ KINDS.ranks = ({ name, controls, plot, legend, views }, data, memory) => {
     if (i < 0) return;
     cursor = i;
     flip(i);
-    describe(i, start(i));
+    describe(i, beginning(i));
   });
-  const reach = (i) => ((cursor = i), emphasise(i), describe(i, start(i)));
+  const reach = (i) => ((cursor = i), emphasise(i), describe(i, beginning(i)));
   plot.addEventListener("focusin", () => plot.querySelector(":focus-visible") && reach(cursor));
   plot.addEventListener("focusout", () => (emphasise(-1), tip.hide()));
   plot.addEventListener("keydown", (event) => {

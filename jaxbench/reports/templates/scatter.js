@@ -103,10 +103,11 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
     const room = (high - low) * 0.05 || Math.abs(low) * 0.05 || 0.05;
     return [low - room, high + room];
   }
-  function zoomBy(factor) {
-    const around = ([low, high]) => {
-      const middle = (low + high) / 2, half = ((high - low) / 2) * factor;
-      return [middle - half, middle + half];
+  // Around a point, which keeps its place, or around the middle.
+  function zoomBy(factor, i = null) {
+    const around = ([low, high], k) => {
+      const fixed = i === null ? (low + high) / 2 : value([now.x, now.y][k], i);
+      return [low, high].map((end) => fixed + (end - fixed) * factor);
     };
     choose({ zoom: domains.map(around) });
   }
@@ -319,7 +320,7 @@ KINDS.scatter = ({ name, controls, plot, legend, views, redraw }, data, memory) 
       event.preventDefault();
       return isolate(state.models, data.labels[cursor]);
     }
-    if (event.key === "+" || event.key === "-") return zoomBy(event.key === "+" ? 0.5 : 2);
+    if (isPlain(event) && (event.key === "+" || event.key === "-")) return zoomBy(event.key === "+" ? 0.5 : 2, cursor);
     const up = event.key === "ArrowUp" || event.key === "ArrowDown";
     const order = up ? reachable().sort((a, b) => places[a][1] - places[b][1]) : sorted();
     const next = step(event, order, cursor);

@@ -37,7 +37,7 @@ def sample_file(tmp_path_factory):
 def visit(chromium):
     """Opens a file; what goes wrong in the page until its end fails the test.
 
-    Without a file, the page is empty and the test itself goes where it wants, once.
+    Without a file, the page is empty and the test itself goes where it wants, alone.
     """
 
     @contextmanager
@@ -59,8 +59,9 @@ def visit(chromium):
         finally:
             context.close()
         assert not problems
-        # The page itself, and what it saves.
-        assert {url.partition(":")[0] for url in requests} <= {"file", "blob"}
-        assert sum(url.startswith("file:") for url in requests) == 1
+        # The page itself, what it holds, and what it saves.
+        kinds = {url.partition(":")[0] for url in requests}
+        assert kinds <= {"file", "blob", "data"}
+        assert len({url for url in requests if url.startswith("file:")}) == 1
 
     return opened

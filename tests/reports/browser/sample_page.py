@@ -1,6 +1,9 @@
 """A page with every kind of chart, of any number of models."""
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from jaxbench.reports.cells import Cell, Column, Table, measured_cell, metric_column
 from jaxbench.reports.metric_texts import METRIC_TEXTS
@@ -12,6 +15,7 @@ from jaxbench.reports.page import (
     HeatMap,
     Page,
     Panels,
+    Picture,
     Point,
     Ranks,
     Samples,
@@ -213,9 +217,29 @@ def sample_page(count=40):
                 "Quantities side by side, and what the settings do.",
                 charts=(panels(), bars(), ridges(), boxes()),
             ),
+            Section(
+                "mistakes",
+                "Mistakes",
+                "A picture, and a table that is folded.",
+                table=table(12),
+                pictures=(Picture(png(), HOSTILE, "truth cat, answer dog"),),
+                folded=True,
+            ),
         ),
         notes=("Intervals are bootstrap intervals.", f"Left out: {HOSTILE}"),
+        made=(("Command", "jaxbench study sample results"), ("Name", HOSTILE)),
+        provenance=(
+            ("jax_version", "Version of JAX", "0.7.2 (40)"),
+            ("config_digest", "The configuration", HOSTILE),
+        ),
     )
+
+
+def png():
+    """The bytes of a picture of 4 x 4 pixels."""
+    content = io.BytesIO()
+    Image.new("RGB", (4, 4), "#0072b2").save(content, "PNG")
+    return content.getvalue()
 
 
 def bars():

@@ -8,10 +8,17 @@ import pytest
 from playwright.sync_api import expect
 
 from jaxbench.reports.charts.names import Spot, place_names, spread
-from jaxbench.reports.look import Look
-from jaxbench.reports.page import Page, Section
+from jaxbench.reports.look import Look, style_at
+from jaxbench.reports.page import Curves
 from jaxbench.reports.stills import still
-from jaxbench.reports.writing import write_page
+from tests.reports.browser.helpers import (
+    BRIGHT,
+    NUMBER,
+    figure,
+    redrawn,
+    tip,
+    written,
+)
 from tests.reports.browser.sample_page import (
     METRICS,
     curves,
@@ -22,20 +29,6 @@ from tests.reports.browser.sample_page import (
 )
 
 pytestmark = pytest.mark.browser
-BRIGHT = ".point:not([opacity='0.12'])"
-NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
-
-
-def figure(page, name):
-    """A chart in sight, and so drawn."""
-    found = page.locator(f"#figure-{name}")
-    found.scroll_into_view_if_needed()
-    found.locator(".plot svg").first.wait_for()
-    return found
-
-
-def tip(page):
-    return page.locator("#tip:not([hidden])").inner_text()
 
 
 def shapes(picture):
@@ -140,11 +133,7 @@ def test_a_box_drawn_with_the_mouse_is_the_new_range(visit, sample_file):
 
 
 def test_many_models_have_no_intervals_and_few_names(visit, tmp_path):
-    section = Section("zoo", "Zoo", "", charts=(scatter(120),))
-    path = write_page(
-        Page("zoo", "Zoo", "?", "", (), (), (section,)), tmp_path / "p.html"
-    )
-    with visit(path) as page:
+    with visit(written(tmp_path, scatter(120))) as page:
         dots = figure(page, "accuracy_calibration")
         expect(dots.locator(".point")).to_have_count(120)
         assert dots.locator(".mark-rule.role-mark line").count() == 0
@@ -308,25 +297,77 @@ def test_isolating_by_click(visit, sample_file):
         expect(dots.locator(BRIGHT)).to_have_count(1)
 
 
-def test_700_models_by_20_metrics(visit, tmp_path):
-    section = Section("zoo", "Zoo", "700 x 20", charts=(scatter(700),))
-    big = Page("zoo", "Zoo", "Fast?", "", (), (), (section,))
-    path = write_page(big, tmp_path / "zoo.html")
-    assert path.stat().st_size < 2e6
-    with visit() as page:
-        session = page.context.new_cdp_session(page)
-        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+def test_styles_in_the_page_are_those_of_stills(visit, sample_file):
+    with visit(sample_file) as page:
+        found = page.evaluate("[...Array(40).keys()].map(styleAt)")
+    ours = [style_at(slot) for slot in range(40)]
+    assert len(set(ours)) == 40  # as many names can be distinguished
+    assert [tuple(one.values()) for one in found] == [
+        (one.colour, list(one.dash), one.shape) for one in ours
+    ]
 
-        def busy():
-            measured = session.send("Performance.getMetrics")["metrics"]
-            return {item["name"]: item["value"] for item in measured}["TaskDuration"]
 
-        page.goto(path.as_uri())
-        expect(page.locator(".point")).to_have_count(700)
-        opened = busy()
-        page.locator(".chart").get_by_label("Up").select_option("brier")
-        page.locator("[data-drawn='2']").wait_for(state="attached")
-        changed = busy() - opened
-    # Processor time of the page's thread, which other programs do not add to.
-    assert opened < 2
-    assert changed < 0.1
+def test_choosing_no_curve_and_others_by_key(visit, sample_file):
+    with visit(sample_file) as page:
+        lines = figure(page, "risk_curves")
+        legend = lines.locator(".legend button")
+        colours = """l => Object.fromEntries(l.map(e =>
+            [e.dataset.key, e.querySelector("line").getAttribute("stroke")]))"""
+        before = legend.evaluate_all(colours)
+        lines.locator("summary").click()
+        boxes = lines.locator(".chooser input[type=checkbox]")
+        # One stop of the Tab key for all boxes.
+        stop = lines.locator(".chooser .list [tabindex='0']")
+        stop.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Space")
+        expect(boxes.nth(1)).not_to_be_checked()
+        expect(stop).to_have_count(1)
+        assert stop.input_value() == "1"
+        lines.get_by_role("button", name="None listed").click()
+        expect(lines.locator(".nothing")).to_have_text("No model is chosen.")
+        expect(legend).to_have_count(0)
+        lines.get_by_role("button", name="All listed").click()
+        expect(legend).to_have_count(40)
+        # Who was there before has the colour of before.
+        assert before.items() <= legend.evaluate_all(colours).items()
+
+
+def test_many_curves_are_read_from_the_top(visit, sample_file):
+    whole = curves(40)
+    xs = whole.lines[names(40)[0]][0]
+    with visit(sample_file) as page:
+        lines = figure(page, "risk_curves")
+        lines.locator("summary").click()
+        with redrawn(lines):
+            lines.get_by_role("button", name="All listed").click()
+        lines.locator(".plot svg").focus()
+        page.keyboard.press("End")
+        read = page.locator("#tip dt").all_text_contents()
+        last = {name: y[-1] for name, (_, y) in whole.lines.items()}
+        assert read == sorted(last, key=lambda name: -last[name])[:12]
+        assert "and 28 more" in tip(page)
+        first = page.locator("#tip dd").first.inner_text()
+        assert first.startswith(f"{100 * last[read[0]]:.1f}% [")
+        page.keyboard.press("PageUp")
+        assert f"Coverage {100 * xs[-11]:.1f}%" in tip(page)
+
+
+def test_dots_of_short_curves_and_the_diagonal(visit, tmp_path):
+    short, long = (
+        Curves(name, {"m": (range(size), [0.5] * size)}, x_title="x", y_title="y")
+        for name, size in (("short", 25), ("long", 26))
+    )
+    path = written(tmp_path, short, long, curves(2, "reliability"))
+    with visit(path) as page:
+        dots = ".mark-symbol path"
+        assert figure(page, "short").locator(dots).count() == 25
+        assert figure(page, "long").locator(dots).count() == 0
+        diagonal = ".mark-line path[stroke-dasharray='5,4'][d^='M']"
+        assert page.locator(f"#figure-long {diagonal}").count() == 0
+        calibrated = figure(page, "reliability_curves").locator(diagonal)
+        x0, y0, x1, y1 = map(float, NUMBER.findall(calibrated.get_attribute("d")))
+        frame = page.locator("#figure-reliability_curves .plot .background").first
+        box = frame.bounding_box()
+        ends = (x1 - x0, y0 - y1)
+        assert ends == pytest.approx((box["width"], box["height"]), abs=1)

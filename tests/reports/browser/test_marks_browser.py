@@ -8,6 +8,7 @@ import pytest
 from jaxbench.reports.charts.shades import contrast
 from jaxbench.reports.page import Page, Ranks, Section
 from jaxbench.reports.writing import write_page
+from tests.reports.browser.helpers import figure, lit, overflow, texts, tip, written
 from tests.reports.browser.sample_page import (
     HOSTILE,
     bars,
@@ -39,30 +40,6 @@ def marked():
     (a, b, *_), (_, d, e, *_) = chart.rows, chart.columns
     words = {(a, d): "not trained", (b, d): "failed", (b, e): "diverged"}
     return replace(chart, marks=words)
-
-
-def figure(page, name):
-    """A chart in sight, and so drawn."""
-    found = page.locator(f"#figure-{name}")
-    found.scroll_into_view_if_needed()
-    found.locator(".plot svg").first.wait_for()
-    return found
-
-
-def tip(page):
-    return page.locator("#tip:not([hidden])").inner_text()
-
-
-def lit(flow):
-    """How many lines have a model's colour."""
-    strokes = flow.locator(".mark-line path").evaluate_all(
-        "l => l.map(e => [e.getAttribute('stroke'), e.getAttribute('d')])"
-    )
-    return sum(bool(d) and re.match(r"var\(--c\d\)", s) is not None for s, d in strokes)
-
-
-def texts(chart):
-    return chart.locator(".plot svg text").all_text_contents()
 
 
 def test_every_line_is_drawn_and_the_best_are_named(visit, marks_file):
@@ -213,8 +190,7 @@ def test_phone(visit, marks_file, width, scheme):
     with visit(marks_file, color_scheme=scheme, **phone) as page:
         for name in CHARTS:
             figure(page, name)
-            wide = "document.documentElement.scrollWidth - innerWidth"
-            assert page.evaluate(wide) <= 0
+            assert overflow(page) <= 0
         for name in ("ood", "ridges", "boxes"):
             for drawn in page.locator(f"#figure-{name} .plot svg").all():
                 assert drawn.bounding_box()["width"] <= width
@@ -237,10 +213,6 @@ def test_dark_pages_have_dark_charts(visit, marks_file):
 
 def test_charts_of_one_model(visit, tmp_path):
     flow = Ranks("flow", ("d",), {"m": (1.0,)})
-    section = Section("one", "One", "", charts=(flow, Ranks("none", (), {})))
-    path = write_page(
-        Page("few", "Few", "?", "", (), (), (section,)), tmp_path / "few.html"
-    )
-    with visit(path) as page:
+    with visit(written(tmp_path, flow, Ranks("none", (), {}))) as page:
         assert "m" in texts(figure(page, "flow"))
         assert page.locator("#figure-none .plot").inner_text() == "Nothing to show."

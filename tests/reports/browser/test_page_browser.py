@@ -1,10 +1,10 @@
 """A page as its reader has it: one file, both themes, phones, paper, and no script."""
 
 import io
-import re
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from jaxbench.reports.cells import Cell, Column, Table
 from jaxbench.reports.charts.shades import contrast
@@ -20,40 +20,25 @@ from jaxbench.reports.page import (
     Section,
 )
 from jaxbench.reports.writing import write_page
+from tests.reports.browser.helpers import (
+    background,
+    column,
+    figure,
+    figures,
+    overflow,
+    tip,
+)
 from tests.reports.browser.sample_page import (
     HOSTILE,
     names,
     sample_page,
     scatter,
     table,
+    values,
 )
 
 pytestmark = pytest.mark.browser
 NUM_CHARTS = 8
-
-
-def figure(page, name):
-    """A chart in sight, and so drawn."""
-    found = page.locator(f"#figure-{name}")
-    found.scroll_into_view_if_needed()
-    if found.get_attribute("data-kind") != "heat":
-        found.locator(".plot svg").first.wait_for()
-    return found
-
-
-def overflow(page):
-    return page.evaluate("document.documentElement.scrollWidth - innerWidth")
-
-
-def tip(page):
-    return page.locator("#tip:not([hidden])").inner_text()
-
-
-def background(page, selector="body"):
-    colour = page.locator(selector).first.evaluate(
-        "e => getComputedStyle(e).backgroundColor"
-    )
-    return f"#{bytes(map(int, re.findall(r'[0-9]+', colour)[:3])).hex()}"
 
 
 @pytest.mark.parametrize("width", [1280, 360])
@@ -62,10 +47,8 @@ def test_every_chart_is_drawn(visit, sample_file, width, scheme):
     size = {"width": width, "height": 900}
     with visit(sample_file, viewport=size, color_scheme=scheme) as page:
         assert page.title() == "One accuracy on one test set"
-        charts = page.locator(".chart").all()
-        assert len(charts) >= NUM_CHARTS
-        for chart in charts:
-            figure(page, chart.get_attribute("id").removeprefix("figure-"))
+        assert page.locator(".chart").count() >= NUM_CHARTS
+        for _ in figures(page):
             assert overflow(page) <= 0
         dots = figure(page, "accuracy_calibration")
         assert dots.locator(".point").count() == 40
@@ -104,7 +87,12 @@ def test_the_theme_is_chosen_and_kept(visit, sample_file):
         button.click()
         assert "dark" in button.inner_text()
         assert background(page) == DARK["page"]
-        assert page.evaluate("localStorage.getItem('jaxbench-theme')") == "dark"
+        page.reload()
+        assert background(page) == DARK["page"]
+        assert "dark" in button.inner_text()
+        button.click()
+        assert "as the system" in button.inner_text()
+        assert background(page) == LIGHT["page"]
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
@@ -123,8 +111,7 @@ def test_phone(visit, sample_file, width, scheme):
     size = {"width": width, "height": 700}
     phone = {"viewport": size, "is_mobile": True, "has_touch": True}
     with visit(sample_file, color_scheme=scheme, **phone) as page:
-        for chart in page.locator(".chart").all():
-            figure(page, chart.get_attribute("id").removeprefix("figure-"))
+        for _ in figures(page):
             assert overflow(page) <= 0
         # What is wide scrolls inside its own box.
         assert page.locator("#table-calibration").bounding_box()["width"] > width
@@ -158,15 +145,53 @@ def test_keyboard_reaches_everything(visit, sample_file):
 
 def test_print_draws_what_was_never_in_sight(visit, sample_file):
     with visit(sample_file) as page:
-        drawn = page.locator(".chart:not([data-kind=heat]) .plot svg")
-        before = drawn.count()
+        # Called after the page's own listener: what the printer finds.
+        page.evaluate("""addEventListener("beforeprint", () => {
+          const marks = "[class*=mark-] :is(path, line)";
+          const look = (one) => [one.clientWidth, one.querySelectorAll(marks).length];
+          const charts = [...document.querySelectorAll(".chart:has(.plot)")];
+          window.printed = charts.map((e) =>
+            [e.id, [...e.querySelectorAll(".plot svg")].map(look)]);
+        })""")
+        ready = page.locator(".chart[data-drawn]").count()
         assert page.pdf()[:4] == b"%PDF"
-        charts = page.locator(".chart:not([data-kind=heat])").count()
-        assert before < charts
-        assert drawn.count() >= charts
+        printed = dict(page.evaluate("window.printed"))
+        assert ready < len(printed) == page.locator(".plot").count()
+        for name, pictures in printed.items():
+            assert pictures, name
+            assert all(200 < width <= 660 for width, _ in pictures), name
+            assert all(marks for _, marks in pictures), name
+        assert printed["figure-accuracy_calibration"][0][0] == 660
+        # The screen has its width again.
+        page.wait_for_function("""() => {
+          const plot = document.querySelector("#figure-accuracy_calibration .plot");
+          return plot.querySelector("svg").clientWidth === plot.clientWidth;
+        }""")
         page.emulate_media(media="print", color_scheme="dark")
         assert background(page, ".card") == LIGHT["card"]
         assert page.locator(".controls").first.is_hidden()
+
+
+def test_pictures_folded_tables_and_how_it_was_made(visit, sample_file):
+    with visit(sample_file, viewport={"width": 390, "height": 700}) as page:
+        picture = page.get_by_alt_text(HOSTILE)
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", 4)
+        assert "truth cat" in page.locator(".pictures li").inner_text()
+        folded = page.locator("#table-mistakes")
+        assert folded.is_hidden()
+        page.get_by_text("12 rows").click()
+        folded.locator("thead th").nth(1).locator("button").click()
+        best = max(float(v) for v in values(12)[:, 0])
+        assert column(page, 1, "table-mistakes")[0].startswith(f"{100 * best:.1f}")
+        page.locator("nav a[href='#made']").click()
+        made = page.locator("#made")
+        assert HOSTILE in made.locator("code").all_text_contents()
+        made.get_by_text("Provenance of 2 keys").click()
+        keys = made.locator("tbody th").all_text_contents()
+        assert keys == ["jax_version", "config_digest"]
+        assert HOSTILE in made.locator("tbody td").all_text_contents()
+        assert overflow(page) <= 0
 
 
 def test_without_its_script_the_tables_are_there(visit, sample_file):
@@ -233,14 +258,6 @@ def test_long_and_right_to_left_names_fit(visit, tmp_path, width, scheme):
             assert overflow(page) <= 0, name
         page.locator("#made summary").click()
         assert overflow(page) <= 0
-
-
-def test_the_theme_is_restored(visit, sample_file):
-    with visit() as page:
-        page.add_init_script("localStorage.setItem('jaxbench-theme', 'dark')")
-        page.goto(sample_file.as_uri())
-        assert background(page) == DARK["page"]
-        assert "dark" in page.locator(".theme").inner_text()
 
 
 def test_without_storage_the_theme_still_changes(visit, sample_file):

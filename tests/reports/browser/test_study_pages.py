@@ -5,6 +5,7 @@ import pytest
 from jaxbench.reports.page import HeatMap
 from jaxbench.reports.studies import STUDIES
 from jaxbench.reports.writing import write_page
+from tests.reports.browser.helpers import overflow
 from tests.reports.browser.study_pages import study_page
 
 pytestmark = pytest.mark.browser
@@ -76,7 +77,3 @@ def numbers(table, place):
     cells = table.locator(f"tbody tr > :nth-child({place + 1})")
     values = cells.evaluate_all("found => found.map(e => e.dataset.v)")
     return [float(value.split()[0]) for value in values if value]
-
-
-def overflow(page):
-    return page.evaluate("document.documentElement.scrollWidth - innerWidth")
