@@ -294,7 +294,8 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     classes = folder_classes(dataset) if role != "ood" else None
     if classes is not None and len(classes) != model.num_classes:
         raise UserError(
-            f"{name} has {counted(len(classes), 'class folder')}, numbered among themselves, and "
+            f"{name} has {counted(len(classes), 'class folder')}, numbered among "
+            "themselves, and "
             f"{model.name} has {model.num_classes} classes: open it with class_names, "
             'the model\'s classes in order, or class_names="imagenet"'
         )

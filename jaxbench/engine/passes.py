@@ -263,8 +263,9 @@ def _assert_all_counted(
     lost = rows != expected if jax.process_count() == 1 else rows > expected
     sums = (int(state.num_examples), int(state.num_correct))
     if lost or not rows or sums != (rows, int(columns["correct"].sum())):
+        given = counted(len(dataset.labels), "example")
         raise RuntimeError(
-            f"{counted(len(dataset.labels), 'example')} went in, {len(skipped)} skipped, "
-            f"{counted(rows, 'row')} came out; the devices counted {sums[0]}, {sums[1]} of them "
-            "right" + ("; no image could be read" if not rows else "")
+            f"{given} went in, {len(skipped)} skipped, {counted(rows, 'row')} came "
+            f"out; the devices counted {sums[0]}, {sums[1]} of them right"
+            + ("; no image could be read" if not rows else "")
         )
