@@ -16,7 +16,7 @@ from jaxbench.data.decoded import (
 from jaxbench.data.preparing import preparing
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.data.source import DecodeError, Source, memory_bytes
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from model_zoo.input_spec import InputSpec
 
 OnError = Literal["raise", "skip"]
@@ -58,6 +58,10 @@ class ImageArrays(NamedTuple):
     ids: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     scoring: Scoring | None = None
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.images.shape[1:3]))
+        return f"<ImageArrays: {counted(len(self.labels), 'image')} of {shape} pixels>"
 
 
 class _Row(NamedTuple):

@@ -32,6 +32,7 @@ from jaxbench.data.source import (
     View,
     digest,
     example_ids,
+    source_repr,
 )
 from model_zoo.input_spec import InputSpec
 
@@ -81,6 +82,8 @@ class DecodedSource:
         if fingerprint_of := getattr(self.base, "fingerprint_of", None):
             return fingerprint_of(indices)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.base)

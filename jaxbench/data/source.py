@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from jaxbench.data.splits import SPLIT_SEED, stratified_order
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 
 
 class Example(NamedTuple):
@@ -54,6 +54,13 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Example: ...
+
+
+def source_repr(source: Source, /) -> str:
+    """Class, address, images and classes: the `repr` of a source."""
+    images = counted(len(source), "image")
+    classes = counted(len(source.class_names), "class", "classes")
+    return f"<{type(source).__name__} {source.name}: {images}, {classes}>"
 
 
 def label_misfit(labels: np.ndarray) -> str | None:
@@ -183,6 +190,8 @@ class View:
         )
         view.scoring = self.scoring
         return view
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxbench.data.preparing import Prepare, preparing
 from jaxbench.data.preprocess import FILTERS, decode, preprocess
-from jaxbench.data.source import Example, Source, digest, example_ids
+from jaxbench.data.source import Example, Source, digest, example_ids, source_repr
 from jaxbench.errors import UserError, unknown_name
 from model_zoo.input_spec import InputSpec
 
@@ -145,6 +145,8 @@ class TransformedSource:
         if fingerprint_of := getattr(self.base, "fingerprint_of", None):
             return digest(fingerprint_of(indices), self._what)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.base)

@@ -2,13 +2,13 @@
 
 from jaxbench.engine.compilation import enable_persistent_cache
 from jaxbench.engine.evaluate import (
-    Evaluation,
-    Role,
     calibrate,
     compile_evaluation,
     evaluate,
 )
+from jaxbench.engine.evaluation import Evaluation
 from jaxbench.engine.mesh import make_data_mesh
+from jaxbench.engine.passes import Role
 from jaxbench.engine.provenance import provenance, weights_digest
 from jaxbench.engine.timing import Timing
 

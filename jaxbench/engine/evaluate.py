@@ -1,6 +1,5 @@
 """One pass over a dataset: every metric, with its intervals and its cost."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
@@ -9,11 +8,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxbench.data.batches import Skipped
 from jaxbench.data.class_names import folder_classes
 from jaxbench.data.scoring import Scoring, scoring_of
 from jaxbench.data.source import label_misfit
 from jaxbench.engine.decisions import decision_shape
+from jaxbench.engine.evaluation import Evaluation
 from jaxbench.engine.feed import Dataset
 from jaxbench.engine.mesh import make_data_mesh, replicated
 from jaxbench.engine.passes import (
@@ -26,47 +25,9 @@ from jaxbench.engine.passes import (
 )
 from jaxbench.engine.step import StepPlan, compile_step
 from jaxbench.engine.summary import summarize_columns, summarize_ood_columns
-from jaxbench.engine.timing import Timing
-from jaxbench.errors import UserError, unknown_name
+from jaxbench.errors import UserError, counted, unknown_name
 from jaxbench.metrics import SCORE_METRICS, fit_temperature, register_metric
 from model_zoo import Classifier
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What one model does on one dataset.
-
-    Attributes:
-        metrics: Name to value, fractions; `NAME_low` and `NAME_high` bound the 95 %
-            bootstrap interval, `NAME_ts` is the value at the fitted temperature.
-        columns: Per-example columns in the dataset's order, each [num_examples]: id,
-            label, those of `ExampleScores`, and `NAME_ts` at the fitted temperature.
-        num_examples: Examples that count.
-        num_skipped: Unreadable images that were left out.
-        skipped: Which ones, and why; on several processes, those of this one.
-        num_nonfinite: Examples with a NaN or an infinity among their logits.
-        temperature: The fitted temperature, if there was a calibration set.
-        batch_size: Rows of a step that this pass ended with.
-        num_devices: Devices of the mesh.
-        timing: What the pass cost.
-        logits: [num_examples, classes], if asked for.
-        features: [num_examples, width], if asked for.
-        scoring: How outputs became decisions, where the dataset says so.
-    """
-
-    metrics: dict[str, float]
-    columns: dict[str, np.ndarray]
-    num_examples: int
-    num_skipped: int
-    skipped: tuple[Skipped, ...]
-    num_nonfinite: int
-    temperature: float | None
-    batch_size: int
-    num_devices: int
-    timing: Timing
-    logits: np.ndarray | None = None
-    features: np.ndarray | None = None
-    scoring: Scoring | None = None
 
 
 def evaluate(
@@ -180,13 +141,23 @@ def evaluate(
     else:
         values = summarize_columns(found.columns, metrics, **resampling)
     return Evaluation(
+        model=model.name,
+        dataset=getattr(dataset, "name", None),
+        role=role,
         metrics=values,
+        columns=found.columns,
         num_examples=len(found.columns["id"]),
+        num_skipped=found.num_skipped,
+        skipped=found.skipped,
         num_nonfinite=int((~found.columns["finite"]).sum()),
         temperature=temperature,
+        batch_size=found.batch_size,
         num_devices=mesh.size,
+        num_resamples=num_resamples,
+        timing=found.timing,
+        logits=found.logits,
+        features=found.features,
         scoring=scoring,
-        **vars(found),
     )
 
 
@@ -323,7 +294,8 @@ def check_labels(model: Classifier, dataset: Dataset, role: Role) -> None:
     classes = folder_classes(dataset) if role != "ood" else None
     if classes is not None and len(classes) != model.num_classes:
         raise UserError(
-            f"{name} has {len(classes)} class folders, numbered among themselves, and "
+            f"{name} has {counted(len(classes), 'class folder')}, numbered among "
+            "themselves, and "
             f"{model.name} has {model.num_classes} classes: open it with class_names, "
             'the model\'s classes in order, or class_names="imagenet"'
         )

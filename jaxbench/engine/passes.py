@@ -18,7 +18,7 @@ from jaxbench.engine.memory import TooLargeError, is_out_of_memory, require_memo
 from jaxbench.engine.mesh import process_share
 from jaxbench.engine.step import STEPS_PER_FETCH, Carry, Stepper, StepPlan
 from jaxbench.engine.timing import StepClock, Timing
-from jaxbench.errors import UserError
+from jaxbench.errors import UserError, counted
 from jaxbench.metrics import ClassificationState
 from model_zoo import Classifier
 
@@ -67,10 +67,17 @@ class PassRequest:
 
 @dataclasses.dataclass(frozen=True)
 class PassResult:
-    """What a pass leaves: see `Evaluation` for the fields.
+    """What the images of a pass gave; `evaluate` adds the metrics.
 
-    On several processes `skipped` names what this process could not read; all else is
-    the same on every one.
+    Attributes:
+        columns: Name to [n], one value for each example that could be read.
+        skipped: What could not be read, and why; on several processes, by this one.
+            All else is the same on every process.
+        num_skipped: How many could not be read, on all processes.
+        batch_size: Rows of a step.
+        timing: What the pass cost.
+        logits: [n, classes], if asked for.
+        features: [n, width], if asked for.
     """
 
     columns: dict[str, np.ndarray]
@@ -256,8 +263,9 @@ def _assert_all_counted(
     lost = rows != expected if jax.process_count() == 1 else rows > expected
     sums = (int(state.num_examples), int(state.num_correct))
     if lost or not rows or sums != (rows, int(columns["correct"].sum())):
+        given = counted(len(dataset.labels), "example")
         raise RuntimeError(
-            f"{len(dataset.labels)} examples went in, {len(skipped)} were skipped, "
-            f"{rows} rows came out; the devices counted {sums[0]}, {sums[1]} of them "
-            "right" + ("; no image could be read" if not rows else "")
+            f"{given} went in, {len(skipped)} skipped, {counted(rows, 'row')} came "
+            f"out; the devices counted {sums[0]}, {sums[1]} of them right"
+            + ("; no image could be read" if not rows else "")
         )

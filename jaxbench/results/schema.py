@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jaxbench.errors import counted
 from jaxbench.results.columns import CORE, SETTINGS
 
 EXAMPLE_PREFIX, CURVE_PREFIX = "example_", "curve_"
@@ -67,7 +68,7 @@ class RunError:
     traceback: str = ""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """One finished run: an evaluation of a model on a dataset, or a training trial.
 
@@ -116,6 +117,20 @@ class Run:
         ]
         if problems:
             raise ValueError(f"run {self.run_id!r}: " + "; ".join(problems))
+
+    def __repr__(self) -> str:
+        settings = [self.settings.get(name) for name in ("model", "dataset")]
+        what = " on ".join(str(value) for value in settings if value is not None)
+        sizes = [
+            counted(len(self.metrics), "metric"),
+            counted(len(self.examples), "per-example column"),
+            counted(len(self.curves), "curve"),
+        ]
+        failure = f", {self.error.type}" if self.error else ""
+        return (
+            f"<Run {self.run_id}: {self.kind}, {self.status}{failure}, "
+            f"{', '.join([what] * bool(what) + sizes)}>"
+        )
 
     def columns(self) -> dict[str, Any]:
         """The row of scalars, flat: core, settings, metrics, timing, provenance."""

@@ -1,30 +1,28 @@
 """A folder of results: one immutable Parquet part per run, many writers, no lock."""
 
 import os
-import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from jaxbench.errors import UserError, unknown_name
-from jaxbench.results import parts
+from jaxbench.results import frames, naming, parts
 from jaxbench.results.columns import CORE, SETTINGS
 from jaxbench.results.kept import KeptColumns
 from jaxbench.results.parts import Problem
 from jaxbench.results.queries import connect, run_query
 from jaxbench.results.schema import Run, arrow_column, header_row
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
 _MAX_CANDIDATES = 10
-# What distinguishes runs of one model on one dataset, beside how it was trained.
-_MODEL_SETTINGS = (
-    *("weights", "dtype", "image_size", "crop_fraction", "interpolation"),
-    *("class_order", "protocol", "num_neighbors"),
-)
 
 
 class ResultStore:
@@ -59,6 +57,9 @@ class ResultStore:
                 f"results folder {str(self.path)!r} {what}; give the folder that an "
                 "evaluation or a sweep wrote to"
             )
+
+    def __repr__(self) -> str:
+        return f"ResultStore({str(self.path)!r})"
 
     def keeping(self, num_bytes: int = 2**30) -> "ResultStore":
         """A reader of the same folder that reads no column twice.
@@ -141,6 +142,25 @@ class ResultStore:
             }
         )
 
+    def to_pandas(self, kind: str | None = None) -> "pandas.DataFrame":
+        """`summary` as a pandas data frame.
+
+        Integers and booleans have pandas' nullable types, so that a missing seed does
+        not turn the others into floats; a missing float is NaN.
+
+        Raises:
+            UserError: If pandas is not installed.
+        """
+        return frames.to_pandas(self.summary(kind))
+
+    def to_polars(self, kind: str | None = None) -> "polars.DataFrame":
+        """`summary` as a polars data frame.
+
+        Raises:
+            UserError: If polars is not installed.
+        """
+        return frames.to_polars(self.summary(kind))
+
     def metric_names(self) -> tuple[str, ...]:
         """The summary's columns that are metrics, in the order they were written."""
         names = (name for header in self._headers() for name in header["metrics"])
@@ -222,20 +242,20 @@ class ResultStore:
         headers = [header for header in self._headers() if header["status"] == "ok"]
         found = [h for h in headers if query and h["run_id"].startswith(query)]
         exact = [header for header in found if header["run_id"] == query]
-        found = exact or found or [h for h in headers if query in _addresses(h)]
+        found = exact or found or [h for h in headers if query in naming.addresses(h)]
         if len(found) == 1:
             return found[0]["run_id"]
         if found:
-            names = [n for n in _MODEL_SETTINGS if _differs(n, found)]
+            names = [n for n in naming.MODEL_SETTINGS if naming.differs(n, found)]
             listed = found[:_MAX_CANDIDATES]
-            shown = "\n".join(_describe(header, names) for header in listed)
+            shown = "\n".join(naming.describe(header, names) for header in listed)
             more = len(found) - _MAX_CANDIDATES
             rest = f"\n  and {more} more" if more > 0 else ""
             raise UserError(
                 f"{query!r} means {len(found)} runs; give the id of one:\n{shown}{rest}"
             )
         known = {header["run_id"] for header in headers}
-        known |= {address for header in headers for address in _addresses(header)}
+        known |= {address for header in headers for address in naming.addresses(header)}
         if not known:
             raise UserError(f"{str(self.path)!r} holds no finished run")
         raise UserError(unknown_name("run", query, known))
@@ -356,23 +376,3 @@ def _read(path: Path) -> dict[str, Any] | Problem | None:
         return None
     except parts.UNREADABLE as error:
         return Problem(path, parts.describe(error))
-
-
-def _addresses(header: dict[str, Any]) -> tuple[str, ...]:
-    settings = header["settings"]
-    names = (settings.get("model"), settings.get("trial_id"))
-    return tuple(f"{name}/{settings.get('dataset')}" for name in names if name)
-
-
-def _differs(name: str, headers: list[dict[str, Any]]) -> bool:
-    return len({header["settings"].get(name) for header in headers}) > 1
-
-
-def _describe(header: dict[str, Any], names: Iterable[str]) -> str:
-    """A run in a line, with those of `names` that it has."""
-    shown = ("model", "dataset", "optimizer", "learning_rate", "weight_decay", "seed")
-    shown += tuple(names)
-    settings = header["settings"]
-    pairs = [f"{n}={settings[n]}" for n in shown if settings.get(n) is not None]
-    short = re.sub(r"^(.{12}).+", r"\1", header["run_id"])
-    return f"  {short}  {header['kind']} {' '.join(pairs)}"

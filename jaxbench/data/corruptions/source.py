@@ -24,6 +24,7 @@ from jaxbench.data.source import (
     digest,
     example_ids,
     read_only,
+    source_repr,
 )
 from jaxbench.errors import UserError, unknown_name
 from jaxbench.own import Table
@@ -183,6 +184,8 @@ class CorruptedSource:
         Those that were cropped for the corruption are not cropped again.
         """
         return _prepared
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.base)

@@ -11,7 +11,7 @@ from jaxbench.data.known.base import KnownDataset, NotPreparedError
 from jaxbench.data.preparing import uncropped
 from jaxbench.data.preprocess import preprocess
 from jaxbench.data.scoring import Scoring
-from jaxbench.data.source import Example, digest
+from jaxbench.data.source import Example, digest, source_repr
 from jaxbench.data.sources.tfds import (
     TfdsSource,
     data_dir,
@@ -77,6 +77,8 @@ class KnownSource:
     def _seen(self, contents: str) -> str:
         """A digest of what a model sees: files are the same, cropped or not."""
         return digest(contents, *self._shown) if self._shown else contents
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self._records)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from jaxbench.data.scoring import Scoring
-from jaxbench.data.source import Example, digest, read_only
+from jaxbench.data.source import Example, digest, read_only, source_repr
 from jaxbench.data.sources.npz import NpzFile, key_problems, texts
 from jaxbench.data.sources.trees import nothing_at
 from jaxbench.errors import UserError
@@ -94,6 +94,8 @@ class ArraySource:
             self.ids,
             *([self.scoring.digest] if self.scoring else []),
         )
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxbench.data.cache import remembered
-from jaxbench.data.source import DecodeError, Example, digest, read_only
+from jaxbench.data.source import DecodeError, Example, digest, read_only, source_repr
 from jaxbench.data.sources.tar import ARCHIVES, TarTree
 from jaxbench.data.sources.trees import (
     EXTENSIONS,
@@ -121,6 +121,8 @@ class FolderSource:
             # word it otherwise.
             reason = errno.errorcode.get(error.errno or 0, str(error))
             return f"{_UNREADABLE}{reason}"
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.ids)

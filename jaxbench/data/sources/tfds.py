@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxbench.data.cache import file_stamp, remembered
-from jaxbench.data.source import DecodeError, Example, digest, read_only
+from jaxbench.data.source import DecodeError, Example, digest, read_only, source_repr
 from jaxbench.data.sources.folder import default_split
 from jaxbench.data.sources.tfds_files import (
     INFO_FILE,
@@ -73,6 +73,8 @@ class TfdsSource:
         self.label_sets = read_only(sets) if sets.size else None
         self.contents = index["contents"]
         self.fingerprint = digest(str(index["digest"]), self.class_names)
+
+    __repr__ = source_repr
 
     def __len__(self) -> int:
         return len(self.ids)
