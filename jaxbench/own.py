@@ -99,7 +99,7 @@ class Table(Mapping[str, Row]):
             register: Called with the name and the attribute.
 
         Raises:
-            UserError: If there is no such module or attribute, or it does not fit.
+            UserError: If the module or attribute is missing, or it does not fit.
         """
         if ":" in name and name not in self._rows:
             register(name, own_attribute(name, self.kind))
@@ -118,7 +118,7 @@ def own_attribute(name: str, kind: str) -> Any:
     """What `module:attribute` names.
 
     Raises:
-        UserError: If there is no such module or attribute.
+        UserError: If the module or attribute is missing.
     """
     module_name, _, attribute = name.partition(":")
     module = import_own(module_name, f"{kind} {name!r}", "module:attribute, with the")

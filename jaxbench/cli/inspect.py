@@ -48,7 +48,7 @@ def metrics(
 
 
 def data_list() -> None:
-    """List the datasets and the ways to address one's own.
+    """List the datasets and the ways to address your own.
 
     Published datasets are prepared once from their official files, VTAB's by TFDS; the
     last column says whether they are, under TFDS_DATA_DIR.
@@ -69,7 +69,7 @@ def data_list() -> None:
         ("arrays:PATH.npz[@split]", "images, labels (uint8, integers)"),
         ("tfds:NAME[/CONFIG][@split]", "a prepared TFDS dataset in ArrayRecord format"),
     ):
-        # "[/CONFIG]" is no markup.
+        # Not markup: "[/CONFIG]".
         table.add_row(escape(address), meaning, "", "yours", "")
     console.print(table)
 
@@ -127,7 +127,7 @@ def data_info(
 
 
 def _add_source(table: Table, source) -> None:
-    """What the images at hand say."""
+    """What the images say."""
     import numpy as np
 
     from jaxbench.data.scoring import scoring_of
@@ -159,7 +159,7 @@ def _worded(names: tuple[str, ...]) -> list[str]:
 
 
 def _scoring_words(scoring) -> str:
-    """How outputs become decisions, in words."""
+    """Describes how outputs become decisions."""
     if scoring.groups is not None:
         return f"{scoring.num_groups} groups of {(scoring.groups >= 0).sum()} classes"
     words = []
@@ -191,7 +191,7 @@ def _add_row(table: Table, row: "KnownDataset", config: str) -> None:
     rows["to be had"] = row.obtain
     rows["--from PATH" if row.by_tfds is None else "how to use"] = row.layout
     rows["reference"] = row.reference
-    # What stands in brackets is no markup.
+    # Brackets are not markup here.
     for name, text in (rows | dict(row.sources)).items():
         table.add_row(name, escape(text))
 

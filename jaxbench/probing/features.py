@@ -33,7 +33,7 @@ class Features:
         labels: int32 [n].
         ids: Names of the examples, strings [n].
         num_skipped: Unreadable images that were left out.
-        seconds: What the pass took; 0 where features were at hand.
+        seconds: What the pass took; 0 where features were kept.
     """
 
     values: Float[np.ndarray, "n w"]
@@ -181,7 +181,7 @@ class FeatureCache:
     def get(
         self, key: str, make: Callable[[], Features], *, keep: bool = True
     ) -> Features:
-        """Features that are at hand, or made now.
+        """Features that are kept, or made now.
 
         Args:
             key: As `features_key` gives it.

@@ -100,7 +100,7 @@ def check_features(
     """
     problems = []
     if not len(train):
-        problems.append("there are no training features")
+        problems.append("the training features are empty")
     widths = {part.values.shape[1] for part in (train, *others)}
     if len(widths) > 1:
         problems.append(f"features have widths {sorted(widths)}, wanted one")

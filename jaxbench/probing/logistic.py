@@ -47,8 +47,8 @@ def fit_logistic_regression(
 
     The bias is not penalised. With n training examples a penalty is 1 / (n C) in the
     words of scikit-learn's `LogisticRegression(C=C)`, whose optimum this is. The
-    objective is convex, so there is no learning rate, order or seed. All penalties are
-    solved together, by L-BFGS with a zoom line search (Nocedal and Wright 2006,
+    objective is convex, so it depends on no learning rate, order or seed. All penalties
+    are solved together, by L-BFGS with a zoom line search (Nocedal and Wright 2006,
     algorithms 7.5 and 3.6) in one compiled program.
 
     Args:

@@ -24,7 +24,7 @@ def score_columns(
     *,
     scoring: Scoring | None = None,
     positions: np.ndarray | None = None,
-    foreign: bool = False,
+    unlabelled: bool = False,
     temperature: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Per-example columns of logits, as `jaxbench.evaluate` leaves them.
@@ -35,15 +35,15 @@ def score_columns(
         scoring: How the dataset asks for decisions; None for one label an image.
         positions: Row of each example in the dataset that `scoring` is of; needed for
             sets of labels.
-        foreign: Whether labels are not looked at (out-of-distribution images).
+        unlabelled: Whether labels are not looked at (out-of-distribution images).
         temperature: A second temperature to score at: columns `NAME_ts`.
 
     Returns:
         `id`, `label` and the columns of `ExampleScores`, each [n].
     """
-    if foreign and scoring is not None:
+    if unlabelled and scoring is not None:
         scoring = scoring.without_sets()
-    labels = np.full(len(features), -1, np.int32) if foreign else features.labels
+    labels = np.full(len(features), -1, np.int32) if unlabelled else features.labels
     if scoring is not None and scoring.label_sets is not None:
         assert positions is not None
         labels = scoring.label_sets[positions].astype(np.int32)

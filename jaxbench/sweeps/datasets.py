@@ -49,16 +49,16 @@ class Datasets:
         self._lock = threading.Lock()
         self.load_seconds = 0.0
 
-    def open(self, address: str, *, foreign: bool = False) -> Source:
+    def open(self, address: str, *, other_classes: bool = False) -> Source:
         """The source behind an address, cut to the experiment's limit.
 
         Args:
             address: Where the images are.
-            foreign: Whether they are of other classes than the experiment's.
+            other_classes: Whether they are of other classes than the experiment's.
         """
-        key = (address, foreign)
+        key = (address, other_classes)
         if key not in self._sources:
-            classes = None if foreign else self._classes
+            classes = None if other_classes else self._classes
             source = open_dataset(address, class_names=classes)
             limit = self._config.limit
             if limit is not None and limit < len(source):

@@ -12,7 +12,7 @@ def expand_subject(entry: SubjectConfig) -> tuple[str, ...]:
     """Names of the zoo that a pattern means, given where the weights come from.
 
     Raises:
-        UserError: If there are none, or the weights are no such thing.
+        UserError: If models are missing, or the weights do not fit.
     """
     pattern, weights = entry.name, entry.weights
     if is_random(weights):

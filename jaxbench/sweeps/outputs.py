@@ -84,7 +84,7 @@ def find_outputs(
         source: The first clean dataset.
         address: That of the dataset, for messages.
         stated: Whether the user listed the experiment's classes, so that their order
-            is no question.
+            is known.
 
     Raises:
         UserError: If the counts differ, a name does not match, or the order is in

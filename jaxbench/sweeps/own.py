@@ -26,7 +26,7 @@ def own_classifier(name: str) -> Classifier:
             too. The attribute is what `classifier_from_function` returns.
 
     Raises:
-        UserError: If there is no such module or attribute, or it is no classifier.
+        UserError: If the module or attribute is missing, or it is not a classifier.
     """
     found = own_attribute(name, "model")
     if not isinstance(found, Classifier):

@@ -53,7 +53,7 @@ def find_job(config: ExperimentConfig, digest: str) -> Job:
         digest: `Job.digest`, in another plan of the same file.
 
     Raises:
-        UserError: If there is no such job: file, datasets or weights have changed.
+        UserError: If it is missing: file, datasets or weights have changed.
     """
     jobs = {job.digest: job for job in make_plan(config).jobs}
     if digest not in jobs:
@@ -93,7 +93,7 @@ def _targets(config: ExperimentConfig, datasets: Datasets) -> Iterator[Target]:
             if seen.setdefault(address, role) != role:
                 raise UserError(f"{address} is both {seen[address]} and {role}")
             if role == "ood":
-                source = datasets.open(address, foreign=True)
+                source = datasets.open(address, other_classes=True)
             else:
                 source = datasets.evaluated(address)
             if reference is None:

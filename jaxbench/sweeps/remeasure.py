@@ -17,7 +17,7 @@ from jaxbench.sweeps.claims import claim
 
 # What runs had before they recorded it, unless the experiment file said otherwise.
 _DEFAULT_RESAMPLES, _DEFAULT_SEED = 1000, 0
-# Stored metrics that tell whether a resampling is the one that a run was made with.
+# Stored metrics that show whether a resampling is the one that a run was made with.
 _WITNESSES = 5
 # Another backend or another version of XLA moves the last digits, no more.
 _TOLERANCE: dict[str, float] = {"rtol": 1e-4, "atol": 1e-6}

@@ -50,7 +50,7 @@ class FoundWeights(NamedTuple):
             weights want for the rest.
         spec_from: Where the latter is said.
         declared: What they say of their outputs.
-        changes: What a config.json changes of the network, in words; None if nothing.
+        changes: What a config.json changes of the network; None if nothing.
         files: Their files, with the digests that `identity` is made of.
     """
 

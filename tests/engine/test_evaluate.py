@@ -353,7 +353,7 @@ def test_images_of_another_size(digits):
 
 
 class Holed(ArraySource):
-    """A source with one file that is no image."""
+    """A source with one file that is not an image."""
 
     def __getitem__(self, index):
         example = super().__getitem__(index)

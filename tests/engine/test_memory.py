@@ -1,4 +1,4 @@
-"""Batches that are too large: cut to what there is, or refused in words."""
+"""Batches that are too large: cut to what fits, or refused with a message."""
 
 import subprocess
 import sys

@@ -32,7 +32,7 @@ def main(port: str, count: int, index: int, output: str) -> None:
     )
 
     class Holed(ArraySource):
-        """Its 70th image, which the first process reads, is no image."""
+        """Its 70th image, which the first process reads, is not an image."""
 
         def __getitem__(self, index):
             example = super().__getitem__(index)

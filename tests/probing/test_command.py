@@ -60,7 +60,7 @@ def test_what_is_not_given_is_the_tables_default(executed):
 def test_mistakes_are_worded(executed):
     result = CliRunner().invoke(app_module.app, [*CALL, "--knn", "5,many"])
     assert result.exit_code == 2
-    assert "many is no whole number" in " ".join(result.output.split())
+    assert "not a whole number: many" in " ".join(result.output.split())
     result = CliRunner().invoke(app_module.app, [*CALL, "--protocol", "svm"])
     assert result.exit_code == 2
     assert "linear_probe" in result.output

@@ -101,10 +101,10 @@ def test_the_models_own_head_scores_as_the_model_does(model, passed):
     for name in ("nll", "confidence", "brier"):
         np.testing.assert_allclose(warm[f"{name}_ts"], halved[name], rtol=1e-5)
         np.testing.assert_array_equal(warm[name], columns[name])
-    foreign = score_columns(logits, features, foreign=True)
-    assert set(foreign["label"]) == {-1}
-    assert not foreign["correct"].any()
-    assert np.isnan(foreign["nll"]).all()
+    unknown = score_columns(logits, features, unlabelled=True)
+    assert set(unknown["label"]) == {-1}
+    assert not unknown["correct"].any()
+    assert np.isnan(unknown["nll"]).all()
 
 
 def test_the_temperature_is_the_least_nll():

@@ -21,7 +21,7 @@ def test_one_row_an_entry_the_most_accurate_first(sweep_store):
     assert table.rows[0][2].value == row["ece"]
 
 
-def test_means_over_shifted_and_foreign_datasets(sweep_store):
+def test_means_over_shifted_and_ood_datasets(sweep_store):
     results = load_results(sweep_store)
     rows = {row[0].text: row for row in short_table(results).rows}
     entry = results.entries[0]

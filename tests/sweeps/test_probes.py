@@ -84,9 +84,9 @@ def test_rows_are_those_of_any_other_evaluation(finished):
         assert run.settings["image_size"] == 8
         assert run.settings["probe_train"] == "digits@train"
         assert run.provenance["weights_digest"]
-    foreign = by_head(runs, "ood")["linear_probe", None]
-    assert 0 <= foreign.metrics["ood_auroc_max_softmax"] <= 1
-    assert set(foreign.examples["label"]) == {-1}
+    outside = by_head(runs, "ood")["linear_probe", None]
+    assert 0 <= outside.metrics["ood_auroc_max_softmax"] <= 1
+    assert set(outside.examples["label"]) == {-1}
 
 
 def test_the_row_says_what_was_chosen(finished):

@@ -220,13 +220,13 @@ def test_another_number_of_classes_than_the_model_has(tmp_path):
         make_plan(subject_on(tmp_path, clean=[clean], models=[model]))
 
 
-def test_class_file_gives_labels_but_not_to_foreign_images(tmp_path):
+def test_class_file_gives_labels_but_not_to_ood_images(tmp_path):
     clean = save_classes(tmp_path, ["cat", "dog"], "clean")
-    foreign = save_classes(tmp_path, ["oak", "elm"], "foreign")
+    outside = save_classes(tmp_path, ["oak", "elm"], "outside")
     classes = tmp_path / "classes.txt"
     classes.write_text("ant\ncat\ndog\n")
     config = subject_on(
-        tmp_path, clean=[clean], ood=[foreign], classes=str(classes), num_resamples=10
+        tmp_path, clean=[clean], ood=[outside], classes=str(classes), num_resamples=10
     )
     runs = list(sweep(config))
     assert [run.status for run in runs] == ["ok", "ok"]

@@ -113,7 +113,7 @@ class Pretraining(Job):
 
     def _run(self, context: Context, run_id: str, folder: Path) -> Run:
         encoder, datasets = self.encoder(), context.plan.datasets
-        source = datasets.open(self.table.dataset, foreign=True)
+        source = datasets.open(self.table.dataset, other_classes=True)
         images = datasets.images(source, encoder.input_spec)
         progress, rows = context.listener.progress, self.recipe.batch_size
         result = train_contrastive(
@@ -251,7 +251,7 @@ def expand_pretrainings(plan: Plan, table: PretrainConfig) -> Iterator[Pretraini
         )
         for seed in dict.fromkeys(table.seeds)
     ]
-    source = datasets.open(table.dataset, foreign=True)
+    source = datasets.open(table.dataset, other_classes=True)
     optimizer = get_optimizer(table.optimizer)
     problems = [
         *contrastive_problems(optimizer, members[0], recipes[0], len(source)),
@@ -336,7 +336,7 @@ def _source_problems(
             "the number of images to set apart"
         )
     # A backbone sees no labels, but a test is of images that nothing has seen.
-    sources["dataset"] = datasets.open(table.dataset, foreign=True)
+    sources["dataset"] = datasets.open(table.dataset, other_classes=True)
     for name, source in sources.items():
         if count := common_images(source, test):
             yield (

@@ -100,7 +100,7 @@ def make_backbones(entries: Iterable[SubjectConfig]) -> Iterator[Subject]:
     """The models of a table without their heads.
 
     Raises:
-        UserError: If an entry says something about a head, or there are no weights.
+        UserError: If an entry says something about a head, or weights are missing.
     """
     for entry in entries:
         if entry.zero_shot is not None:

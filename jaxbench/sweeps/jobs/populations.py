@@ -35,8 +35,8 @@ def expand_trainings(plan: Plan, train: TrainConfig) -> Iterator[Training]:
         train: The table.
 
     Raises:
-        UserError: If a recipe or hyper-parameter is out of range, or there is no such
-            teacher.
+        UserError: If a recipe or hyper-parameter is out of range, or the teacher is
+            missing.
     """
     config, datasets = plan.config, plan.datasets
     source = datasets.open(train.dataset)

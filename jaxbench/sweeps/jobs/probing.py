@@ -78,7 +78,7 @@ class Probing(Measurement):
     def work(self, context: Context, missing: frozenset[str]) -> Iterator[Run]:
         """Fits the heads that are missing somewhere, and measures them there."""
         work = _Work.begin(self, context)
-        # Read first: without training features there is no head at all.
+        # Read first: a head needs training features.
         work.features(work.train)
         left = {
             run_id: cell for run_id, cell in self.cells.items() if run_id in missing
@@ -288,7 +288,7 @@ class _Work:
             features,
             scoring=scoring,
             positions=_positions(features, target.source) if scoring else None,
-            foreign=ood,
+            unlabelled=ood,
             temperature=fitted.temperature,
         )
 

@@ -22,7 +22,7 @@ OnReject = Literal["skip", "redraw"]
 
 @dataclass(frozen=True)
 class Curation:
-    """How bad batches are told apart and what becomes of them.
+    """How bad batches are recognised and what becomes of them.
 
     A *draw* is a batch of images with two views of each; it costs a forward pass.
 
@@ -128,7 +128,7 @@ class CurationState(NamedTuple):
     """What is remembered from draw to draw.
 
     Attributes:
-        distances: Of the latest draws, in a ring; NaN where there was no draw yet, or
+        distances: Of the latest draws, in a ring; NaN where nothing was drawn yet, or
             its distance is none.
         draws: Draws so far.
         updates: Of which were used.

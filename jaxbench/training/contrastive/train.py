@@ -157,8 +157,8 @@ def contrastive_problems(
         problems.append("label_smoothing has no use without labels")
     if optimizer.curvature_every is not None:
         problems.append(
-            f"{optimizer.name} needs the curvature of a classifier's loss, and there "
-            "are no classes; choose another optimizer"
+            f"{optimizer.name} needs the curvature of a classifier's loss, which "
+            "contrastive training lacks; choose another optimizer"
         )
     if optimizer.evaluated is not None:
         problems.append(
@@ -333,7 +333,7 @@ class _Run:
         return int(self.state.member.diverged_step) == SOUND
 
     def _check_draws(self) -> None:
-        """Gives up where nothing is learned, or updates would take for ever."""
+        """Gives up where nothing is learned, or updates would never end."""
         if self.recipe.budget == "draws":
             hopeless = not self.updates and self.spent >= self.total
             least = "and one at least is wanted"

@@ -230,7 +230,7 @@ def test_curves_of_chosen_models(page, store):
     assert section(chosen, "coverage").charts[0].shown == ("resnet50.a1_in1k",)
 
 
-def test_severity_leaves_models_without_foreign_images_out(page):
+def test_severity_leaves_models_without_ood_images_out(page):
     chart = section(page, "severity").charts[0]
     assert "my_network" not in chart.lines
     assert chart.x_labels == ("0 %", "100 %")
