@@ -83,7 +83,8 @@ class DecodedSource:
             return fingerprint_of(indices)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.base)

@@ -56,7 +56,7 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Example: ...
 
 
-def source_repr(source: Source, /) -> str:
+def source_repr(source: Source) -> str:
     """Class, address, images and classes: the `repr` of a source."""
     images = counted(len(source), "image")
     classes = counted(len(source.class_names), "class", "classes")
@@ -191,7 +191,8 @@ class View:
         view.scoring = self.scoring
         return view
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -146,7 +146,8 @@ class TransformedSource:
             return digest(fingerprint_of(indices), self._what)
         return digest(self.fingerprint, indices.astype("<i8").tobytes())
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.base)

@@ -122,7 +122,7 @@ def test_case_39_a_metric_of_ones_own(store, monkeypatch):
         return sample.mean(jnp.maximum(sample.scores.gap, 0.0))
 
     row = ScoreMetric(kernel, "mean", "lower", (0.0, 1.0), "https://example.org")
-    monkeypatch.setitem(SCORE_METRICS, "wrong_confidence", row)
+    monkeypatch.setitem(SCORE_METRICS._rows, "wrong_confidence", row)
     found = remeasure(store, ["wrong_confidence"])
     assert found.added == ("wrong_confidence",)
     measured = [r for r in runs_of(store).values() if r.settings["role"] != "ood"]

@@ -185,7 +185,8 @@ class CorruptedSource:
         """
         return _prepared
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.base)

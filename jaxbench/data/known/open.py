@@ -78,7 +78,8 @@ class KnownSource:
         """A digest of what a model sees: files are the same, cropped or not."""
         return digest(contents, *self._shown) if self._shown else contents
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -95,7 +95,8 @@ class ArraySource:
             *([self.scoring.digest] if self.scoring else []),
         )
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -122,7 +122,8 @@ class FolderSource:
             reason = errno.errorcode.get(error.errno or 0, str(error))
             return f"{_UNREADABLE}{reason}"
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.ids)

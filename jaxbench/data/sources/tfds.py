@@ -74,7 +74,8 @@ class TfdsSource:
         self.contents = index["contents"]
         self.fingerprint = digest(str(index["digest"]), self.class_names)
 
-    __repr__ = source_repr
+    def __repr__(self) -> str:
+        return source_repr(self)
 
     def __len__(self) -> int:
         return len(self.ids)
