@@ -178,7 +178,7 @@ def test_group_logits_keep_the_order_of_what_underflows():
     np.testing.assert_allclose(found[0], z[0, :3] - norm, rtol=1e-6)
 
 
-def test_out_of_distribution_images_are_scored_as_their_reference(model, variables, digits):
+def test_ood_images_are_scored_as_their_reference(model, variables, digits):
     source, _ = masked_source(digits)
     reference = run(model, variables, source)
     unknown = take(open_dataset("digits-ood"), 40)
