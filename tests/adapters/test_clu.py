@@ -217,7 +217,7 @@ def test_case_29_an_empty_metric_is_the_carry_of_a_scan_inside_shard_map():
     assert_same(total, Metric.from_model_output(logits=logits, labels=labels))
 
 
-def test_misuse_is_told(history, batches):
+def test_misuse_is_reported(history, batches):
     update = history[0][0][0]
     stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[None], update)
     with pytest.raises(ValueError, match="no example counts so far"):
@@ -234,7 +234,7 @@ def test_misuse_is_told(history, batches):
         update.merge(ClassificationMetric.empty())
 
 
-def test_nothing_seen_is_no_error_under_jit():
+def test_nothing_seen_is_not_a_error_under_jit():
     # The values are NaN there: see the tests of the state.
     values = jax.eval_shape(Metric.compute, Metric.empty())
     assert values.keys() >= {"accuracy", "aurc", "classwise_ece"}

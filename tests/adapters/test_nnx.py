@@ -136,7 +136,7 @@ def test_splits_and_merges(trained):
     assert int(state_of(whole).num_examples) == ROWS
 
 
-def test_misuse_is_told():
+def test_misuse_is_reported():
     metric = ClassificationMetric()
     with pytest.raises(ValueError, match="no example counts so far"):
         metric.compute()
@@ -152,7 +152,7 @@ def test_misuse_is_told():
         ClassificationMetric(classwise=True)
 
 
-def test_nothing_seen_is_no_error_under_jit():
+def test_nothing_seen_is_not_a_error_under_jit():
     # The values are NaN there: see the tests of the state.
     values = nnx.eval_shape(lambda m: m.compute(), ClassificationMetric(**SIZES))
     assert values.keys() >= {"accuracy", "aurc", "classwise_ece"}

@@ -165,7 +165,7 @@ def test_evaluate_a_folder(tmp_path):
     assert row["num_classes"] == 3
 
 
-def test_a_failed_run_is_told_by_name_and_by_status(tmp_path):
+def test_a_failed_run_is_printed_and_sets_the_status(tmp_path):
     images = write_photographs(tmp_path / "images")
     (images / "cat" / "1.jpg").write_bytes(b"no image")
     arguments = (

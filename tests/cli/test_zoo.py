@@ -188,7 +188,7 @@ def test_convert_takes_the_query_encoder_and_leaves_the_rest(trained):
     np.testing.assert_array_equal(found["conv1.weight"], tensors["conv1.weight"])
 
 
-def test_convert_prefers_averaged_weights_unless_told_otherwise(torch_file, tmp_path):
+def test_convert_prefers_averaged_weights_by_default(torch_file, tmp_path):
     path, held = torch_file
     held["stored"] = {
         "state_dict": {"conv1.weight": Tensor(np.zeros(2, np.float32))},

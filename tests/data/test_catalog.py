@@ -112,7 +112,7 @@ def test_wildcards_in_splits_that_cannot_be_listed(pattern):
         expand_addresses(["digits@*", pattern])
 
 
-def test_brackets_of_tfds_are_no_wildcards():
+def test_brackets_of_tfds_are_not_wildcards():
     assert expand_addresses("tfds:x@test[:25%]") == ("tfds:x@test[:25%]",)
 
 
@@ -167,7 +167,7 @@ def test_listing_datasets_imports_no_reader_and_no_model():
     assert ran.stdout.strip() == "set()"
 
 
-def test_annotations_are_no_images_of_a_pattern():
+def test_annotations_are_not_images_of_a_pattern():
     assert "imagenet-x" in DATASETS
     assert "imagenet-x" not in expand_addresses("imagenet-[rx]")
     with pytest.raises(UserError, match="matches nothing"):

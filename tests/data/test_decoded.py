@@ -140,7 +140,7 @@ def test_views_of_most_of_a_dataset_share_its_rows():
     assert decoded_source(most, SPEC).fingerprint == most.fingerprint
 
 
-def test_a_broken_image_is_told_each_time():
+def test_a_broken_image_is_reported_each_time():
     base = Encoded(broken=(4,))
     for _ in range(2):
         cached = decoded_source(base, SPEC)
@@ -354,7 +354,7 @@ def test_clear():
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "nan", "inf"])
-def test_limit_that_is_no_number(monkeypatch, text):
+def test_limit_that_is_not_a_number(monkeypatch, text):
     monkeypatch.setenv("JAXBENCH_CACHE_LIMIT", text)
     with pytest.raises(UserError, match="JAXBENCH_CACHE_LIMIT"):
         cache_limit()

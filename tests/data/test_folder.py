@@ -121,7 +121,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("inner", WRAPPED)
-def test_a_wrapper_is_no_class(lay_out, encoded, inner):
+def test_a_wrapper_is_not_a_class(lay_out, encoded, inner):
     names = [inner.format(0), inner.replace("cat", "dog").format(1)]
     address = lay_out({f"photos/{name}": encoded(0) for name in names}, "outer")
     if WRAPPED[inner] is None:

@@ -143,7 +143,7 @@ def test_full_disk_is_a_user_error_and_keeps_the_old_file(tmp_path, monkeypatch)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
 
 
-def test_what_is_no_saved_evaluation_is_refused(tmp_path):
+def test_what_is_not_a_saved_evaluation_is_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist; check the path"):
         Evaluation.load(tmp_path / "nothing")
     run = evaluation({"model": "a"}, "digits@test", "clean", skill=3.0, n=20)

@@ -195,7 +195,7 @@ def test_the_report_belongs_to_the_experiment(kind, log, tmp_path):
     ]
 
 
-def test_models_as_they_come_are_told_apart(kind, log, tmp_path):
+def test_models_as_they_come_are_distinguished(kind, log, tmp_path):
     def of(model: str, run_id: str, **settings) -> Run:
         base = {"model": model, "experiment": "small", "dataset": "d", "role": "clean"}
         return evaluation("d", run_id * 32, settings=base | settings)

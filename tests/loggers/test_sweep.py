@@ -105,7 +105,7 @@ def test_what_differs_between_datasets_is_not_the_models(tmp_path):
     assert {subject_of(run).key for run in runs} == {runs[0].settings["trial_id"]}
 
 
-def test_a_log_is_no_part_of_an_identity(tmp_path):
+def test_a_log_is_not_a_part_of_an_identity(tmp_path):
     plain_, logged = experiment(tmp_path), experiment(tmp_path, log=["wandb:project"])
     assert list(make_plan(plain_).run_ids()) == list(make_plan(logged).run_ids())
 

@@ -139,7 +139,7 @@ def test_probly_the_area_uses_every_row():
 # --- What a confidence is
 
 
-def test_openood_logits_are_no_confidences():
+def test_openood_logits_are_not_confidences():
     """OpenOOD bins the largest logit on [0, 1), without a softmax."""
     confidence, correct = columns(np.linspace(-3, 7, ROWS), [True] * ROWS)
     with pytest.raises(ValueError, match="confidence"):
@@ -166,7 +166,7 @@ def test_torch_uncertainty_the_log_of_an_underflown_probability():
     assert float(nll) == pytest.approx(115.0, rel=1e-6)
 
 
-def test_fd_shifts_the_log_likelihood_is_no_mean_over_classes():
+def test_fd_shifts_the_log_likelihood_is_not_a_mean_over_classes():
     """Its mean runs over N x C entries, of which all but N are 0."""
     nll = m.negative_log_likelihood(
         np.zeros((ROWS, 4), np.float32), np.arange(ROWS) % 4
@@ -254,7 +254,7 @@ def test_fd_shifts_the_curve_has_its_points_at_the_ends_of_blocks(tied):
     assert float(area) == pytest.approx(expected.mean(), rel=1e-6)
 
 
-def test_torchmetrics_no_pair_to_order_is_no_zero():
+def test_torchmetrics_no_pair_to_order_is_not_a_zero():
     """Torchmetrics says AUROC 0.0, scikit-learn average precision 0.0."""
     confidence, correct = columns(np.linspace(0.1, 0.9, ROWS), [True] * ROWS)
     for metric in (m.area_under_roc, m.fpr_at_tpr):

@@ -72,7 +72,7 @@ def test_ridge_moves_the_likelihood_by_less_than_1e_5(cases):
         *("equal logits", "one row", "two classes"),
     ],
 )
-def test_fits_converge_and_are_no_worse_than_the_temperature(cases, name):
+def test_fits_converge_and_are_as_good_as_the_temperature(cases, name):
     logits, labels = cases["skilled" if name in ("one row", "two classes") else name]
     # By masks, which need no further compilation.
     rows = np.arange(160) == 3 if name == "one row" else np.ones(160, bool)

@@ -146,7 +146,7 @@ def test_order_of_the_images_changes_nothing(key):
         jax.tree.map(np.testing.assert_array_equal, shuffled, plain)
 
 
-def test_images_are_told_apart_by_which_model_is_right():
+def test_images_are_weighed_by_which_model_is_right():
     # Two models, each right on half of the images: sums alone would tie them all.
     values = np.zeros((MODELS, IMAGES), np.float32)
     values[0, ::2] = values[1, 1::2] = 1

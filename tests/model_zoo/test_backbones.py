@@ -69,7 +69,7 @@ def test_forward_matches_its_float64_twin(case):
     np.testing.assert_allclose(outputs.logits, logits, rtol=1e-4, atol=2e-5)
 
 
-def test_resnet_branches_start_at_zero_unless_told_otherwise():
+def test_resnet_branches_start_at_zero_by_default():
     for zero, value in ((True, 0.0), (False, 1.0)):
         architecture = ResNetArchitecture(
             "bottleneck", (1, 1), (4, 6), zero_init_last=zero

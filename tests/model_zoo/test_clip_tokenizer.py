@@ -114,7 +114,7 @@ def test_openais_own_file(tmp_path, tokenizer):
     np.testing.assert_array_equal(Tokenizer.load(packed)(TEXTS), tokenizer(TEXTS))
 
 
-def test_what_is_no_vocabulary(tmp_path):
+def test_what_is_not_a_vocabulary(tmp_path):
     with pytest.raises(FileNotFoundError, match="no vocabulary in"):
         Tokenizer.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no vocabulary at"):

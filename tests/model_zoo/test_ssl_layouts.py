@@ -238,7 +238,7 @@ def test_every_layout_has_a_case(backbones):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_tensors_that_nobody_knows_are_named(case, backbones):
+def test_unknown_tensors_are_named(case, backbones):
     make, name = CASES[case]
     stored = innermost(make(backbones[name][1])) | beside("module.mystery.weight")
     if any(not key.startswith("module.") for key in stored):

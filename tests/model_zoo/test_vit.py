@@ -109,7 +109,7 @@ def test_position_embeddings_are_resized_as_in_torch(position_resize):
     )
 
 
-def test_positions_that_are_no_square_stay_to_be_refused():
+def test_positions_that_are_not_square_stay_to_be_refused():
     classifier = twins.tiny(ViTArchitecture(1, 1, 1, patch_size=2), (4, 4))
     positions = np.zeros((1, 9, 1), np.float32)
     assert resize_positions(positions, (1, 5, 1), classifier) is positions

@@ -95,7 +95,7 @@ def test_the_best_member_is_the_most_accurate_that_did_not_diverge():
         fit_linear_probe(TRAIN, VALIDATION, 3, alone)
 
 
-def test_equals_are_told_apart_by_nll_then_by_place():
+def test_equals_are_ordered_by_nll_then_by_place():
     def member(accuracy, nll):
         return ProbeMember(0.1, 0.0, accuracy, nll)
 

@@ -451,7 +451,7 @@ def test_learning_curves_are_over_epochs_where_they_are_known(tmp_path):
     assert panels["Train loss"].x_title == "Step"
 
 
-def test_a_single_pair_is_no_grid(tmp_path):
+def test_a_single_pair_is_not_a_grid(tmp_path):
     assert "spread" not in sections_of(report_of(tmp_path, coupling_trial()))
 
 

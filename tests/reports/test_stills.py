@@ -103,7 +103,7 @@ def test_a_model_has_one_colour_on_a_page():
     assert len(styles) == 12
 
 
-def test_40_groups_can_be_told_apart():
+def test_40_groups_can_be_distinguished():
     look = Look(groups=[f"g{k}" for k in range(40)])
     styles = {(s.colour, s.shape) for s in (look.of_group(f"g{k}") for k in range(40))}
     assert len(styles) == 40

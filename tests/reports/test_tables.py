@@ -247,7 +247,7 @@ def test_probes_of_two_training_sets_are_two_models(tmp_path):
     ]
 
 
-def test_a_training_that_no_trial_tells_of_is_one(tmp_path):
+def test_trainings_without_a_trial_are_one(tmp_path):
     store = ResultStore(tmp_path, create=True)
     for seed in (0, 1):
         more = {"model": "t", "optimizer": "sgd", "trial_id": f"lost{seed}"}

@@ -32,7 +32,7 @@ def test_pandas_has_a_row_a_run_and_keeps_integers(store):
     assert store.to_pandas("trial")["model"].tolist() == ["b"]
 
 
-def test_polars_has_a_row_a_run_and_tells_nan_from_null(store):
+def test_polars_has_a_row_a_run_and_keeps_nan_apart_from_null(store):
     frame = store.to_polars()
     assert isinstance(frame, pl.DataFrame)
     assert frame.columns == store.summary().column_names

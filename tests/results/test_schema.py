@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused(changes, message):
         simple(**changes)
 
 
-def test_all_problems_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(ValueError, match=r"(?s)run_id must.*kind is.*'nll'"):
         simple(run_id="", kind="x", metrics={"nll": "y"})
 

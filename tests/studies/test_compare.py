@@ -83,7 +83,7 @@ def test_a_run_against_itself_differs_by_nothing(store):
         assert (row.difference, row.low, row.high, row.p_value) == (0, 0, 0, 1)
 
 
-def test_twins_are_not_told_apart_and_others_are(store):
+def test_twins_are_not_distinguished_and_others_are(store):
     twin = compared(store, "weak/digits@test", "twin/digits@test")
     other = compared(store, "weak/digits@test", "strong/digits@test")
     for metric in ("accuracy", "nll", "aurc"):

@@ -96,7 +96,7 @@ def test_the_table_is_what_the_files_say(table, plain):
                 assert found == pytest.approx(wanted / 100, abs=1e-12)
 
 
-def test_missing_models_are_told(table):
+def test_missing_models_are_reported(table):
     assert table.notes == (
         "imagenet-a: 1 model without a result on imagenet left out: "
         "resmlp_24_224.fb_dino at 224",

@@ -42,7 +42,7 @@ def test_known_files_have_their_images(write):
     assert table.column("imagenet").tolist() == [0.805, 0.795, 0.1]
 
 
-def test_images_can_be_told(write):
+def test_views_can_be_recognised(write):
     paths = [write("imagenet.csv"), write("mine.csv")]
     table = read_result_tables(paths, images={"mine": 200, "imagenet": 49_000})
     assert table.num_images == (49_000, 200)
@@ -182,7 +182,7 @@ def test_a_file_without_a_model_of_the_reference(write):
     assert "sketch.csv" not in message
 
 
-def test_all_mistakes_are_told_at_once(write):
+def test_all_mistakes_are_reported_at_once(write):
     paths = [
         write("imagenet.csv", HEADER + "a,224,bad\n"),
         write("mine.csv", HEADER + "a,224,80\na,224,80\n"),

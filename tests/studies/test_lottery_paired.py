@@ -211,7 +211,7 @@ def with_rows(run, rows):
     return replace(run, examples=examples)
 
 
-def test_only_common_images_count_and_it_is_told(store, tmp_path):
+def test_only_common_images_count_and_a_note_says_so(store, tmp_path):
     build = changed(store, tmp_path, lambda run: with_rows(run, np.arange(20, N)[::-1]))
     table = build()
     assert table.num_images == (N - 20,)

@@ -91,7 +91,7 @@ def test_the_size_of_the_exact_test_is_at_most_alpha():
         assert 0 < mcnemar_exact_power(n, 0.1, 0.1, alpha=0.05) <= 0.05
 
 
-def test_the_detectable_difference_needs_the_images_at_hand():
+def test_the_detectable_difference_needs_these_images():
     n, s = 500, np.array([0.05, 0.2, 1.0])
     d = detectable_difference(n, s)
     needed = mcnemar_images_needed((s + d) / 2, (s - d) / 2)

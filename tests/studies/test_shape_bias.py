@@ -110,7 +110,7 @@ def test_sessions_of_one_subject_are_joined(tmp_path, given):
     assert studies.shape_bias(one).num_texture == 485
 
 
-def test_mistakes_are_told_at_once(tmp_path, given):
+def test_mistakes_are_reported_at_once(tmp_path, given):
     some = dict(list(given["vit_clip"].items())[:4])
     first = next(iter(some))
     write(tmp_path / "a.csv", "other", some, header=[*HEADER[:-1], "image"])
@@ -140,7 +140,7 @@ def test_mistakes_are_told_at_once(tmp_path, given):
         studies.read_responses([tmp_path / "empty", tmp_path / "none.csv"])
 
 
-def test_missing_images_are_told_at_once(observers):
+def test_missing_images_are_reported_at_once(observers):
     a, b = observers.values()
     studies.check_same_images([a, b])
     rows = np.arange(1280)

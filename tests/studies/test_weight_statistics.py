@@ -82,7 +82,7 @@ def test_exponent_of_a_pareto_sample(alpha):
     assert float(fit.distance) < 0.03
 
 
-def test_the_tail_is_found_above_a_body_that_is_no_power_law():
+def test_the_tail_is_found_above_a_body_that_is_not_a_power_law():
     body = np.random.default_rng(0).uniform(0.5, 3.0, 1000).astype(np.float32)
     tail = pareto(2.5, 1000, seed=1, xmin=3.0)
     fit = power_law_fit(np.concatenate([body, tail]))

@@ -54,7 +54,7 @@ def test_training_finds_its_programs():
     assert other.timing["compile_seconds"] > 0.0
 
 
-def test_work_runs_beside_and_its_failure_is_nobodys():
+def test_background_failure_is_ignored():
     done, names = threading.Event(), []
 
     def fail():

@@ -57,7 +57,7 @@ def test_a_part_of_the_same_images_is_left_out_too(opened):
     assert set(found.evaluated("part").ids) == set(part.ids) - apart
 
 
-def test_positions_are_no_names(opened):
+def test_positions_are_not_names(opened):
     first = Published("first", range(40), named=False)
     same = Published("same", range(40), named=False)
     other = Published("other", range(40), named=False, labels=LABELS[::-1].copy())

@@ -251,7 +251,7 @@ def test_trained_weights_of_another_head_are_probed(tmp_path):
     assert low < run.metrics["accuracy"] < high
 
 
-def test_mistakes_are_told_before_anything_runs(tmp_path):
+def test_mistakes_are_reported_before_anything_runs(tmp_path):
     def refusal(probe, **changes):
         with pytest.raises(UserError) as error:
             make_plan(experiment(tmp_path, probe, **changes))

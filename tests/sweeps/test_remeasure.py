@@ -116,7 +116,7 @@ def test_case_39_other_resamples_than_stored_are_refused_until_given(store):
             assert found == pytest.approx(value, rel=1e-6, nan_ok=True)
 
 
-def test_case_39_a_metric_of_ones_own(store, monkeypatch):
+def test_case_39_a_metric_of_your_own(store, monkeypatch):
     def kernel(sample):
         # Confidence less 1 where right, which is at most 0.
         return sample.mean(jnp.maximum(sample.scores.gap, 0.0))

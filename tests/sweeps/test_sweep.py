@@ -170,7 +170,7 @@ mine = classifier_from_function(apply, name="mine", num_classes=2, input_spec=sp
 """
 
 
-def test_a_model_of_ones_own(tmp_path, monkeypatch):
+def test_a_model_of_your_own(tmp_path, monkeypatch):
     (tmp_path / "my_own_model.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     weights = {"w": np.eye(3, 2, dtype=np.float32)}
@@ -195,7 +195,7 @@ def test_a_model_of_ones_own(tmp_path, monkeypatch):
         ({"image_size": 32}, "set in its own module"),
     ],
 )
-def test_mistakes_with_a_model_of_ones_own(tmp_path, monkeypatch, changes, message):
+def test_mistakes_with_a_model_of_your_own(tmp_path, monkeypatch, changes, message):
     (tmp_path / "my_second_model.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     save_variables("mine.safetensors", {"w": np.eye(3, 2, dtype=np.float32)})

@@ -148,7 +148,7 @@ def test_an_optimizer_without_default_needs_a_rate():
     ],
     ids=str,
 )
-def test_what_does_not_exist_is_told_before_anything_is_computed(
+def test_missing_names_are_reported_before_anything_is_computed(
     tmp_path, change, messages
 ):
     with pytest.raises(UserError) as caught:

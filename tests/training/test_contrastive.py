@@ -183,7 +183,7 @@ def test_infinite_distances_are_above_every_other():
     assert found == [np.inf, np.inf, 2.0, np.inf]
 
 
-def test_what_does_not_fit_is_told_together():
+def test_all_misfits_are_reported_at_once():
     with pytest.raises(UserError, match=r"max_distance has.*quantile is missing"):
         Curation("quantile", max_distance=1.0)
     with pytest.raises(UserError, match=r"quantile is 1.5.*window is 1.*warmup is 0"):

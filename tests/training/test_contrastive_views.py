@@ -142,7 +142,7 @@ def test_two_views_are_independent_and_normalised(key):
     np.testing.assert_array_equal(still, normalize(twice, spec.mean, spec.std))
 
 
-def test_what_does_not_fit_is_told_together(key):
+def test_all_misfits_are_reported_at_once(key):
     with pytest.raises(ValueError, match=r"hue is 0.6.*probability is 2"):
         color_jitter(IMAGES, key, hue=0.6, probability=2)
     with pytest.raises(ValueError, match=r"contrast is -1, wanted 0 or more"):

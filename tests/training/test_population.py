@@ -229,7 +229,7 @@ def test_interrupt_passes_through(train):
         train(on_point=interrupt)
 
 
-def test_an_optimizer_of_ones_own_needs_no_row(train):
+def test_an_optimizer_of_your_own_needs_no_row(train):
     import optax
 
     def build(hyper, mask):

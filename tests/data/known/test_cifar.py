@@ -130,7 +130,7 @@ def test_both_versions_as_folders_and_archives(name, tmp_path, write_tree, pack)
                 np.testing.assert_array_equal(item.image, image)
 
 
-def test_all_problems_of_all_batches_are_told(tmp_path, write_tree):
+def test_all_problems_of_all_batches_are_reported(tmp_path, write_tree):
     content = stand_in("cifar10")
     files = python_files("cifar10", content)
     images, labels = content["data_batch_1"]

@@ -269,7 +269,7 @@ def test_what_readers_may_not_do(message, tmp_path):
     assert not list(data_dir().glob("*"))
 
 
-def test_a_damaged_description_is_told(tmp_path):
+def test_a_damaged_description_is_reported(tmp_path):
     row = small_row()
     (done,) = prepare_known("noise", row, tmp_path)
     (done.path / "metadata.json").write_text("{")
@@ -359,7 +359,7 @@ def test_commands_about_what_is_not_prepared_here(
     assert "clean of each task 1 of 19" in call("data", "list")
 
 
-def test_annotations_are_no_images():
+def test_annotations_are_not_images():
     for attempt in (open_dataset, expand_addresses):
         with pytest.raises(UserError, match="has none of its own: evaluate models on"):
             attempt("imagenet-x")

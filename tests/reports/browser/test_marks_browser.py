@@ -162,7 +162,7 @@ def test_distributions_are_read_by_mouse_and_keyboard(visit, marks_file):
         assert box.locator(".mark-rect path[opacity='0.15']").count() == 6
 
 
-def test_heat_map_tells_what_failed(visit, marks_file):
+def test_heat_map_marks_what_failed(visit, marks_file):
     with visit(marks_file) as page:
         table = page.locator("#figure-drops table.heat")
         table.scroll_into_view_if_needed()

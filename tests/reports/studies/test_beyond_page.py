@@ -312,7 +312,7 @@ def test_case_21_the_whole_file_beside_a_part_of_the_images(store, tmp_path):
     assert "Up to 30 of the images evaluated on imagenet are not annotated" in notes
 
 
-def test_case_40_factors_of_ones_own_images(store, tmp_path):
+def test_case_40_factors_of_your_own_images(store, tmp_path):
     path = tmp_path / "factors.csv"
     lines = [
         f"{name},{int(i % 4 == 0)},{'dark' if i % 2 else ''}"
@@ -418,7 +418,7 @@ def test_models_that_are_missing_on_a_dataset(tmp_path):
     assert "Left out for want of a result on imagenet: 1 model," in text
 
 
-def test_two_results_that_nothing_tells_apart(tmp_path):
+def test_two_results_with_equal_settings(tmp_path):
     store = ResultStore(tmp_path, create=True)
     run = evaluation(SUPERVISED, "imagenet", 2.0)
     store.write(run)

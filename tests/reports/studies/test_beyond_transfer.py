@@ -127,7 +127,7 @@ def test_published_transfer_stands_beside_the_linear_probes(tmp_path):
     assert "do not say how" in section(page, "published").caption
 
 
-def test_the_best_of_several_probes_is_told(tmp_path):
+def test_the_best_of_several_probes_is_reported(tmp_path):
     runs = [
         probed(CLIP, "dtd", skill, probe_validation_accuracy=accuracy)
         for skill, accuracy in ((4.0, 0.5), (1.0, 0.9), (2.0, 0.1))

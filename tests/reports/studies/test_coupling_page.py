@@ -57,7 +57,7 @@ def test_numbers_are_those_of_the_grid(store):
         assert gap == tuple(s - max(known) if s == s else None for s in wanted)
 
 
-def test_failed_diverged_broken_and_untrained_pairs_are_told_apart(tmp_path):
+def test_failed_diverged_broken_and_untrained_pairs_are_distinguished(tmp_path):
     runs = [
         run
         for run in coupling_runs()

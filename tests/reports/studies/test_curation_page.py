@@ -69,7 +69,7 @@ def store(tmp_path):
     return store
 
 
-def test_the_page_tells_gains_costs_and_curves(store, tmp_path):
+def test_the_page_has_gains_costs_and_curves(store, tmp_path):
     page = build(store)
     sections = {section.name: section for section in page.sections}
     assert list(sections) == ["arms", "equal-draws", "equal-updates", "curves"]

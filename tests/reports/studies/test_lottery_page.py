@@ -165,7 +165,7 @@ def test_a_variant_without_a_model():
     assert (drop.value, drop.text) == ("-", "No model is on any variant.")
 
 
-def test_the_best_of_one_is_no_finding():
+def test_the_best_of_one_is_not_a_finding():
     page = page_of([[0.9, 0.8], [0.5, np.nan]])
     (best,) = [f for f in page.findings if f.title == "Best overall (ours)"]
     assert (best.value, best.text[:10]) == ("-", "Fewer than")
@@ -220,7 +220,7 @@ def test_a_diverged_model_is_none_of_the_ranking(tmp_path):
     assert note in page.notes
 
 
-def test_two_results_that_nothing_tells_apart(tmp_path):
+def test_two_results_with_equal_settings(tmp_path):
     store = ResultStore(tmp_path, create=True)
     for batch in (1, 2):
         write(store, "vit_b")

@@ -43,7 +43,7 @@ def test_students_say_what_their_intervals_are_about(
     assert text in finding.text
 
 
-def test_a_name_tells_nothing_of_other_weights(tmp_path):
+def test_a_name_says_nothing_about_other_weights(tmp_path):
     plain, taught = "pit_b_224.in1k", "pit_b_distilled_224.in1k"
     own = {"model": plain, "weights": "pretrained"}
     probe = {"protocol": "linear_probe", "probe_id": "1"}
