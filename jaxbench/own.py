@@ -224,9 +224,14 @@ def _gather(part: Any, home: str | None, seen: dict[str, str]) -> None:
         elif isinstance(value, set | frozenset):
             seen[f"constant {name} {used}"] = _text(sorted(map(repr, value)))
         elif hasattr(value, "tobytes"):  # An array, whose repr is cut short.
-            content = hashlib.blake2b(value.tobytes()).hexdigest()
-            seen[f"array {name} {used}"] = f"{value.dtype} {value.shape} {content}"
+            seen[f"array {name} {used}"] = _content(value)
     return None
+
+
+def _content(array: Any) -> str:
+    """The type, shape and bytes of an array."""
+    content = hashlib.blake2b(array.tobytes()).hexdigest()
+    return f"{array.dtype} {array.shape} {content}"
 
 
 def _is_users(name: str | None) -> bool:
