@@ -10,10 +10,12 @@ import importlib
 import importlib.util
 import inspect
 import re
+import site
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from jaxbench.errors import UserError, unknown_name
@@ -21,6 +23,7 @@ from jaxbench.errors import UserError, unknown_name
 Row = TypeVar("Row")
 _NAME = re.compile(r"[\w.-]+(:[\w.]+)?")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_VALUES = (bool, int, float, complex, str, bytes, tuple, list, dict, type(None))
 
 
 _TABLES: list["Table[Any]"] = []
@@ -171,8 +174,9 @@ def is_module(name: str) -> bool:
 def source_digest(part: Any) -> str:
     """A digest of a function's or class's source, and of its module's version.
 
-    What it uses of its own module (functions, classes, plain values) counts too, and
-    so on; other modules count by nothing but their `__version__`.
+    What it uses of its own module or of others of the user's (functions, classes,
+    values, arrays, and a module of the user's as a whole) counts too, and so on.
+    Installed packages do not count.
 
     Args:
         part: A function, a class, a `functools.partial`, or an object with a class.
@@ -198,18 +202,51 @@ def _gather(part: Any, home: str | None, seen: dict[str, str]) -> None:
     if not inspect.isroutine(part) and not isinstance(part, type):
         seen[f"value {type(part).__qualname__}"] = _text(vars(part))
         part = type(part)
-    name = getattr(part, "__qualname__", repr(part))
+    # Names in other modules than the part's own may be the same.
+    place = "" if part.__module__ == home else f"{part.__module__} "
+    name = place + getattr(part, "__qualname__", repr(part))
     if name in seen:
         return None
     module = sys.modules.get(part.__module__ or "")
-    seen["version"] = str(getattr(module, "__version__", ""))
+    seen[f"version {place}"] = str(getattr(module, "__version__", ""))
     seen[name] = _source(part)
     for used, value in _used(part).items():
-        if getattr(value, "__module__", None) == home and callable(value):
+        origin = getattr(value, "__module__", None)
+        if callable(value) and (origin == home or _is_users(origin)):
             _gather(value, home, seen)
-        elif isinstance(value, bool | int | float | str | bytes | tuple | None):
-            seen[f"constant {used}"] = _text(value)
+        elif isinstance(value, ModuleType) and _is_users(value.__name__):
+            path = Path(value.__file__ or "")
+            seen[f"module {value.__name__}"] = (
+                path.read_text() if path.is_file() else ""
+            )
+        elif isinstance(value, _VALUES):
+            seen[f"constant {name} {used}"] = _text(value)
+        elif isinstance(value, set | frozenset):
+            seen[f"constant {name} {used}"] = _text(sorted(map(repr, value)))
+        elif hasattr(value, "tobytes"):  # An array, whose repr is cut short.
+            seen[f"array {name} {used}"] = _content(value)
     return None
+
+
+def _content(array: Any) -> str:
+    """The type, shape and bytes of an array."""
+    content = hashlib.blake2b(array.tobytes()).hexdigest()
+    return f"{array.dtype} {array.shape} {content}"
+
+
+def _is_users(name: str | None) -> bool:
+    """Whether a module is a file of the user's and not of an installed package."""
+    path = getattr(sys.modules.get(name or ""), "__file__", None)
+    if path is None or str(name).partition(".")[0] in ("jaxbench", "model_zoo"):
+        return False
+    installed = [*site.getsitepackages(), *sysconfig.get_paths().values()]
+    return not any(Path(path).is_relative_to(folder) for folder in installed)
+
+
+def _names(code: CodeType) -> set[str]:
+    """Global names of a function's code, and of the functions within it."""
+    inner = (c for c in code.co_consts if isinstance(c, CodeType))
+    return set(code.co_names).union(*map(_names, inner))
 
 
 def _used(part: Any) -> dict[str, Any]:
@@ -217,9 +254,7 @@ def _used(part: Any) -> dict[str, Any]:
     methods = vars(part).values() if isinstance(part, type) else [part]
     found: dict[str, Any] = {}
     for method in map(inspect.unwrap, filter(inspect.isfunction, methods)):
-        names = set(method.__code__.co_names)
-        for code in method.__code__.co_consts:
-            names |= set(getattr(code, "co_names", ()))  # of inner functions
+        names = _names(method.__code__)
         found |= {n: v for n, v in method.__globals__.items() if n in names}
         found |= {k: v for k, v in inspect.getclosurevars(method).nonlocals.items()}
     return found

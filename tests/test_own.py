@@ -1,6 +1,7 @@
 """What is refused when a part is registered, and what its digest depends on."""
 
 import functools
+import linecache
 import math
 import sys
 import types
@@ -194,6 +195,51 @@ def test_a_digest_follows_what_a_part_uses(tmp_path, monkeypatch):
     assert digests.pop("return -x\n") == plain  # of a function that it does not use
     assert plain not in digests.values()
     assert len(set(digests.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("helpers.py", "return x", "return 2 * x"),
+        ("helpers.py", "LEVEL = 1", "LEVEL = 2"),
+        ("more.py", "OFFSET = 1", "OFFSET = 2"),
+        ("digested.py", "DEEP = 1", "DEEP = 2"),
+        ("digested.py", "'rate': 1", "'rate': 2"),
+        ("digested.py", "{'a', 'b'}", "{'a', 'c'}"),
+        ("digested.py", "arange(2000)", "arange(2000) % 1500"),
+    ],
+)
+def test_a_digest_follows_helpers_and_values(tmp_path, monkeypatch, file, old, new):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sources = {
+        "helpers.py": "LEVEL = 1\ndef level(x):\n    return x + LEVEL\n"
+        "def plain(x):\n    return x\n",
+        "more.py": "OFFSET = 1\n",
+        "digested.py": "import numpy as np\nimport more\n"
+        "from helpers import level, plain\n"
+        "DEEP = 1\nTABLE = {'rate': 1}\nKINDS = {'a', 'b'}\n"
+        "WIDE = np.arange(2000)\n"
+        "def part(x):\n"
+        "    inner = lambda: (lambda: DEEP)()\n"
+        "    found = level(plain(x)) * more.OFFSET * inner() * TABLE['rate']\n"
+        "    return found * len(KINDS) * WIDE\n",
+    }
+
+    def digest() -> str:
+        for name, source in sources.items():
+            (tmp_path / name).write_text(source)
+            monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+        linecache.clearcache()
+        return source_digest(import_own("digested").part)
+
+    before = digest()
+    assert digest() == before
+    assert old in sources[file]
+    sources[file] = sources[file].replace(old, new)
+    assert digest() != before
+    for name in sources:
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"))
 
 
 def test_digests_of_code_without_a_file():
