@@ -158,3 +158,31 @@ def test_a_changed_part_is_done_again(swept, tmp_path, old, new, count):
         text=True,
     )
     assert done.stdout.split() == ["16", str(count)], done.stderr
+
+
+def test_parts_are_named_without_being_registered(swept, tmp_path):
+    """The four of one module, by `module:name`, on the command line."""
+    (tmp_path / "plain.py").write_text(
+        "\n".join(line for line in PARTS.splitlines() if "register_" not in line)
+    )
+    code, output = finished(
+        run(
+            tmp_path,
+            *("sweep", "mixer_micro", "--optimizer", "plain:signum", "--lr", "0.001"),
+            *("--train", "plain:stripes@train", "--validation", "plain:stripes@valid"),
+            *("--test", "plain:stripes@test", "--epochs", "1", "--resamples", "0"),
+            *("--train-batch-size", "32"),
+            *("--shifted", "plain:stripes@test+plain:invert_3"),
+            *("--metric", "accuracy", "--metric", "plain:error_confidence"),
+            *("-o", "results"),
+        )
+    )
+    assert code == 0, output
+    rows = ResultStore(tmp_path / "results").summary().to_pylist()
+    assert {row["optimizer"] for row in rows} == {"plain:signum"}
+    measured = [row for row in rows if row["kind"] == "evaluation"]
+    assert {row["dataset"] for row in measured} == {
+        "plain:stripes@test",
+        "plain:stripes@test+plain:invert_3",
+    }
+    assert all("plain:error_confidence" in row for row in measured)

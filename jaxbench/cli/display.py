@@ -55,10 +55,8 @@ def show_plan(plan) -> None:
     for column in ("work", "what", "runs"):
         table.add_column(column, justify="right" if column == "runs" else "left")
     for job in plan.jobs:
-        if not isinstance(job, Evaluation):
-            table.add_row(job.kind, _what(job), str(len(job.run_ids())))
-        elif job.trained_by is None:
-            table.add_row("load", f"{job.title} ({job.models[0].weights})", "")
+        if (row := job.planned()) is not None:
+            table.add_row(*row)
     owners = sum(len(job.models) for job in plan.of(Evaluation))
     for role in ("clean", "shifted", "ood"):
         targets = [target for target in plan.targets if target.role == role]
@@ -78,28 +76,6 @@ def show_plan(plan) -> None:
         f"{counted(plan.num_evaluations, 'evaluation')} of "
         f"{counted(forward, 'image')} in all{steps}. Results: {plan.config.results}"
     )
-
-
-def _what(job) -> str:
-    """A job's title, with what its runs do not share or are measured on."""
-    from jaxbench.sweeps.jobs.contrastive import Pretraining
-    from jaxbench.sweeps.jobs.training import Training
-
-    if isinstance(job, Pretraining):
-        return f"{job.title}, probed on {job.tested_on}"
-    if not isinstance(job, Training):
-        return job.title
-    hypers = [trial.hyper for trial in job.trials]
-    rates, decays = (
-        ", ".join(f"{value:g}" for value in dict.fromkeys(values))
-        for values in (
-            (hyper.learning_rate for hyper in hypers),
-            (hyper.weight_decay for hyper in hypers),
-        )
-    )
-    grid = job.train.grid[job.optimizer]
-    taken = "" if grid.learning_rate else f" (defaults of {job.optimizer})"
-    return f"{job.title}: lr {rates}, wd {decays}{taken}"
 
 
 def _training_steps(plan) -> int:

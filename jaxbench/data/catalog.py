@@ -11,7 +11,9 @@ import fnmatch
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from jaxbench.data.class_names import ClassOrder, labelled_as
@@ -49,11 +51,13 @@ def _open_arrays_part(path: str, split: str | None, name: str) -> Source:
 
 
 # Kind -> what opens (path, split, address).
-KINDS: dict[str, Callable[[str, str | None, str], Source]] = {
-    "arrays": _open_arrays_part,
-    "folder": open_folder,
-    "tfds": open_tfds,
-}
+KINDS: Mapping[str, Callable[[str, str | None, str], Source]] = MappingProxyType(
+    {
+        "arrays": _open_arrays_part,
+        "folder": open_folder,
+        "tfds": open_tfds,
+    }
+)
 # What follows these is the path of a file or folder.
 _PATH_KINDS = ("arrays", "folder")
 
@@ -96,7 +100,7 @@ def parse_address(address: str) -> Address:
                 f"{address!r}: {unknown_name('kind of dataset', kind, KINDS)}"
             )
         kind, head = "", f"{kind}:{head}"
-        DATASETS.find(head, register_dataset)
+        DATASETS.find(head, partial(register_dataset, any_split=True))
     if not head or split == "":
         raise UserError(
             f"{address!r} is not a dataset address; wanted NAME[/CONFIG][@SPLIT] or "
@@ -176,7 +180,7 @@ def _looked_up(path: str, split: str | None, address: str) -> tuple[Dataset, str
     if config and not dataset.configs:
         raise UserError(f"{address!r}: {name} has no configs; leave out /{config}")
     split = split or dataset.default_split
-    if split and split not in dataset.splits:
+    if split and not dataset.any_split and split not in dataset.splits:
         if not dataset.splits:
             raise UserError(f"{address!r}: {name} has no splits; leave out @{split}")
         raise UserError(f"{address!r}: {unknown_name('split', split, dataset.splits)}")

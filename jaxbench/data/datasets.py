@@ -32,6 +32,7 @@ class Dataset:
         splits: Names after "@".
         default_split: The one meant by an address without.
         configs: Names after "/"; one of them must be given.
+        any_split: Whether `open` takes other splits too.
         known: What is known of a published dataset, which has to be prepared; None for
             what lies in the package.
     """
@@ -43,6 +44,7 @@ class Dataset:
     splits: tuple[str, ...] = ()
     default_split: str = ""
     configs: tuple[str, ...] = ()
+    any_split: bool = False
     known: KnownDataset | None = None
 
 
@@ -107,6 +109,7 @@ def register_dataset(
     description: str = "",
     licence: str = "",
     reference: str = "",
+    any_split: bool = False,
 ) -> None:
     """Adds a user's own dataset to those of this process.
 
@@ -121,6 +124,7 @@ def register_dataset(
         description: One sentence.
         licence: Of the images.
         reference: Where they come from.
+        any_split: Whether `open` is asked for any other split too.
 
     Raises:
         UserError: If the name is taken, or `default_split` is not one of the splits.
@@ -153,6 +157,7 @@ def register_dataset(
         reference,
         splits=tuple(splits),
         default_split=default_split or next(iter(splits), ""),
+        any_split=any_split,
     )
     DATASETS.add(name, row, open)
 

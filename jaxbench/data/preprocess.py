@@ -8,6 +8,7 @@ round them. Images travel as uint8 and are normalised on the device.
 import io
 import math
 import re
+from types import MappingProxyType
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +18,14 @@ from PIL import Image
 
 from model_zoo.input_spec import InputSpec
 
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+FILTERS = MappingProxyType(
+    {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+    }
+)
 # "Magic number" of AppleDouble, RFC 1740.
 _APPLE_DOUBLE = b"\0\5\x16\7"
 

@@ -6,8 +6,9 @@ third, another resolution, is the model's: evaluate it at other values of `image
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -77,14 +78,16 @@ class Transformation:
     unit: str
 
 
-TRANSFORMATIONS: dict[str, Transformation] = {
-    "scale": Transformation(
-        scaled, (1.0, 1.25, 1.5, 2.0, 3.0), 1.0, "times the usual size"
-    ),
-    "shift": Transformation(
-        shifted, (0.0, 5.0, 30.0, 75.0, 100.0), 0.0, "original pixels"
-    ),
-}
+TRANSFORMATIONS: Mapping[str, Transformation] = MappingProxyType(
+    {
+        "scale": Transformation(
+            scaled, (1.0, 1.25, 1.5, 2.0, 3.0), 1.0, "times the usual size"
+        ),
+        "shift": Transformation(
+            shifted, (0.0, 5.0, 30.0, 75.0, 100.0), 0.0, "original pixels"
+        ),
+    }
+)
 
 
 class TransformedSource:

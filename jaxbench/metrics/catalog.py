@@ -109,13 +109,15 @@ Metric = ScoreMetric | OodMetric | ArrayMetric
 
 # What ranks examples, by name: higher is more confident. Any other column will do, and
 # an ODIN-style temperature is `score_examples(..., temperature=1000.0)`.
-CONFIDENCES: dict[str, Callable[[ExampleScores], Column]] = {
-    "max_softmax": lambda scores: -scores.log_one_minus_confidence,
-    "margin": lambda scores: scores.margin,
-    "negative_entropy": lambda scores: -scores.entropy,
-    "max_logit": lambda scores: scores.max_logit,
-    "energy": lambda scores: scores.energy,
-}
+CONFIDENCES: Mapping[str, Callable[[ExampleScores], Column]] = MappingProxyType(
+    {
+        "max_softmax": lambda scores: -scores.log_one_minus_confidence,
+        "margin": lambda scores: scores.margin,
+        "negative_entropy": lambda scores: -scores.entropy,
+        "max_logit": lambda scores: scores.max_logit,
+        "energy": lambda scores: scores.energy,
+    }
+)
 
 
 def _accuracy(sample: Sample) -> Scalar:

@@ -1,6 +1,7 @@
 """How each metric is shown: heading, meaning in a line, unit and direction."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ HEADLINES = (
 CALIBRATION = ("overconfidence", *_CALIBRATION)
 SELECTIVE = tuple(_SELECTIVE)
 
-METRIC_TEXTS = {**_ACCURACY, **_CALIBRATION, **_SELECTIVE, **_out_of_distribution()}
+METRIC_TEXTS = MappingProxyType(
+    {**_ACCURACY, **_CALIBRATION, **_SELECTIVE, **_out_of_distribution()}
+)
 
 
 def metric_text(name: str) -> MetricText:

@@ -1,7 +1,8 @@
 """Activations by the names that variants are written with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -26,17 +27,19 @@ def quick_gelu(x: Array) -> Array:
 
 
 # "gelu" is the exact one (erf), torch's default; jax.nn.gelu's default is "gelu_tanh".
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": partial(jax.nn.gelu, approximate=True),
-    "hard_sigmoid": hard_sigmoid,
-    "hard_swish": hard_swish,
-    "identity": lambda x: x,
-    "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.01),
-    "quick_gelu": quick_gelu,
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
-    "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "tanh": jnp.tanh,
-}
+ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
+    {
+        "gelu": partial(jax.nn.gelu, approximate=False),
+        "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+        "hard_sigmoid": hard_sigmoid,
+        "hard_swish": hard_swish,
+        "identity": lambda x: x,
+        "leaky_relu": partial(jax.nn.leaky_relu, negative_slope=0.01),
+        "quick_gelu": quick_gelu,
+        "relu": jax.nn.relu,
+        "relu6": jax.nn.relu6,
+        "sigmoid": jax.nn.sigmoid,
+        "silu": jax.nn.silu,
+        "tanh": jnp.tanh,
+    }
+)

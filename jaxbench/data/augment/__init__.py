@@ -14,7 +14,8 @@ has this order::
     mixed = mix(inputs, mix_key, mixup_alpha=0.8, cutmix_alpha=1.0)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import jax
 
@@ -44,12 +45,14 @@ __all__ = [
 ]
 
 # Name -> fn(images uint8 [n, h, w, 3], key) -> uint8 [n, h, w, 3].
-AUGMENTATIONS: dict[str, Callable[[Images, PRNGKey], Images]] = {
-    "crop": crop_by_eighth,
-    "flip": random_flip,
-    "resized_crop": random_resized_crop,
-    "shift": shift,
-}
+AUGMENTATIONS: Mapping[str, Callable[[Images, PRNGKey], Images]] = MappingProxyType(
+    {
+        "crop": crop_by_eighth,
+        "flip": random_flip,
+        "resized_crop": random_resized_crop,
+        "shift": shift,
+    }
+)
 
 
 def augment(images: Images, key: PRNGKey, names: Sequence[str]) -> Images:

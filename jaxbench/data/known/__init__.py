@@ -8,12 +8,15 @@ VTAB's tasks are prepared by TFDS; ImageNet-X has annotations and nothing to ope
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from jaxbench.data.known.base import Item, KnownDataset
 
-KNOWN: dict[str, KnownDataset] = {}
+_rows: dict[str, KnownDataset] = {}
 for _module in ("imagenet", "imagenet_x", "cifar", "small", "ood", "vtab"):
     if _module in {m.name for m in pkgutil.iter_modules(__path__)}:
-        KNOWN |= importlib.import_module(f"{__name__}.{_module}").ROWS
+        _rows |= importlib.import_module(f"{__name__}.{_module}").ROWS
+KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_rows)
 
 __all__ = ["KNOWN", "Item", "KnownDataset"]

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from jaxbench.errors import UserError, unknown_name
@@ -74,38 +75,40 @@ class Study:
         return importlib.import_module(self.module).build
 
 
-STUDIES: dict[str, Study] = {
-    "selective": Study(
-        "Selective prediction",
-        "Which classifiers know when they are wrong?",
-        "https://arxiv.org/abs/2302.11874",
-        "jaxbench.reports.studies.selective",
-    ),
-    "beyond": Study(
-        "Beyond accuracy",
-        "Models of the same accuracy: what sets them apart?",
-        "https://arxiv.org/abs/2311.09215",
-        "jaxbench.reports.studies.beyond",
-    ),
-    "coupling": Study(
-        "Backbone-optimizer coupling",
-        "Which optimizer fits which backbone?",
-        "https://arxiv.org/abs/2410.06373",
-        "jaxbench.reports.studies.coupling",
-    ),
-    "lottery": Study(
-        "Benchmark lottery",
-        "Does a small gain on one test set carry over to others?",
-        "https://arxiv.org/abs/2501.15431",
-        "jaxbench.reports.studies.lottery",
-    ),
-    "curation": Study(
-        "Batch curation",
-        "Can bad batches be recognised and left out?",
-        "https://arxiv.org/abs/2403.19579",
-        "jaxbench.reports.studies.curation",
-    ),
-}
+STUDIES: Mapping[str, Study] = MappingProxyType(
+    {
+        "selective": Study(
+            "Selective prediction",
+            "Which classifiers know when they are wrong?",
+            "https://arxiv.org/abs/2302.11874",
+            "jaxbench.reports.studies.selective",
+        ),
+        "beyond": Study(
+            "Beyond accuracy",
+            "Models of the same accuracy: what sets them apart?",
+            "https://arxiv.org/abs/2311.09215",
+            "jaxbench.reports.studies.beyond",
+        ),
+        "coupling": Study(
+            "Backbone-optimizer coupling",
+            "Which optimizer fits which backbone?",
+            "https://arxiv.org/abs/2410.06373",
+            "jaxbench.reports.studies.coupling",
+        ),
+        "lottery": Study(
+            "Benchmark lottery",
+            "Does a small gain on one test set carry over to others?",
+            "https://arxiv.org/abs/2501.15431",
+            "jaxbench.reports.studies.lottery",
+        ),
+        "curation": Study(
+            "Batch curation",
+            "Can bad batches be recognised and left out?",
+            "https://arxiv.org/abs/2403.19579",
+            "jaxbench.reports.studies.curation",
+        ),
+    }
+)
 
 
 # What would not end, or not fit a key of 32 bits.

@@ -82,6 +82,11 @@ class Pretraining(Job):
         """Backbone and curation."""
         return f"{self.model} + {self.recipe.curation.method} curation"
 
+    def planned(self) -> tuple[str, str, str]:
+        """With the dataset that the features are probed on."""
+        what = f"{self.title}, probed on {self.tested_on}"
+        return self.kind, what, str(len(self.members))
+
     def run_ids(self) -> tuple[str, ...]:
         """The ids of the runs, by seed."""
         return tuple(self.members)

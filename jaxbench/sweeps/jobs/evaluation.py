@@ -117,6 +117,12 @@ class Evaluation(Measurement):
         """The first model's name."""
         return self.models[0].title
 
+    def planned(self) -> tuple[str, str, str] | None:
+        """A model that comes as it is; a plan lists the runs by dataset."""
+        if self.trained_by is not None:
+            return None
+        return "load", f"{self.title} ({self.models[0].weights})", ""
+
     @property
     def needs(self) -> frozenset[str]:
         """The trials that are measured."""

@@ -65,6 +65,13 @@ class Job(abc.ABC):
     def title(self) -> str:
         """A name for the screen."""
 
+    def planned(self) -> tuple[str, str, str] | None:
+        """The line of a plan: the work, what it is done on, and its number of runs.
+
+        None where the plan lists the runs by dataset.
+        """
+        return self.kind, self.title, str(len(self.run_ids()))
+
     @abc.abstractmethod
     def run_ids(self) -> tuple[str, ...]:
         """The ids of all runs."""

@@ -77,6 +77,21 @@ class Training(Job):
         """Backbone and optimizer."""
         return f"{self.model} + {self.optimizer}"
 
+    def planned(self) -> tuple[str, str, str]:
+        """With the rates and decays of the grid, and whether they are defaults."""
+        hypers = [trial.hyper for trial in self.trials]
+        rates, decays = (
+            ", ".join(f"{value:g}" for value in dict.fromkeys(values))
+            for values in (
+                (hyper.learning_rate for hyper in hypers),
+                (hyper.weight_decay for hyper in hypers),
+            )
+        )
+        given = self.train.grid[self.optimizer].learning_rate
+        taken = "" if given else f" (defaults of {self.optimizer})"
+        what = f"{self.title}: lr {rates}, wd {decays}{taken}"
+        return self.kind, what, str(len(self.trials))
+
     @property
     def teachers(self) -> tuple[Trial, ...]:
         """The trials that the best one is to teach of."""
