@@ -111,7 +111,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
     """The config.json beside a file of weights; None where there is none.
 
     Raises:
-        ValueError: If it is no JSON object.
+        ValueError: If it is not JSON object.
     """
     beside = path.parent / "config.json"
     if path.name not in _FILES or not beside.is_file():
@@ -119,7 +119,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
     try:
         config = json.loads(beside.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{beside} is no JSON: {error}") from error
+        raise ValueError(f"{beside} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{beside} holds {type(config).__name__}, wanted an object")
     return config

@@ -91,10 +91,10 @@ def test_case_39_results_are_measured_anew_by_the_command(outputs, folder, tmp_p
     path = store_of(folder).path
     (tmp_path / "my_metric.py").write_text(
         "import jax.numpy as jnp\n"
-        "from jaxbench.metrics import SCORE_METRICS, ScoreMetric\n"
-        "SCORE_METRICS['sharpness'] = ScoreMetric(\n"
-        "    lambda sample: jnp.square(sample.scores.gap).mean(), 'mean', 'lower',\n"
-        "    (0.0, 1.0), 'https://example.org')\n"
+        "from jaxbench.metrics import register_metric\n"
+        "register_metric('sharpness',\n"
+        "    lambda sample: jnp.square(sample.scores.gap).mean(),\n"
+        "    direction='lower', range=(0.0, 1.0), reference='https://example.org')\n"
     )
     code = "from jaxbench.cli.app import main; main()"
     command = (*("results", path), *("--remeasure", "--import", "my_metric"))

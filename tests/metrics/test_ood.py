@@ -95,7 +95,7 @@ def test_bad_input_is_named(images):
             group_size=3,
             key=jax.random.key(0),
         )
-    with pytest.raises(ValueError, match="group_size is 9 and there are 8"):
+    with pytest.raises(ValueError, match="group_size is 9 and num_classes 8"):
         severity_groups(jnp.zeros(8), group_size=9, key=jax.random.key(0))
     with pytest.raises(ValueError, match="num_levels is 1"):
         severity_groups(jnp.zeros(8), group_size=2, num_levels=1, key=jax.random.key(0))

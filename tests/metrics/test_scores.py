@@ -191,7 +191,7 @@ def test_broken_row_is_flagged_and_touches_no_other(broken):
     labels = np.array([2, 0, 0], np.int32)
     clean = jax.device_get(score_examples(logits, labels))
     logits[0, 2] = broken
-    with pytest.raises(ValueError, match="first in row 0"):
+    with pytest.raises(ValueError, match="the first is row 0"):
         score_examples(logits, labels)
     scores = jax.device_get(jax.jit(score_examples)(logits, labels))
     np.testing.assert_array_equal(scores.finite, [False, True, True])

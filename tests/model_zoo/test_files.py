@@ -67,9 +67,9 @@ def test_weights_of_another_model_are_refused(classifier, tmp_path):
 def test_unreadable_files(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"not a tensor")
-    with pytest.raises(ValueError, match="no readable safetensors file"):
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load_variables(path)
-    with pytest.raises(ValueError, match="no readable safetensors file"):
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load_metadata(path)
     with pytest.raises(FileNotFoundError):
         load_variables(tmp_path / "missing.safetensors")

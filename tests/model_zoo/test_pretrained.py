@@ -126,17 +126,17 @@ def test_what_a_folder_lacks_is_said_with_what_it_holds(
 def test_damaged_files(tmp_path, classifier, variables):
     path = write_repository(tmp_path / "vit_micro.mine", classifier, variables)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="no readable safetensors file"):
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
         load_pretrained("vit_micro.mine", source=tmp_path)
     (path.parent / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         load_pretrained("vit_micro.mine", source=tmp_path)
     archive = tmp_path / "vit_micro.npz"
     archive.write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"no readable \.npz"):
+    with pytest.raises(ValueError, match=r"is not a readable \.npz"):
         load_pretrained("vit_micro", source=archive)
     np.savez(archive, objects=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match=r"no readable \.npz"):
+    with pytest.raises(ValueError, match=r"is not a readable \.npz"):
         load_pretrained("vit_micro", source=archive)
 
 
@@ -149,7 +149,7 @@ def test_broken_archives_and_folders(tmp_path):
     data[200:260] = bytes(60)
     compressed.write_bytes(data)
     for path in (array, compressed):
-        with pytest.raises(ValueError, match=r"no readable \.npz"):
+        with pytest.raises(ValueError, match=r"is not a readable \.npz"):
             read_tensors(path)
     with pytest.raises(ValueError, match="is a folder, wanted"):
         read_tensors(tmp_path)

@@ -14,8 +14,8 @@ CALL += ["--train", "digits@train", "--test", "digits@test"]
 def executed(monkeypatch):
     configs = []
 
-    def execute(config, *, limit, dry_run):
-        configs.append((config, limit, dry_run))
+    def execute(config, how):
+        configs.append((config, how.limit, how.dry_run))
 
     monkeypatch.setattr(probe_module, "execute", execute)
     return configs
