@@ -36,7 +36,7 @@ def test_sizes_have_whole_regions_and_two_of_them():
 
 @pytest.mark.parametrize(
     ("changes", "wanted"),
-    [({"widths": (8,)}, "one of each a stage"), ({"num_heads": (1, 3)}, "not a multiple")],
+    [({"widths": (8,)}, "one of each a stage"), ({"num_heads": (1, 3)}, "a multiple")],
 )
 def test_impossible_architectures_are_refused(changes, wanted):
     with pytest.raises(ValueError, match=wanted):
