@@ -34,6 +34,24 @@ library.pthread_mutex_lock(mutex)
 threading.Timer(0.5, print, ["ready"], {"flush": True}).start()
 library.pthread_mutex_lock(mutex)
 """
+# Waits in a callback of the garbage collector, which swallows what is raised in it.
+COLLECTING = """
+import gc, time
+from jaxbench.cli.app import _guarded, app, main
+
+def linger(phase, information) -> None:
+    gc.callbacks.remove(linger)
+    print("ready", flush=True)
+    time.sleep(60)
+
+def wait() -> None:
+    gc.callbacks.append(linger)
+    gc.collect()
+    time.sleep(60)
+
+app.command()(_guarded(wait))
+main()
+"""
 # Undoes what `nohup` and the background of a shell leave to their children.
 AS_IN_A_TERMINAL = """
 import signal
@@ -91,6 +109,16 @@ def test_case_34_a_second_signal_ends_what_no_handler_can_interrupt():
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_case_34_a_signal_that_a_callback_swallows_comes_again(name):
+    process = start("wait", code=AS_IN_A_TERMINAL + COLLECTING)
+    assert first_line(process) == "ready\n"
+    process.send_signal(getattr(signal, name))
+    _, text = process.communicate(timeout=30)
+    assert process.returncode == STATUSES[name], text
+    assert "ignored" not in text
 
 
 def test_case_34_a_terminated_run_keeps_what_is_finished(tmp_path):
