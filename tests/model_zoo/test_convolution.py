@@ -10,13 +10,15 @@ from jax.sharding import PartitionSpec
 
 from model_zoo.layers.convolution import convolve
 
-# Kernel, groups and the rest; images have six channels.
+# Kernel, groups and the rest.
 CASES = {
     "depthwise": ((3, 3, 1, 6), 6, {"padding": (1, 1)}),
     "strided": ((5, 5, 1, 6), 6, {"padding": (2, 2), "stride": 2}),
     "dilated": ((3, 2, 1, 6), 6, {"padding": (2, 1), "dilation": 2}),
     "multiplied": ((3, 3, 1, 12), 6, {"padding": "SAME", "stride": 2}),
     "grouped": ((3, 3, 2, 6), 3, {"padding": (1, 1)}),
+    "blocks of ten groups": ((3, 3, 2, 80), 40, {"padding": (1, 1)}),
+    "groups as wide as a block": ((1, 3, 32, 4), 2, {"padding": (0, 1)}),
     "widening": ((1, 3, 3, 8), 2, {"padding": (0, 1), "stride": 2}),
     "dense": ((3, 3, 6, 5), 1, {"padding": "SAME", "dilation": 2}),
 }
@@ -43,7 +45,8 @@ def case(request):
     """Images, kernel, the function and its twin."""
     shape, groups, options = CASES[request.param]
     draw = np.random.default_rng(0)
-    x = jnp.asarray(draw.normal(size=(8, 7, 6, 6)), jnp.float32)
+    channels = shape[2] * groups
+    x = jnp.asarray(draw.normal(size=(8, 7, 6, channels)), jnp.float32)
     kernel = jnp.asarray(draw.normal(size=shape), jnp.float32)
     return (
         x,
@@ -123,6 +126,24 @@ def test_bfloat16_is_rounded_once(case):
     assert got.dtype == jnp.bfloat16
     want = twin(x.astype(jnp.float32), kernel.astype(jnp.float32))
     np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=2**-8, atol=1e-6)
+
+
+def test_broken_numbers_of_a_group_are_kept_and_reach_no_other_block():
+    draw = np.random.default_rng(1)
+    x, kernel = draw.normal(size=(2, 4, 4, 80)), draw.normal(size=(3, 3, 2, 80))
+    clean = convolve(jnp.asarray(x), jnp.asarray(kernel), groups=40)
+    for broken in (np.nan, np.inf):
+        damaged = kernel.copy()
+        damaged[0, 0, 0, 3] = broken
+        got = convolve(jnp.asarray(x), jnp.asarray(damaged), groups=40)
+        assert not np.isfinite(got[..., 3]).any()
+        close(np.delete(got, 3, 3), np.delete(clean, 3, 3))
+        damaged = x.copy()
+        damaged[0, 0, 0, 3] = broken
+        got = convolve(jnp.asarray(damaged), jnp.asarray(kernel), groups=40)
+        assert not np.isfinite(got[0, 0, 0, 2:4]).any()
+        close(got[..., 20:], clean[..., 20:])
+        close(got[1], clean[1])
 
 
 def test_every_backend_has_its_form_in_one_export():
