@@ -8,13 +8,14 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from jaxbench.errors import UserError
+from jaxbench.results.compaction import Parts, curves_of, parts_dataset
 from jaxbench.results.schema import CURVE_PREFIX, EXAMPLE_PREFIX
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
 }
 # After the views are made: with these, not even Python may open a file.
 _LOCKS = ("enable_external_access = false", "lock_configuration = true")
-_PAGE_CHECKSUMS = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(
-        page_checksum_verification=True
-    )
-)
-Parts = Sequence[tuple[Path, dict[str, Any]]]
 
 
 @contextlib.contextmanager
@@ -60,11 +55,18 @@ def connect(
     with duckdb.connect(config=_CLOSED) as connection:
         connection.register("runs", summary)
         try:
-            for view, create in _LIST_VIEWS.items():
-                if re.search(rf"\b{view}\b", query, re.IGNORECASE):
-                    held = [(path, header) for path, header in parts if header[view]]
+            for view in ("examples", "curves"):
+                if not re.search(rf"\b{view}\b", query, re.IGNORECASE):
+                    continue
+                held = [(path, header) for path, header in parts if header[view]]
+                if not held:
+                    nothing = pa.table({"run_id": pa.array([], pa.string())})
+                    connection.register(view, nothing)
+                elif view == "curves":
+                    _create_curves(connection, curves_of(held, check))
+                else:
                     check([path for path, _ in held])
-                    create(connection, held)
+                    _create_examples(connection, held)
             for lock in _LOCKS:
                 connection.execute(f"SET {lock}")
         except (duckdb.Error, pa.ArrowException) as error:
@@ -94,52 +96,39 @@ def _create_examples(connection: Connection, parts: Parts) -> None:
         pa.schema((n, pa.type_for_alias(t)) for n, t in header["examples"].items())
         for _, header in parts
     ]
-    schema = pa.unify_schemas([pa.schema([]), *types], promote_options="permissive")
-    columns = [(EXAMPLE_PREFIX, field.name, field.type) for field in schema]
-    files = [path for path, _ in parts]
-    unnested = [
+    schema = pa.unify_schemas(types, promote_options="permissive")
+    lists = [(EXAMPLE_PREFIX + f.name, pa.list_(f.type)) for f in schema]
+    cells = [
         f"unnest({_quoted(EXAMPLE_PREFIX + name)}) AS {_quoted(name)}"
         for name in schema.names
     ]
-    _create_view(connection, "examples", files, columns, unnested)
+    dataset = parts_dataset(
+        [path for path, _ in parts], pa.schema([("run_id", pa.string()), *lists])
+    )
+    _create_view(connection, "examples", dataset, cells)
 
 
-def _create_curves(connection: Connection, parts: Parts) -> None:
-    names = list(dict.fromkeys(n for _, header in parts for n in header["curves"]))
-    columns = [(CURVE_PREFIX, name, pa.float64()) for name in names]
-    files = [path for path, _ in parts]
-    lists = [_quoted(CURVE_PREFIX + name) for name in names]
-    lengths = ", ".join(f"coalesce(len({cell}), 0)" for cell in lists)
-    epochs = [f"unnest(range(1, greatest({lengths}) + 1)) AS epoch"] if names else []
-    unnested = [
-        f"unnest({cell}) AS {_quoted(name)}"
-        for cell, name in zip(lists, names, strict=True)
+def _create_curves(connection: Connection, table: pa.Table) -> None:
+    names = [name for name in table.column_names if name != "run_id"]
+    lengths = ", ".join(f"coalesce(len({_quoted(name)}), 0)" for name in names)
+    epochs = f"unnest(range(1, greatest({lengths}) + 1)) AS epoch"
+    curves = [
+        f"unnest({_quoted(name)}) AS {_quoted(name.removeprefix(CURVE_PREFIX))}"
+        for name in names
     ]
-    _create_view(connection, "curves", files, columns, epochs + unnested)
+    _create_view(connection, "curves", table, [epochs, *curves])
 
 
 def _create_view(
     connection: Connection,
     view: str,
-    files: Sequence[Path],
-    columns: Sequence[tuple[str, str, pa.DataType]],
-    unnested: Sequence[str],
+    parts: pa.Table | ds.Dataset,
+    cells: Sequence[str],
 ) -> None:
-    if not files:
-        connection.register(view, pa.table({"run_id": pa.array([], pa.string())}))
-        return
-    lists = [(prefix + name, pa.list_(kind)) for prefix, name, kind in columns]
-    schema = pa.schema([("run_id", pa.string()), *lists])
-    # A dataset of named files: a glob would trip over brackets in the folder's name.
-    names = [str(path) for path in files]
-    parts = ds.dataset(names, schema=schema, format=_PAGE_CHECKSUMS)
     connection.register(f"{view}_parts", parts)
-    cells = ", ".join(["run_id", *unnested])
-    connection.execute(f"CREATE VIEW {view} AS SELECT {cells} FROM {view}_parts")
+    chosen = ", ".join(["run_id", *cells])
+    connection.execute(f"CREATE VIEW {view} AS SELECT {chosen} FROM {view}_parts")
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-_LIST_VIEWS = {"examples": _create_examples, "curves": _create_curves}

@@ -29,7 +29,7 @@ METADATA_KEY = b"jaxbench"
 FORMAT_VERSION = 2
 
 
-_KINDS, _STATUSES = ("evaluation", "trial"), ("ok", "failed")
+KINDS, _STATUSES = ("evaluation", "trial"), ("ok", "failed")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -315,8 +315,8 @@ def _setting(name: str, value: Any) -> Any:
 def _identity_problems(run: Run) -> Iterator[str]:
     if not _RUN_ID.fullmatch(run.run_id):
         yield "run_id must be 1 to 128 letters, digits, '-' or '_'"
-    if run.kind not in _KINDS:
-        yield f"kind is {run.kind!r}, wanted one of {', '.join(_KINDS)}"
+    if run.kind not in KINDS:
+        yield f"kind is {run.kind!r}, wanted one of {', '.join(KINDS)}"
     if run.status not in _STATUSES:
         yield f"status is {run.status!r}, wanted one of {', '.join(_STATUSES)}"
     if (run.status == "failed") != (run.error is not None):

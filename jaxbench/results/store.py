@@ -1,6 +1,7 @@
 """A folder of results: one immutable Parquet part per run, many writers, no lock."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,15 @@ from jaxbench.results.columns import CORE, SETTINGS
 from jaxbench.results.kept import KeptColumns
 from jaxbench.results.parts import Problem
 from jaxbench.results.queries import connect, run_query
-from jaxbench.results.schema import Run, arrow_column, header_row
+from jaxbench.results.schema import KINDS, Run, arrow_column, header_row
 
 if TYPE_CHECKING:
     import pandas
     import polars
 
 _MAX_CANDIDATES = 10
+# What may stand in the name of a file; anything else is unknown, not looked for.
+_RUN_ID = re.compile(r"[\w.-]{1,200}")
 
 
 class ResultStore:
@@ -312,18 +315,27 @@ class ResultStore:
         for entry in sorted(os.scandir(self._folder), key=lambda entry: entry.name):
             if not entry.name.endswith(parts.SUFFIX) or entry.name.startswith("."):
                 continue
-            try:
-                stat = entry.stat()
-            except FileNotFoundError:
-                continue  # another writer replaced or moved it since the listing
-            signature = _signature(stat)
-            known = self._cache.get(entry.name)
-            if known is not None and known[0] == signature:
-                cache[entry.name] = known
-            elif (part := _read(Path(entry.path))) is not None:
-                cache[entry.name] = (signature, part)
+            if (found := self._part(entry.name)) is not None:
+                cache[entry.name] = found
         self._cache = cache
         return {name: part for name, (_, part) in cache.items()}
+
+    def _part(
+        self, name: str
+    ) -> tuple[tuple[int, ...], dict[str, Any] | Problem] | None:
+        """A part's signature, and its header or problem, read if it is another file.
+
+        None where there is no such file: another writer may have replaced or moved it.
+        """
+        try:
+            signature = _signature(os.stat(f"{self._folder}/{name}"))
+        except FileNotFoundError:
+            return None
+        known = self._cache.get(name)
+        if known is not None and known[0] == signature:
+            return known
+        part = _read(self._folder / name)
+        return None if part is None else (signature, part)
 
     def _headers(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """Headers of the readable parts, a finished run's over its failed ones."""
@@ -335,14 +347,20 @@ class ResultStore:
                 yield header
 
     def _header(self, run_id: str) -> dict[str, Any]:
-        headers = {header["run_id"]: header for header in self._headers()}
-        if run_id not in headers:
-            raise UserError(
-                unknown_name("run", run_id, headers)
-                if headers
-                else (f"{str(self.path)!r} holds no run")
-            )
-        return headers[run_id]
+        # Looked up by name: a listing for each run makes a page quadratic in runs.
+        for suffix in (parts.SUFFIX, parts.FAILED_SUFFIX):
+            for kind in KINDS if _RUN_ID.fullmatch(run_id) else ():
+                name = f"{kind}-{run_id}{suffix}"
+                found = self._part(name)
+                if found is not None and isinstance(found[1], dict):
+                    self._cache[name] = found
+                    return found[1]
+        known = [header["run_id"] for header in self._headers()]
+        raise UserError(
+            unknown_name("run", run_id, known)
+            if known
+            else f"{str(self.path)!r} holds no run"
+        )
 
     def _path(self, header: dict[str, Any]) -> Path:
         suffix = parts.FAILED_SUFFIX if header["error"] else parts.SUFFIX
